@@ -1,0 +1,131 @@
+"""The five verbs for Python callers; the command line is a thin layer over them."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunedeploy import pipeline
+from tunedeploy import recipe as recipes
+from tunedeploy.errors import ParityError, RunError
+from tunedeploy.parity import Comparison
+from tunedeploy.rundir import RunDir, whole_folder
+
+RUNS = Path("runs")
+
+
+def train(recipe: str | Path, overrides: Sequence[str] = (), *, run: str | Path | None = None, fresh: bool = False) -> Path:
+    """Train by a recipe.
+
+    Args:
+        recipe: the YAML file.
+        overrides: `key=value` texts.
+        run: the run folder; `runs/NAME` of the recipe's name when None.
+        fresh: redo what is already done.
+
+    Returns:
+        The run folder.
+    """
+    return through(recipe, overrides, run=run, fresh=fresh, until="train")
+
+
+def through(
+    recipe: str | Path, overrides: Sequence[str] = (), *, run: str | Path | None = None, fresh: bool = False, until: str
+) -> Path:
+    """Run a recipe's stages up to `until`, and return the run folder."""
+    folder = Path(run) if run is not None else RUNS / Path(recipe).stem
+    pipeline.run(recipes.read(Path(recipe), overrides), RunDir(folder), until=until, fresh=fresh)
+    return folder
+
+
+def merge(run: str | Path) -> Path:
+    """Fold a run's adapter into its base weights, prove it, and return `merged/`."""
+    folder = Path(run)
+    pipeline.run(recipe_of(folder), RunDir(folder), start="merge", until="merge")
+    return folder / "merged"
+
+
+def export(run: str | Path, settings: Mapping[str, Any] | None = None, *, output: str | Path | None = None) -> Path:
+    """Merge, export, quantize, verify and bundle a trained run.
+
+    Args:
+        run: its folder.
+        settings: keys of the recipe's `export` section to override.
+        output: where the bundle goes; `RUN/dist` when None.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        BreachError: the files are not the trained model, or miss the budget; nothing is written to the bundle.
+    """
+    folder = Path(run)
+    overrides = [f"export.{key}={value}" for key, value in (settings or {}).items() if value is not None]
+    check_output(output)
+    pipeline.run(recipe_of(folder, overrides), RunDir(folder), start="merge")
+    return place(folder, output)
+
+
+def verify(path: str | Path, checks: Sequence[str] | None = None) -> list[Comparison]:
+    """Check a run or a bundle.
+
+    Returns:
+        Every comparison made.
+
+    Raises:
+        ParityError: at least one is a breach.
+    """
+    made = comparisons_of(Path(path), checks)
+    breaches = [one.line() for one in made if not one.ok]
+    if breaches:
+        raise ParityError(breaches)
+    return made
+
+
+def comparisons_of(path: Path, checks: Sequence[str] | None = None) -> list[Comparison]:
+    """Every comparison of a run or a bundle; breaches are in the list."""
+    from tunedeploy.bundle import CHECKS, Bundle
+
+    unknown = [one for one in checks or () if one not in CHECKS]
+    if unknown:
+        raise RunError(f"--checks: no check {unknown[0]!r}; there are {', '.join(CHECKS)}")
+    if (path / "manifest.json").is_file():
+        return Bundle(path).verify(checks or CHECKS)
+    recipe = recipe_of(path)
+    from tunedeploy.stages.verify import examine
+
+    RunDir(path).record("quantize")  # says what to run first where there is nothing to verify yet
+    return examine(recipe, RunDir(path), tuple(checks or CHECKS))
+
+
+def recipe_of(run: Path, overrides: Sequence[str] = ()) -> recipes.Recipe:
+    """The recipe of a run folder.
+
+    Raises:
+        RunError: it is no run folder.
+    """
+    if not (run / "recipe.yaml").is_file():
+        raise RunError(f"{run}: is no run folder, it has no recipe.yaml; 'tunedeploy train RECIPE --run {run}' makes one")
+    return recipes.read(run / "recipe.yaml", overrides)
+
+
+def check_output(output: str | Path | None) -> None:
+    """Refuse to replace a folder that is not a bundle.
+
+    Raises:
+        RunError: it holds something else.
+    """
+    if output is None:
+        return
+    path = Path(output)
+    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / "manifest.json").is_file()):
+        raise RunError(f"-o {path}: holds something that is no bundle; name another folder")
+
+
+def place(run: Path, output: str | Path | None) -> Path:
+    """Copy a run's bundle where it is wanted, in one piece."""
+    if output is None:
+        return run / "dist"
+    with whole_folder(Path(output).absolute()) as folder:
+        shutil.copytree(run / "dist", folder, dirs_exist_ok=True)
+    return Path(output)

@@ -1,0 +1,193 @@
+"""Load a bundle and use it: predict, score, verify; needs numpy, onnxruntime and tokenizers or Pillow, no torch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunedeploy import parity, plugins
+from tunedeploy.encoders import Array, Row
+from tunedeploy.errors import RunError
+from tunedeploy.parity import Comparison
+from tunedeploy.rundir import files_below, read_json, sha256
+from tunedeploy.runtime import Session, logits_of
+
+CHECKS = ("integrity", "parity", "preprocessing", "metric")
+
+
+class Bundle:
+    """A bundle on disk.
+
+    Args:
+        path: the folder with manifest.json.
+
+    Raises:
+        RunError: it is no bundle.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not (path / "manifest.json").is_file():
+            raise RunError(f"{path}: is no bundle, it has no manifest.json; 'tunedeploy export' writes one")
+        self.path = path
+        self.manifest: dict[str, Any] = read_json(path / "manifest.json")
+        self.labels: tuple[str, ...] = tuple(self.manifest["labels"])
+        self.task: Any = plugins.load("tasks", self.manifest["task"])
+        self.encoder: Any = self.task.device_encoder(path, self.manifest["preprocessing"])
+        self._sessions: dict[str, Session] = {}
+
+    def session(self, variant: str = "fp32") -> Session:
+        """The session of a variant, opened once.
+
+        Raises:
+            RunError: the bundle has no such variant, or its file does not load.
+        """
+        variants = self.manifest["variants"]
+        if variant not in variants:
+            raise RunError(f"{self.path}: no variant {variant!r}; it has {', '.join(variants)}")
+        if variant not in self._sessions:
+            self._sessions[variant] = Session(self.path / variants[variant]["file"])
+        return self._sessions[variant]
+
+    def logits(self, rows: Sequence[Row], variant: str = "fp32", progress: Callable[[int], Any] | None = None) -> Array:
+        """Outputs (rows, labels) of raw rows."""
+        return logits_of(self.session(variant), self.encoder, rows, progress)
+
+    def predict(self, inputs: Sequence[Any], variant: str = "fp32") -> list[dict[str, Any]]:
+        """Label and probability of each input: a text, a row with `text` and `text_pair`, an image or its path."""
+        rows = [one if isinstance(one, Mapping) else {self.task.BARE_INPUT: one} for one in inputs]
+        if not rows:
+            return []
+        found: list[dict[str, Any]] = self.task.decode(self.logits(rows, variant), self.labels)
+        return found
+
+    def score(self, rows: Sequence[Row], variant: str = "fp32", progress: Callable[[int], Any] | None = None) -> float:
+        """The bundle's metric in percent on rows with `label` as an index."""
+        value: float = self.task.score(self.manifest["metric"], self.logits(rows, variant, progress), self.task.targets(rows))
+        return value
+
+    def verify(self, checks: Sequence[str] = CHECKS) -> list[Comparison]:
+        """Every comparison asked for; breaches are in the list, nothing is raised for them."""
+        made = integrity(self) if "integrity" in checks else []
+        asked = [one for one in CHECKS[1:] if one in checks]
+        return made + (against_goldens(self, asked) if asked else [])
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Open a bundle folder.
+
+    Raises:
+        RunError: it is no bundle.
+    """
+    return Bundle(Path(path))
+
+
+def integrity(bundle: Bundle) -> list[Comparison]:
+    """Every file has the bytes that the manifest says, none is missing and none was added."""
+    listed: dict[str, str] = bundle.manifest["files"]
+    there = {path.relative_to(bundle.path).as_posix(): path for path in files_below(bundle.path)}
+    made = [
+        *((name, "missing") for name in listed if name not in there),
+        *((name, "changed") for name, digest in listed.items() if name in there and sha256(there[name]) != digest),
+        *((name, "added") for name in there if name not in listed and name != "manifest.json" and not _by_pytest(name)),
+    ]
+    if not made:
+        return [Comparison(name="files missing, changed or added", stage="bundle", file="manifest.json", value=0, limit=0)]
+    return [Comparison(name=f"file {what}", stage="bundle", file=name, value=1, limit=0) for name, what in made]
+
+
+def _by_pytest(name: str) -> bool:
+    return any(part in ("__pycache__", ".pytest_cache") for part in name.split("/"))
+
+
+def against_goldens(bundle: Bundle, checks: Sequence[str]) -> list[Comparison]:
+    """Goldens of the parity kit, run again: inputs from raw rows, outputs from inputs, answers from outputs."""
+    from tunedeploy.kit.make import instruction_set
+
+    folder = bundle.path / "parity"
+    golden, rules = read_json(folder / "golden.json"), read_json(folder / "tolerances.json")
+    try:
+        arrays = dict(np.load(folder / "golden.npz"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder / 'golden.npz'}: cannot be read: {error}") from error
+    made: list[Comparison] = []
+    if "preprocessing" in checks:
+        made.append(inputs_again(bundle, golden, arrays))
+        made.append(labels_again(bundle, golden))
+    here = rules["made_on"] == {"instruction_set": instruction_set(), "onnxruntime": _onnxruntime_version()}
+    for variant, rule in rules["variants"].items():
+        expected, got = outputs_again(bundle, variant, arrays)
+        if "parity" in checks:
+            made.append(outputs_kept(variant, rule, expected, got, exact=here or variant == "fp32"))
+        if "metric" in checks:
+            made.append(answers_kept(variant, rule, expected, got))
+    return made
+
+
+def _onnxruntime_version() -> str:
+    import onnxruntime
+
+    return str(onnxruntime.__version__)
+
+
+def inputs_again(bundle: Bundle, golden: Mapping[str, Any], arrays: Mapping[str, Array]) -> Comparison:
+    """Raw golden rows through the bundle's preprocessing against the golden inputs."""
+    worst, where = 0.0, ""
+    for at, row in enumerate(golden["rows"]):
+        raw = {**row, "image": str(bundle.path / "parity" / row["image"])} if "image" in row else row
+        for name, value in bundle.encoder.collate(bundle.encoder.encode([raw])).items():
+            difference = parity.largest_difference(value, arrays[f"raw{at:03d}/input/{name}"])[0]
+            if difference > worst:
+                worst, where = difference, f"golden row {at}, {name}"
+    return Comparison(
+        name="raw rows vs golden inputs: largest difference", stage="bundle", file="parity/golden.npz", value=worst,
+        limit=golden["input_tolerance"], rows=len(golden["rows"]), where=where,
+    )  # fmt: skip
+
+
+def labels_again(bundle: Bundle, golden: Mapping[str, Any]) -> Comparison:
+    """Labels of labels.json, of every .onnx file and of the goldens are the same, in order."""
+    import json
+
+    lists = [read_json(bundle.path / "labels.json"), list(bundle.labels)]
+    lists += [json.loads(bundle.session(name).metadata["tunedeploy.labels"]) for name in bundle.manifest["variants"]]
+    odd = sum(one != golden["labels"] for one in lists)
+    return Comparison(name="label lists that differ", stage="bundle", file="labels.json", value=odd, limit=0, rows=len(lists))
+
+
+def outputs_again(bundle: Bundle, variant: str, arrays: Mapping[str, Array]) -> tuple[Array, Array]:
+    """Golden outputs and those of now, (rows, labels)."""
+    keys = sorted(name.rpartition("/output/")[0] for name in arrays if name.endswith(f"/output/{variant}"))
+    expected, got = [], []
+    for key in keys:
+        inputs = {name.rpartition("/")[2]: value for name, value in arrays.items() if name.startswith(f"{key}/input/")}
+        expected.append(arrays[f"{key}/output/{variant}"])
+        got.append(bundle.session(variant)(inputs))
+    return np.concatenate(expected), np.concatenate(got)
+
+
+def outputs_kept(variant: str, rule: Mapping[str, Any], expected: Array, got: Array, *, exact: bool) -> Comparison:
+    """Outputs against goldens: by difference on an equal machine, by decisions on another."""
+    value, row = parity.largest_difference(expected, got)
+    if exact or not np.isfinite(value):
+        return Comparison(
+            name=f"{variant} vs golden outputs: largest logit difference", stage="bundle", file=rule["file"], value=value,
+            limit=rule["max_abs"], rows=len(expected), where=f"golden row {row}",
+        )  # fmt: skip
+    clear = parity.margins(expected) > rule["near_tie"]
+    flipped = np.flatnonzero(clear & (expected.argmax(1) != got.argmax(1)))
+    return Comparison(
+        name=f"{variant} vs golden outputs: answers changed outside near-ties", stage="bundle", file=rule["file"],
+        value=len(flipped), limit=int(np.ceil(rule["flips"] * len(expected))), rows=len(expected),
+        where=f"golden row {flipped[0]}" if len(flipped) else "", facts={"largest_difference": value},
+    )  # fmt: skip
+
+
+def answers_kept(variant: str, rule: Mapping[str, Any], expected: Array, got: Array) -> Comparison:
+    """Golden rows whose answer changed though it was no near-tie."""
+    clear = parity.margins(expected) > rule.get("near_tie", 2 * rule["max_abs"])
+    changed = np.flatnonzero(clear & (expected.argmax(1) != got.argmax(1)))
+    return Comparison(
+        name=f"{variant}: golden answers that changed", stage="bundle", file=rule["file"], value=len(changed), limit=0,
+        rows=len(expected), where=f"golden row {changed[0]}" if len(changed) else "",
+    )  # fmt: skip

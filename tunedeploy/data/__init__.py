@@ -1,0 +1,1 @@
+"""Read a data set and say what is wrong with it."""

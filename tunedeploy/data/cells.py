@@ -1,0 +1,197 @@
+"""Find the user's columns, parse every cell, and give every row a digest of its content."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tunedeploy.data.columns import MISSING, Column, Kind
+from tunedeploy.data.labels import closest
+from tunedeploy.data.split import digest
+from tunedeploy.data.table import Table
+from tunedeploy.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Parsed rows, column by column; every sequence has one entry a row."""
+
+    name: str
+    values: Mapping[str, Sequence[Any]]  # canonical column -> parsed values
+    places: Sequence[str]
+    inputs: Sequence[bytes]  # digest of what the model sees
+    content: Sequence[bytes]  # digest of that and the labels
+    labels: Sequence[tuple[str, ...]]  # label texts; () where the task has none
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Count of rows."""
+        return len(self.places)
+
+    def take(self, rows: Sequence[int]) -> "Rows":
+        """The rows at these indices, in this order."""
+        return replace(
+            self,
+            values={key: [values[row] for row in rows] for key, values in self.values.items()},
+            places=[self.places[row] for row in rows],
+            inputs=[self.inputs[row] for row in rows],
+            content=[self.content[row] for row in rows],
+            labels=[self.labels[row] for row in rows],
+        )
+
+
+def find_columns(
+    table: Table, wanted: Mapping[str, Any], columns: Sequence[Column]
+) -> tuple[dict[str, str], list[str]]:
+    """Canonical column -> the user's column, and a note for each one guessed.
+
+    Raises:
+        DataError: one line for each column that is missing, ambiguous or named twice.
+    """
+    found = {column.key: str(wanted[column.key]) for column in columns if wanted.get(column.key)}
+    mistakes = [_missing(table, column, found[column.key]) for column in columns if _is_missing(table, column, found)]
+    notes: list[str] = []
+    taken = set(found.values())
+    for column in columns:
+        if column.key in found:
+            continue
+        guesses = {guess.casefold() for guess in column.candidates()}
+        matches = [name for name in table.header if name.casefold() in guesses and name not in taken]
+        if len(matches) == 1:
+            found[column.key] = matches[0]
+            taken.add(matches[0])
+            if matches[0] != column.key:
+                notes.append(f"{table.name}: column {matches[0]!r} taken as data.{column.key}")
+        elif matches or column.required:
+            mistakes.append(_unclear(table, column, matches))
+    named: dict[str, str] = {}
+    for key, name in found.items():
+        if named.setdefault(name, key) != key:
+            mistakes.append(f"{table.name}: data.{named[name]} and data.{key} both name the column {name!r}; name two")
+    if mistakes:
+        raise DataError(mistakes)
+    return {key: name for key, name in found.items() if name in table.header}, notes
+
+
+def parse_rows(table: Table, names: Mapping[str, str], columns: Sequence[Column]) -> Rows:
+    """Parse the named columns; a column not in `names` holds its kind's `absent`, or is left out if that is None.
+
+    Raises:
+        DataError: one line a column, for its first bad cell, with the count of the others.
+    """
+    values: dict[str, Sequence[Any]] = {}
+    notes = list(table.notes)
+    mistakes: list[str] = []
+    for column in columns:
+        if column.key in names:
+            name = names[column.key]
+            cells = table.column(name)
+            parsed, bad = _attempt(lambda cell, column=column: _parse(cell, column.kind, table.folder), cells)  # type: ignore[misc]
+            values[column.key] = parsed
+            mistakes += _first(table, bad, f"data.{column.key} ({name!r})")
+            notes += [] if bad or column.kind.labels is None else _repairs(table.name, name, cells)
+    if mistakes:
+        raise DataError(mistakes)
+    inputs, labels = _identities(table, values, columns)
+    content = [digest([key, *map(str.encode, texts)]) for key, texts in zip(inputs, labels, strict=True)]
+    for column in columns:
+        if column.key not in names and column.kind.absent is not None:
+            values[column.key] = [column.kind.absent] * len(table.places)
+    return Rows(
+        name=table.name,
+        values=values,
+        places=table.places,
+        inputs=inputs,
+        content=content,
+        labels=labels,
+        notes=tuple(notes),
+    )
+
+
+def _parse(cell: Any, kind: Kind, folder: Path) -> Any:
+    if cell is MISSING:
+        raise ValueError("the key is missing from this record; add it")
+    return kind.parse(cell, folder)
+
+
+def _identities(
+    table: Table, values: Mapping[str, Sequence[Any]], columns: Sequence[Column]
+) -> tuple[list[bytes], list[tuple[str, ...]]]:
+    """Of each row, the digest of its inputs and its label texts."""
+    parts: list[Sequence[bytes]] = []
+    texts: list[tuple[str, ...]] = [()] * len(table.places)
+    for column in columns:
+        if column.key not in values:
+            continue
+        find = column.kind.labels
+        if find is not None:
+            texts = [(*before, *find(value)) for before, value in zip(texts, values[column.key], strict=True)]
+            continue
+        found, bad = _attempt(column.kind.content, values[column.key], threads=column.kind.slow)
+        if bad:
+            raise DataError(_first(table, bad, f"data.{column.key}"))
+        parts.append(found)
+    return [digest(row) for row in zip(*parts, strict=True)], texts
+
+
+def _attempt(
+    work: Callable[[Any], Any], cells: Iterable[Any], *, threads: bool = False
+) -> tuple[list[Any], dict[int, str]]:
+    """The result for each cell, and row -> reason for each ValueError."""
+
+    def one(cell: Any) -> Any:
+        try:
+            return work(cell)
+        except ValueError as error:
+            return error
+
+    if threads:
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            results = list(pool.map(one, cells))
+    else:
+        results = [one(cell) for cell in cells]
+    return results, {row: str(result) for row, result in enumerate(results) if isinstance(result, ValueError)}
+
+
+def _first(table: Table, bad: Mapping[int, str], column: str) -> list[str]:
+    if not bad:
+        return []
+    row, reason = next(iter(bad.items()))
+    more = f" ({len(bad) - 1} more such rows, next {table.places[list(bad)[1]]})" if len(bad) > 1 else ""
+    return [f"{table.places[row]}: {column}: {reason}{more}"]
+
+
+def _repairs(table: str, name: str, cells: Sequence[Any]) -> list[str]:
+    """Notes on what reading labels as texts changed."""
+    notes = []
+    padded = sum(isinstance(cell, str) and cell != cell.strip() for cell in cells)
+    if padded:
+        notes.append(f"{table}: blanks around {padded} labels in {name!r} removed")
+    if any(isinstance(cell, str) for cell in cells) and not all(isinstance(cell, str) for cell in cells):
+        notes.append(f"{table}: labels in {name!r} are texts in some rows and numbers in others; all read as texts")
+    return notes
+
+
+def _is_missing(table: Table, column: Column, found: Mapping[str, str]) -> bool:
+    optional = not column.required and column.kind.absent is not None
+    return column.key in found and found[column.key] not in table.header and not optional
+
+
+def _missing(table: Table, column: Column, name: str) -> str:
+    flat = table.header == ("image",) and column.kind.labels is not None
+    cure = "; make one folder per class, with its images inside" if flat else closest(name, table.header)
+    return f"{table.name}: no column {name!r} (data.{column.key}); columns: {_listed(table.header)}{cure}"
+
+
+def _unclear(table: Table, column: Column, matches: Sequence[str]) -> str:
+    if table.header == ("image",) and column.kind.labels is not None:
+        return f"{table.name}: images without classes; make one folder per class, with its images inside"
+    if matches:
+        return f"{table.name}: data.{column.key} could be {_listed(matches)}; name one in the recipe"
+    return f"{table.name}: no column looks like data.{column.key}; set it to one of {_listed(table.header)}"
+
+
+def _listed(names: Sequence[str], most: int = 20) -> str:
+    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")

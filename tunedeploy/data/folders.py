@@ -1,0 +1,116 @@
+"""Read a folder of class folders of images, and tell which splits a folder holds."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tunedeploy.data.labels import natural_key
+from tunedeploy.data.table import Table
+from tunedeploy.errors import DataError
+
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+# Names of a split for evaluation. Validation comes before test: early stopping and quantization look at it.
+EVAL_SPLITS = ("validation", "val", "valid", "dev", "eval", "test")
+SPLITS = ("train", *EVAL_SPLITS)
+
+
+def find_splits(folder: Path, suffixes: frozenset[str]) -> dict[str, Path]:
+    """Split name -> folder or file of it; empty when the folder has no `train` split (its sub-folders are classes).
+
+    `train/` is a split only if it holds folders and no image itself: a class may be called "train" (beside "bus").
+    """
+    found = {entry.name.casefold(): entry for entry in _entries(folder) if entry.is_dir()}
+    found = {name: path for name, path in found.items() if name in SPLITS}
+    if "train" in found and _holds_folders(found["train"]):
+        return found
+    files = [entry for entry in _entries(folder) if entry.suffix.casefold() in suffixes]
+    named = {entry.stem.casefold(): entry for entry in files if entry.stem.casefold() in SPLITS}
+    return named if "train" in named else {}
+
+
+def read_folder(folder: Path, name: str) -> Table:
+    """Class folders of images as a table with columns "image" and "label", or "image" alone when the images lie flat.
+
+    A class is a first-level folder; images deeper inside belong to it. Links are followed, each real folder once.
+
+    Raises:
+        DataError: no image in it.
+    """
+    classes = [entry for entry in _entries(folder) if entry.is_dir()]
+    flat = [entry for entry in _entries(folder) if entry.is_file() and entry.suffix.casefold() in IMAGES]
+    images: list[Path] = []
+    labels: list[str] = []
+    others = [entry for entry in _entries(folder) if entry.is_file() and entry.suffix.casefold() not in IMAGES]
+    notes: list[str] = []
+    for entry in classes:
+        inside, skipped = _images_below(entry)
+        others += skipped
+        images += inside
+        labels += [entry.name] * len(inside)
+        if not inside:
+            notes.append(f"{name}: the class folder {entry.name!r} holds no image; left out")
+    if not images and not flat:
+        raise DataError(f"{name}: no image in this folder{_what_is_there(others, classes)}; {_LAYOUT}")
+    if images and flat:
+        notes.append(f"{name}: {_count(flat)} beside the class folders left out")
+    if others:
+        notes.append(f"{name}: {_count(others)} that no image reader knows left out")
+    labelled = bool(images)
+    cells = {"image": [str(path) for path in images or flat], "label": labels}
+    return Table(
+        name=name,
+        header=("image", "label") if labelled else ("image",),
+        column=lambda column: list(cells[column]),
+        places=[f"{name}/{path.relative_to(folder).as_posix()}" for path in images or flat],
+        folder=folder,
+        notes=tuple(notes),
+    )
+
+
+_LAYOUT = "make one folder per class, with its images inside"
+
+
+def _images_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    images: list[Path] = []
+    others: list[Path] = []
+    for path in _files_below(folder):
+        (images if path.suffix.casefold() in IMAGES else others).append(path)
+    return images, others
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Files in natural order; a folder reached twice, by a link that loops, is entered once."""
+    seen: set[str] = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted((name for name in folders if not _hidden(name)), key=natural_key)
+        yield from (Path(root, name) for name in sorted(files, key=natural_key) if not _hidden(name))
+
+
+def _entries(folder: Path) -> list[Path]:
+    entries = (entry for entry in folder.iterdir() if not _hidden(entry.name))
+    return sorted(entries, key=lambda entry: natural_key(entry.name))
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "__MACOSX")) or name in {"Thumbs.db", "desktop.ini"}
+
+
+def _holds_folders(folder: Path) -> bool:
+    entries = _entries(folder)
+    images = any(entry.is_file() and entry.suffix.casefold() in IMAGES for entry in entries)
+    return not images and any(entry.is_dir() for entry in entries)
+
+
+def _count(paths: list[Path]) -> str:
+    return f"{len(paths)} file{'s' if len(paths) > 1 else ''} ({paths[0].name}{', ...' if len(paths) > 1 else ''})"
+
+
+def _what_is_there(others: list[Path], classes: list[Path]) -> str:
+    if others:
+        return f" (but {_count(others)})"
+    return " (all its folders are empty)" if classes else " (it is empty)"

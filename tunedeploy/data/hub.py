@@ -1,0 +1,89 @@
+"""Read a data set of the Hugging Face hub, by its id, through `datasets`."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+from datasets.packaged_modules.cache.cache import Cache
+from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from huggingface_hub import constants
+
+from tunedeploy.data.table import Table, rename
+from tunedeploy.errors import DataError
+
+LOGGERS = ("datasets", "huggingface_hub")  # they tell of each retry; we tell once, at the end
+
+
+def open_hub(name: str) -> dict[str, Callable[[], Table]]:
+    """Split name -> reader of the set `owner/name`, or `owner/name:configuration`.
+
+    The hub's cache is keyed by the set's commit, so a changed set is never read from an old copy. If the hub can't be
+    reached, the newest copy in the cache is read, with a note.
+
+    Raises:
+        DataError: no such set, no network and no copy, several configurations, or a set that is a program.
+    """
+    repository, _, configuration = name.partition(":")
+    try:
+        with _quiet():
+            builder = datasets.load_dataset_builder(repository, configuration or None)
+            builder.download_and_prepare()
+            loaded = builder.as_dataset()
+    except (OSError, ValueError, RuntimeError, ImportError, datasets.exceptions.DatasetsError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(
+            f"{name}: no such file or folder, and the hub gave nothing ({reason}); {_cure(error, reason)}"
+        ) from error
+    notes = (f"{name}: the hub was not reached; its copy in the cache is read",) if isinstance(builder, Cache) else ()
+    return {str(split): partial(_table, rows, f"{name} {split}", notes) for split, rows in loaded.items()}
+
+
+def decoded(feature: Any, cells: list[Any]) -> list[Any]:
+    """Class numbers as the class names a `ClassLabel` has for them; -1, the hub's mark of a hidden label, as None."""
+    if not isinstance(feature, datasets.ClassLabel):
+        return cells
+    return [None if cell is None or cell < 0 else feature.names[cell] for cell in cells]
+
+
+def _table(rows: datasets.Dataset, name: str, notes: tuple[str, ...]) -> Table:
+    def cells(column: str) -> list[Any]:
+        feature = rows.features[column]
+        if isinstance(feature, datasets.Image):
+            return list(rows.cast_column(column, datasets.Image(decode=False))[column])
+        return decoded(feature, list(rows[column]))
+
+    if not len(rows):
+        raise DataError(f"{name}: no rows in it")
+    places = [f"{name} row {number}" for number in range(1, len(rows) + 1)]
+    header = tuple(rows.column_names)
+    return rename(Table(name=name, header=header, column=cells, places=places, folder=Path(), notes=notes))
+
+
+def _cure(error: Exception, reason: str) -> str:
+    if "config" in reason.casefold():
+        return "name the configuration behind a colon, as in owner/name:configuration"
+    if isinstance(error, ConnectionError) and constants.HF_HUB_OFFLINE:
+        return "check the path, or unset HF_HUB_OFFLINE and connect once"
+    return "check the path and the network" if isinstance(error, ConnectionError) else "check the path or the id"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no log lines below an error inside the block; the settings are put back."""
+    bars = not are_progress_bars_disabled()
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    levels = [logger.level for logger in loggers]
+    disable_progress_bars()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if bars:
+            enable_progress_bars()

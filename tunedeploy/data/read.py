@@ -1,0 +1,210 @@
+"""Turn the user's files into two data sets with the columns a task asks for, or say what is wrong and where.
+
+Files are read by our own readers, since those behind `datasets` guess types and lose a bad row's line, and handed on as
+a `datasets.Dataset` in memory: nothing is cached on disk, so no stale cache can be read. A row's `origin` is its place
+in the user's file: `train.csv:17` a line, `train.parquet row 17` a row counted from 1, `train/rose/1.jpg` a file.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from tunedeploy.data.cells import Rows, find_columns, parse_rows
+from tunedeploy.data.columns import Column
+from tunedeploy.data.files import ALL, Source, open_source
+from tunedeploy.data.folders import EVAL_SPLITS
+from tunedeploy.data.labels import closest, natural_order
+from tunedeploy.data.split import EVAL_SHARE, automatic_split, digest, limit_rows
+from tunedeploy.data.table import Table
+from tunedeploy.errors import DataError
+
+Options = Mapping[str, Any] | Iterable[tuple[str, Any]]  # a dict, or the recipe's data section
+
+MIN_ROWS = 2  # one row has no spread, and no second class
+MIN_CLASSES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Two data sets with the same columns: the task's (labels as indices) and "origin"."""
+
+    train: datasets.Dataset
+    eval: datasets.Dataset
+    labels: tuple[str, ...]  # index -> text, in natural order; () for a task without labels
+    notes: tuple[str, ...]  # repairs, guesses, rows left out; one line each
+    fingerprint: str  # SHA-256, hex, of the rows' content in order; independent of paths and dates
+    eval_source: str  # "data/test.csv", "split 'test'", "automatic 20 %"
+
+
+def read(options: Options, columns: Sequence[Column], *, labels: tuple[str, ...] | None = None) -> Data:
+    """Read the training and the evaluation rows that a recipe's data section names.
+
+    Args:
+        options: the section: train, eval, eval_share, limit, and the user's column name for each `Column.key`.
+        columns: what the task asks for.
+        labels: known labels, in order, when a model has them already; by default those of the training rows.
+
+    Raises:
+        DataError: the data can't be used; every line has the file, the row and the cure.
+    """
+    section = dict(options)
+    notes: list[str] = []
+    train_table, eval_table, eval_source = _tables(section, notes)
+    names, guesses = find_columns(train_table, section, columns)
+    notes += guesses
+    columns = [column for column in columns if column.key in names]
+    train = parse_rows(train_table, names, columns)
+    labels = _labels(train, labels)
+    if eval_table is None:
+        share = float(section.get("eval_share") or EVAL_SHARE)
+        eval_source = f"automatic {share * 100:g} %"
+        train, held_out = _split(train, share, notes)
+    else:
+        names, _ = find_columns(eval_table, names, columns)
+        held_out = parse_rows(eval_table, names, columns)
+        _check_labels(held_out, labels, "training labels")
+    if section.get("limit"):
+        train = _limited(train, int(section["limit"]), notes)
+    _check_counts(train, held_out)
+    return Data(
+        train=_dataset(train, columns, labels),
+        eval=_dataset(held_out, columns, labels),
+        labels=labels,
+        notes=tuple(dict.fromkeys([*notes, *train.notes, *held_out.notes])),
+        fingerprint=digest([digest(train.content), digest(held_out.content)]).hex(),
+        eval_source=eval_source,
+    )
+
+
+def read_file(name: str, options: Options, columns: Sequence[Column], *, labels: tuple[str, ...]) -> datasets.Dataset:
+    """Read one data set for a model whose labels are known.
+
+    A column that is not required and not there holds its kind's `absent` (a label: -1). Of a set with splits, `test` is
+    read, or else its validation split.
+
+    Raises:
+        DataError: as `read`; also a label that is not among `labels`.
+    """
+    source = open_source(name)
+    preferred = ("test", *EVAL_SPLITS, "train", ALL)
+    table = source.splits[next(split for split in (*preferred, *source.splits) if split in source.splits)]()
+    names, _ = find_columns(table, dict(options), columns)
+    rows = parse_rows(table, names, columns)
+    _check_labels(rows, labels, "model's labels")
+    return _dataset(rows, columns, labels)
+
+
+def _tables(section: Mapping[str, Any], notes: list[str]) -> tuple[Table, Table | None, str]:
+    """Training table, evaluation table (None: split automatically) and where the latter came from."""
+    train, wanted = open_source(section["train"]), section.get("eval")
+    if ALL not in train.splits and "train" not in train.splits:
+        raise DataError(f"{train.name}: no split 'train'; splits: {', '.join(map(repr, train.splits))}")
+    open_train = train.splits.get("train") or train.splits[ALL]
+    if wanted and wanted in train.splits:
+        if wanted == "train":
+            raise DataError(f"{train.name}: data.eval is the split that is trained on; name another or leave it out")
+        return open_train(), train.splits[wanted](), f"split {wanted!r}"
+    if wanted:
+        return _two_sources(train, str(wanted), notes)
+    split = next((name for name in EVAL_SPLITS if name in train.splits), None)
+    if split is None:
+        return open_train(), None, ""
+    unused = [name for name in train.splits if name not in {"train", split}]
+    beside = f"; not read: {', '.join(unused)}" if unused else ""
+    notes.append(f"{train.name}: evaluated on its split {split!r}{beside}")
+    return open_train(), train.splits[split](), f"split {split!r}"
+
+
+def _two_sources(train: Source, wanted: str, notes: list[str]) -> tuple[Table, Table, str]:
+    if wanted.isidentifier() and not Path(wanted).exists():
+        known = ", ".join(repr(split) for split in train.splits if split != ALL)
+        there = f"splits: {known}{closest(wanted, train.splits)}" if known else "it has no splits, so name a file"
+        raise DataError(f"{train.name}: no split {wanted!r} for data.eval; {there}")
+    held_out = open_source(wanted)
+    if train.path and held_out.path and train.path.samefile(held_out.path):
+        raise DataError(f"{train.name}: data.train and data.eval are the same; name another or leave data.eval out")
+    if train.path and held_out.path and train.path.name == held_out.path.name:
+        train, held_out = (
+            open_source(str(path), f"{path.absolute().parent.name}/") for path in (train.path, held_out.path)
+        )
+    split = next((name for name in (ALL, *EVAL_SPLITS, "train") if name in held_out.splits), None)
+    if split is None:
+        raise DataError(f"{held_out.name}: no split to evaluate on; splits: {', '.join(map(repr, held_out.splits))}")
+    if split != ALL:
+        notes.append(f"{held_out.name}: its split {split!r} is taken as data.eval")
+    return (train.splits.get("train") or train.splits[ALL])(), held_out.splits[split](), held_out.shown
+
+
+def _labels(train: Rows, known: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The labels in order: the known ones, or those in the training rows."""
+    if known is not None:
+        _check_labels(train, known, "known labels")
+        return known
+    labels = natural_order(text for texts in train.labels for text in texts)
+    if any(train.labels) and len(labels) < MIN_CLASSES:
+        raise DataError(f"{train.name}: every row has the label {labels[0]!r}; at least two classes are needed")
+    return labels
+
+
+def _check_labels(rows: Rows, labels: Sequence[str], called: str) -> None:
+    index = set(labels)
+    unseen = [row for row, texts in enumerate(rows.labels) if not index.issuperset(texts)]
+    if not unseen:
+        return
+    counts = Counter(text for row in unseen for text in rows.labels[row] if text not in index)
+    text = next(text for text in rows.labels[unseen[0]] if text not in index)
+    shown = ", ".join(map(repr, labels[:6])) + (", ..." if len(labels) > 6 else "")
+    more = f" ({len(unseen)} rows, {len(counts)} such labels)" if len(unseen) > 1 else ""
+    raise DataError(
+        f"{rows.places[unseen[0]]}: label {text!r} is not among the {len(labels)} {called} ({shown})"
+        f"{closest(text, labels) or '; correct it or remove the row'}{more}"
+    )
+
+
+def _split(rows: Rows, share: float, notes: list[str]) -> tuple[Rows, Rows]:
+    side = automatic_split(rows.inputs, rows.labels, share)
+    train = rows.take([row for row, held_out in enumerate(side) if not held_out])
+    held_out = rows.take([row for row, held_out in enumerate(side) if held_out])
+    seen = {text for texts in held_out.labels for text in texts}
+    alone = [text for text in natural_order(text for texts in rows.labels for text in texts) if text not in seen]
+    if alone:
+        shown = ", ".join(map(repr, alone[:5])) + (", ..." if len(alone) > 5 else "")
+        notes.append(f"{rows.name}: {len(alone)} classes have one distinct row and are not evaluated: {shown}")
+    return train, held_out
+
+
+def _limited(train: Rows, limit: int, notes: list[str]) -> Rows:
+    if limit >= len(train):
+        return train
+    classes = len({text for texts in train.labels for text in texts})
+    if limit < classes:
+        raise DataError(f"{train.name}: data.limit {limit} leaves classes without a row; there are {classes} classes")
+    notes.append(f"{train.name}: data.limit keeps {limit} of {len(train)} training rows")
+    return train.take(limit_rows(train.inputs, train.labels, limit))
+
+
+def _check_counts(train: Rows, held_out: Rows) -> None:
+    for rows, purpose in ((train, "train on"), (held_out, "evaluate on")):
+        if len(rows) < MIN_ROWS:
+            there = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
+            raise DataError(f"{rows.name}: {there} to {purpose}; at least {MIN_ROWS} are needed, add some")
+
+
+def _dataset(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> datasets.Dataset:
+    index = {text: number for number, text in enumerate(labels)}
+    content: dict[str, Any] = {}
+    features: dict[str, Any] = {}
+    for column in columns:
+        if column.key not in rows.values:
+            continue
+        values, encode = rows.values[column.key], column.kind.encode
+        known = encode is not None and any(rows.labels)
+        content[column.key] = [encode(value, index) for value in values] if known and encode else list(values)
+        features[column.key] = dict(column.kind.feature)
+    features["origin"] = {"_type": "Value", "dtype": "string"}
+    content["origin"] = list(rows.places)
+    return datasets.Dataset.from_dict(content, features=datasets.Features.from_dict(features))

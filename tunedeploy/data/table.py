@@ -1,0 +1,54 @@
+"""One file as columns of cells, each row knowing its place in the user's file."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tunedeploy.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """What a reader hands on. Cells are as the file has them; `columns.Kind.parse` judges them."""
+
+    name: str  # how messages call it: "train.csv"
+    header: tuple[str, ...]
+    column: Callable[[str], list[Any]]  # name in `header` -> one cell a row
+    places: Sequence[str]  # row -> "train.csv:17", "train.parquet row 17", "train/rose/1.jpg"
+    folder: Path  # relative file paths in cells start here
+    notes: tuple[str, ...] = ()  # repairs, each one line
+
+
+def rename(table: Table) -> Table:
+    """The table with blanks, `\\r` and BOMs around its column names removed, and a note about it.
+
+    Raises:
+        DataError: two columns have the same name.
+    """
+    clean = tuple(clean_name(name) for name in table.header)
+    check_names(table.name, clean)
+    repaired = [name for name, after in zip(table.header, clean, strict=True) if name != after]
+    if not repaired:
+        return table
+    shown = ", ".join(map(repr, repaired))
+    original = dict(zip(clean, table.header, strict=True))
+    return replace(
+        table,
+        header=clean,
+        column=lambda name: table.column(original[name]),
+        notes=(*table.notes, f"{table.name}: blanks removed around the column names {shown}"),
+    )
+
+
+def clean_name(name: str) -> str:
+    """A column name without blanks, `\\r` and BOM around it."""
+    return name.strip().strip("\ufeff").strip()
+
+
+def check_names(name: str, header: Sequence[str]) -> None:
+    """Raise DataError if two columns have the same name; nameless columns can't be asked for and are let be."""
+    twice = [repr(column) for column, count in Counter(header).items() if count > 1 and column]
+    if twice:
+        raise DataError(f"{name}: the column name {', '.join(twice)} occurs twice; rename one")

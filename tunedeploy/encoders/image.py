@@ -1,0 +1,114 @@
+"""Image files to normalised pixels with Pillow and numpy alone."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from tunedeploy.encoders import Array, Features, Inputs, Row
+
+RESAMPLE = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFacts:
+    """How an image becomes pixels.
+
+    The shorter side is scaled to `resize` (with antialias; both sides where `stretch`), then a centre square of
+    `size` is cut, values are divided by 255, and (x - mean) / std is taken a channel.
+    """
+
+    size: int
+    resize: int
+    stretch: bool = False
+    interpolation: str = "bilinear"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    dynamic: bool = False  # the exported file takes other heights and widths too
+    inputs: tuple[str, ...] = ("pixel_values",)
+    kind: str = "image"
+
+
+def open_image(value: Any) -> Image.Image:
+    """An upright RGB image from a path, bytes, a PIL image, or a row's {"path", "bytes"}.
+
+    EXIF rotation is applied; transparency is dropped; 16-bit greys are scaled to 8 bits, not clipped.
+
+    Raises:
+        OSError: the image cannot be read.
+    """
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value["path"]
+    image = value if isinstance(value, Image.Image) else Image.open(io.BytesIO(value) if isinstance(value, bytes) else value)
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        wide = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if image.mode.startswith("I") else max(float(wide.max(initial=0.0)), 1.0)
+        image = Image.fromarray(np.clip(wide / top * 255.0, 0, 255).round().astype(np.uint8))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def resized(width: int, height: int, facts: ImageFacts) -> tuple[int, int]:
+    """Width and height after scaling, by torchvision's rule (the longer side is cut down to a whole number)."""
+    if facts.stretch:
+        return facts.resize, facts.resize
+    short, long = min(width, height), max(width, height)
+    scaled = int(facts.resize * long / short)
+    return (facts.resize, scaled) if width <= height else (scaled, facts.resize)
+
+
+def pixels(image: Image.Image, facts: ImageFacts) -> Array:
+    """One RGB image to float32 (3, size, size)."""
+    wide = resized(image.width, image.height, facts)
+    image = image if image.size == wide else image.resize(wide, RESAMPLE[facts.interpolation])
+    left, top = round((wide[0] - facts.size) / 2.0), round((wide[1] - facts.size) / 2.0)
+    image = image.crop((left, top, left + facts.size, top + facts.size))  # outside the image is black
+    values = np.asarray(image, dtype=np.float32) / np.float32(255)
+    normal = (values - np.asarray(facts.mean, np.float32)) / np.asarray(facts.std, np.float32)
+    return np.ascontiguousarray(normal.transpose(2, 0, 1))
+
+
+class ImageEncoder:
+    """Encode raw images as ImageFacts says."""
+
+    def __init__(self, facts: ImageFacts) -> None:
+        self._facts = facts
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The ImageFacts as JSON."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self._facts).items()}
+
+    def encode(self, rows: Sequence[Row]) -> list[Features]:
+        """Rows with `image` to `pixel_values` (3, size, size), float32."""
+        return [{"pixel_values": pixels(open_image(row["image"]), self._facts)} for row in rows]
+
+    def collate(self, features: Sequence[Features], size: int | None = None) -> Inputs:
+        """Stack to (batch, 3, height, width); `size` cuts or zero-pads both sides."""
+        stack = np.stack([row["pixel_values"] for row in features])
+        if size is None or size == stack.shape[-1]:
+            return {"pixel_values": stack}
+        room = max(0, size - stack.shape[-1])
+        stack = np.pad(stack, ((0, 0), (0, 0), (0, room), (0, room)))
+        return {"pixel_values": np.ascontiguousarray(stack[..., :size, :size])}
+
+    def sizes(self, features: Sequence[Features]) -> list[int | None]:
+        """The trained side alone; with dynamic sides also a smaller and a larger one, multiples of 32."""
+        if not self._facts.dynamic:
+            return [None]
+        return [None, max(64, self._facts.size - 32), self._facts.size + 32]
+
+
+def facts_from(raw: Mapping[str, Any]) -> ImageFacts:
+    """ImageFacts read back from its JSON."""
+    return ImageFacts(**{key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()})

@@ -1,0 +1,93 @@
+"""Text to token ids from the bundle's tokenizer.json, with the tokenizers package and numpy alone."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunedeploy.encoders import Array, Features, Inputs, Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFacts:
+    """How texts become ids. `inputs` are the ONNX inputs in order; lengths are in tokens."""
+
+    max_length: int
+    pad_id: int
+    lone_id: int  # stands for a text that tokenizes to nothing at all, so that no row is empty
+    padding_side: str = "right"
+    inputs: tuple[str, ...] = ("input_ids", "attention_mask")
+    kind: str = "text"
+
+
+def collate(features: Sequence[Features], facts: TextFacts, size: int | None = None) -> Inputs:
+    """Pad (or cut) rows of ids to one length.
+
+    Args:
+        features: rows with `input_ids` (length,) and, where the model takes it, `token_type_ids` (length,).
+        facts: the side and id of padding, and the inputs wanted.
+        size: length in tokens; the longest row's when None.
+
+    Returns:
+        int64 arrays (batch, length), one for each name in `facts.inputs`.
+    """
+    length = size or max(len(row["input_ids"]) for row in features)
+    fill = {"input_ids": facts.pad_id, "attention_mask": 0, "token_type_ids": 0}
+    batch = {name: np.full((len(features), length), fill.get(name, 0), dtype=np.int64) for name in facts.inputs}
+    for at, row in enumerate(features):
+        ids = row["input_ids"][:length]
+        span = slice(0, len(ids)) if facts.padding_side == "right" else slice(length - len(ids), length)
+        for name, array in batch.items():
+            array[at, span] = 1 if name == "attention_mask" else row[name][:length]
+    return batch
+
+
+def sizes(features: Sequence[Features], facts: TextFacts) -> list[int | None]:
+    """One token, the shortest, an odd and the longest length of these rows."""
+    lengths = sorted(len(row["input_ids"]) for row in features)
+    odd = lengths[len(lengths) // 2] | 1
+    return [1, lengths[0], min(odd, facts.max_length), lengths[-1]]
+
+
+class TextEncoder:
+    """Encode raw texts by a tokenizer.json that holds its own truncation.
+
+    Args:
+        path: the tokenizer.json.
+        facts: lengths, padding and inputs.
+    """
+
+    def __init__(self, path: Path, facts: TextFacts) -> None:
+        from tokenizers import Tokenizer
+
+        self.tokenizer = Tokenizer.from_file(str(path))
+        self.tokenizer.no_padding()
+        self._facts = facts
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The TextFacts as JSON."""
+        return asdict(self._facts) | {"inputs": list(self._facts.inputs)}
+
+    def encode(self, rows: Sequence[Row]) -> list[Features]:
+        """Rows with `text` and perhaps `text_pair` to ids, cut at the maximum length."""
+        texts = [(row["text"], row["text_pair"]) if row.get("text_pair") is not None else row["text"] for row in rows]
+        return [as_features(one.ids, one.type_ids, self._facts) for one in self.tokenizer.encode_batch(texts)]
+
+    def collate(self, features: Sequence[Features], size: int | None = None) -> Inputs:
+        """See the function `collate`."""
+        return collate(features, self._facts, size)
+
+    def sizes(self, features: Sequence[Features]) -> list[int | None]:
+        """See the function `sizes`."""
+        return sizes(features, self._facts)
+
+
+def as_features(ids: Sequence[int], type_ids: Sequence[int] | None, facts: TextFacts) -> dict[str, Array]:
+    """Ids (length,) as features; a text without any token becomes `lone_id`."""
+    row = {"input_ids": np.asarray(ids or [facts.lone_id], dtype=np.int64)}
+    if "token_type_ids" in facts.inputs:
+        row["token_type_ids"] = np.asarray(type_ids if ids and type_ids else [0] * len(row["input_ids"]), dtype=np.int64)
+    return row

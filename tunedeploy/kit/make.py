@@ -1,0 +1,124 @@
+"""Write the parity kit: goldens from raw rows and from batches, tolerances, and ONNX's own test format."""
+
+import io
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from tunedeploy import parity
+from tunedeploy.encoders import Array, Encoder, Inputs, Row
+from tunedeploy.rundir import write_json
+from tunedeploy.runtime import Session
+
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+BATCHES = (1, 2, 3, 7)
+SAME_MACHINE = 0.05  # of the drift: equal kernels on equal input differ by nothing, other thread counts by little
+PIXELS = 2e-5  # as in stages.verify: two float32 ways to normalise
+
+
+def instruction_set() -> list[str]:
+    """The machine and the vector extensions that decide which integer kernel runs."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return [platform.machine(), platform.processor()]
+    flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "").split()
+    return [platform.machine(), *(flag for flag in FLAGS if flag in flags)]
+
+
+def write(folder: Path, *, bundle: Path, encoder: Encoder, rows: Sequence[Row], limits: Mapping[str, Any]) -> None:
+    """Write `folder` (the bundle's `parity/`).
+
+    Args:
+        folder: to fill.
+        bundle: holds the files of `limits["variants"]`.
+        encoder: the bundle's preprocessing.
+        rows: raw rows, real ones and edges.
+        limits: `variants` (name to file), `fp32` (tolerance of logits), `labels`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sessions = {name: Session(bundle / file) for name, file in limits["variants"].items()}
+    arrays: dict[str, Array] = {}
+    for at, row in enumerate(rows):
+        add(arrays, f"raw{at:03d}", encoder.collate(encoder.encode([row])), sessions)
+    features = encoder.encode(list(rows))
+    start = 0
+    for number, batch in enumerate(BATCHES):
+        chosen = [features[(start + one) % len(features)] for one in range(batch)]
+        start += batch
+        inputs = encoder.collate(chosen)
+        add(arrays, f"set{number}", inputs, sessions)
+        onnx_test(folder / f"test_data_set_{number}", inputs, arrays[f"set{number}/output/fp32"])
+    write_npz(folder / "golden.npz", arrays)
+    write_json(folder / "golden.json", {
+        "labels": list(limits["labels"]),
+        "preprocessing": encoder.facts,
+        "input_tolerance": PIXELS if encoder.facts["kind"] == "image" else 0,
+        "rows": [portable(row, at, folder) for at, row in enumerate(rows)],
+    })  # fmt: skip
+    write_json(folder / "tolerances.json", {
+        "made_on": {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__},
+        "variants": {name: rule(name, limits, arrays) for name in sessions},
+    })  # fmt: skip
+    shutil.copyfile(Path(__file__).with_name("test_parity.py"), folder / "test_parity.py")
+
+
+def add(arrays: dict[str, Array], name: str, inputs: Inputs, sessions: Mapping[str, Session]) -> None:
+    """Keep a batch and what each variant makes of it."""
+    arrays |= {f"{name}/input/{key}": value for key, value in inputs.items()}
+    arrays |= {f"{name}/output/{variant}": session(inputs) for variant, session in sessions.items()}
+
+
+def rule(name: str, limits: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """How a variant is judged: its file, the difference allowed on an equal machine, what a near-tie is elsewhere."""
+    file = limits["variants"][name]
+    if name == "fp32":
+        return {"file": file, "max_abs": limits["fp32"]}
+    keys = [key.rpartition("/")[0] for key in arrays if key.endswith("/output/fp32")]
+    first = np.concatenate([arrays[f"{key}/fp32"] for key in keys])
+    second = np.concatenate([arrays[f"{key}/{name}"] for key in keys])
+    drift = parity.drift(first, second)
+    return {
+        "file": file,
+        "max_abs": max(SAME_MACHINE * drift, limits["fp32"]),
+        "near_tie": parity.NEAR_TIE * drift,
+        "flips": parity.FLIPS,
+    }
+
+
+def onnx_test(folder: Path, inputs: Inputs, output: Array) -> None:
+    """A batch as `input_K.pb` and `output_0.pb`, the format of the ONNX project's own backend tests."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for at, (name, value) in enumerate(inputs.items()):
+        (folder / f"input_{at}.pb").write_bytes(onnx.numpy_helper.from_array(value, name).SerializeToString())
+    (folder / "output_0.pb").write_bytes(onnx.numpy_helper.from_array(output, "logits").SerializeToString())
+
+
+def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
+    """An .npz without time stamps, so that equal arrays are equal bytes."""
+    import zipfile
+
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(arrays):
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, np.ascontiguousarray(arrays[name]), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue())
+
+
+def portable(row: Row, at: int, folder: Path) -> dict[str, Any]:
+    """A raw row as JSON; an image becomes a PNG of its upright RGB pixels beside."""
+    kept = {name: row[name] for name in ("text", "text_pair") if row.get(name) is not None}
+    if "image" in row:
+        from tunedeploy.encoders.image import open_image
+
+        name = f"images/{at:03d}.png"
+        (folder / "images").mkdir(exist_ok=True)
+        open_image(row["image"]).save(folder / name)
+        kept["image"] = name
+    return kept

@@ -1,0 +1,1 @@
+"""How it is learned: a file here is a method of fine-tuning."""

@@ -1,0 +1,55 @@
+"""Full fine-tuning: every weight is trained."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from tunedeploy.models.classifier import Assembly
+from tunedeploy.recipe import Section
+
+DEFAULTS = {
+    "train.lr": 5e-5,  # pretrained transformers forget above 1e-4 (Mosbach et al. 2021)
+    "train.epochs": 3,
+}
+CACHES_FEATURES = False
+
+
+class Options(Section):
+    """Keys of `tune`."""
+
+    layer_decay: float = 1.0  # each layer towards the input learns this factor slower; 1 is plain fine-tuning
+
+
+def attach(assembly: Assembly, options: Options) -> None:
+    """Make every parameter trainable."""
+    del options
+    assembly.model.requires_grad_(True)
+
+
+def fold(model: nn.Module) -> None:
+    """Nothing to fold: the trained weights are the model's own."""
+
+
+def parameter_groups(model: nn.Module, options: Options, lr: float) -> list[dict[str, Any]]:
+    """Groups of parameters with learning rates that fall towards the input (ELECTRA, Clark et al. 2020)."""
+    depths = dict(_depths(model))
+    deepest = max(depths.values(), default=0)
+    groups: dict[int, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(depths[name], []).append(parameter)
+    return [
+        {"params": group, "lr": lr * options.layer_decay ** (deepest - depth)} for depth, group in sorted(groups.items())
+    ]
+
+
+def _depths(model: nn.Module) -> Iterator[tuple[str, int]]:
+    """Depth of every parameter: 0 before the first block of the longest stack, then the block, then one more."""
+    stacks = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList | nn.Sequential)]
+    stack = max(stacks, key=lambda one: sum(p.numel() for p in one[1].parameters()), default=("", nn.ModuleList()))
+    count, seen = len(list(stack[1].children())), False
+    for name, _ in model.named_parameters():
+        inside = bool(stack[0]) and name.startswith(f"{stack[0]}.")
+        seen = seen or inside
+        yield name, int(name.removeprefix(f"{stack[0]}.").split(".")[0]) + 1 if inside else (count + 1 if seen else 0)

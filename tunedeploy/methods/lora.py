@@ -1,0 +1,92 @@
+"""LoRA: low-rank updates beside frozen linear and convolution layers (Hu et al. 2021), folded into them at the end."""
+
+import warnings
+from typing import Any
+
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from tunedeploy.errors import ModelError
+from tunedeploy.models.classifier import Assembly, freeze_trunk
+from tunedeploy.recipe import Section
+
+DEFAULTS = {
+    "train.lr": 1e-3,  # adapters start at zero and take rates 20 times those of full fine-tuning
+    "train.epochs": 3,
+}
+CACHES_FEATURES = False
+
+
+class Options(Section):
+    """Keys of `tune`."""
+
+    rank: int = 8  # doubling it doubles the trained weights and the adapter file
+    alpha: float | None = None  # scale of the update is alpha / rank; twice the rank, so that it is 2 at any rank
+    dropout: float = 0.0  # on the adapter's input; small data sets gain more from fewer epochs
+    rslora: bool = False  # scale by alpha / sqrt(rank) (Kalajdzievski 2023), for ranks of 32 and more
+    dora: bool = False  # learn magnitude apart from direction (Liu et al. 2024); slower, a little better
+
+
+def attach(assembly: Assembly, options: Options) -> None:
+    """Freeze the trunk and put an adapter beside every layer where that is smaller than the layer.
+
+    Raises:
+        ModelError: the trunk has no such layer.
+    """
+    trunk = assembly.model.trunk
+    found = targets(trunk, options.rank)
+    if not found:
+        raise ModelError(f"lora: no layer is larger than a rank-{options.rank} adapter; lower tune.rank or tune.method: full")
+    freeze_trunk(assembly)
+    config: Any = LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha if options.alpha is not None else 2 * options.rank,  # type: ignore[arg-type]
+        lora_dropout=options.dropout,
+        use_rslora=options.rslora,
+        use_dora=options.dora,
+        target_modules=found,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft warns about defaults that we set on purpose
+        inject_adapter_in_model(config, trunk)
+    fresh = assembly.fresh
+    for name, parameter in assembly.model.named_parameters():
+        if name in fresh:
+            parameter.requires_grad_(True)
+
+
+def targets(trunk: nn.Module, rank: int) -> list[str]:
+    """Names of the layers an adapter of this rank pays for: linear, transposed linear (GPT-2) and convolution.
+
+    A depthwise convolution is smaller than its adapter, so it is left out by size and not by name.
+    """
+    # Exact types: subclasses (torch's out_proj of MultiheadAttention) are read past, not called.
+    found = []
+    for name, layer in trunk.named_modules():
+        if type(layer) is nn.Linear:
+            size = rank * (layer.in_features + layer.out_features)
+        elif type(layer) is Conv1D:
+            size = rank * sum(layer.weight.shape)
+        elif type(layer) is nn.Conv2d and layer.groups == 1:
+            size = rank * (layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1] + layer.out_channels)
+        else:
+            continue
+        if size < layer.weight.numel():
+            found.append(name)
+    return found
+
+
+def fold(model: nn.Module) -> None:
+    """Add every adapter's update to its layer's weight, in place, and take the adapter away.
+
+    Runs in the dtype the weights have: call it in float32, since bfloat16 rounds a small update away.
+    """
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+    for name, layer in layers:
+        merge: Any = layer
+        merge.merge(safe_merge=True)
+        model.set_submodule(name, merge.get_base_layer())
+    if hasattr(getattr(model, "trunk", None), "peft_config"):
+        del model.trunk.peft_config

@@ -1,0 +1,91 @@
+"""A trunk, a dropout and a linear head: the one shape of model that every classification task tunes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from tunedeploy.encoders import Encoder
+
+
+class Classifier(nn.Module):
+    """Logits from a trunk's features.
+
+    Subclasses give `features(**inputs) -> (batch, width)` and a `forward` whose parameters are named like the
+    ONNX inputs. `trunk` holds what was pretrained, `head` what is new.
+    """
+
+    def __init__(self, trunk: nn.Module, *, width: int, labels: int, dropout: float) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, labels)
+
+    def features(self, **inputs: torch.Tensor) -> torch.Tensor:
+        """What the head reads: (batch, width)."""
+        raise NotImplementedError
+
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        """Features (batch, width) to logits (batch, labels)."""
+        logits: torch.Tensor = self.head(self.dropout(features))
+        return logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembly:
+    """A model with what is needed to feed it.
+
+    Attributes:
+        model: float32, on the CPU, in eval mode.
+        encoder: raw rows to inputs as training does it.
+        fresh: names of parameters that no checkpoint gave, to be trained and saved whatever the method.
+        facts: what the trunk, the pooling and the preprocessing are, as JSON.
+        augmented: the encoder with random augmentation, for training rows; None where there is none.
+        notes: what the user should know, one line each.
+    """
+
+    model: Classifier
+    encoder: Encoder
+    fresh: frozenset[str]
+    facts: Mapping[str, Any]
+    augmented: Callable[[int], Encoder] | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+def set_training(module: nn.Module, inherited: bool = True) -> None:
+    """Put into training mode exactly what is trained.
+
+    A module whose parameters are all frozen stays in eval, its BatchNorm buffers and dropout untouched; a module
+    without parameters (a dropout, an activation) follows the module it stands in.
+    """
+    own = list(module.parameters())
+    module.training = any(parameter.requires_grad for parameter in own) if own else inherited
+    if module.training and isinstance(module, nn.modules.batchnorm._BatchNorm):
+        module.training = all(parameter.requires_grad for parameter in own)
+    for child in module.children():
+        set_training(child, module.training)
+
+
+def freeze_trunk(assembly: Assembly) -> None:
+    """Freeze all but the fresh parameters."""
+    for name, parameter in assembly.model.named_parameters():
+        parameter.requires_grad_(name in assembly.fresh)
+
+
+def trained_state(model: nn.Module, fresh: frozenset[str]) -> dict[str, torch.Tensor]:
+    """What training can have changed: trained and fresh parameters, and buffers of modules that were trained."""
+    names = {name for name, parameter in model.named_parameters() if parameter.requires_grad} | fresh
+    for prefix, module in model.named_modules():
+        own = list(module.parameters(recurse=False))
+        if own and all(parameter.requires_grad for parameter in own):
+            names |= {f"{prefix}.{name}" for name, _ in module.named_buffers(recurse=False)}
+    state = model.state_dict()
+    return {name: state[name].detach().clone() for name in sorted(names) if name in state}
+
+
+def load_trained(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Put a trained state back; every tensor must have its place."""
+    unexpected = model.load_state_dict(dict(state), strict=False).unexpected_keys
+    assert not unexpected, unexpected

@@ -1,0 +1,57 @@
+"""The model as training finds it: built from the recipe, seeded, with its method attached."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tunedeploy import plugins
+from tunedeploy.models.classifier import Assembly, set_training
+
+if TYPE_CHECKING:
+    from tunedeploy.recipe import Recipe
+
+
+def base(recipe: "Recipe", labels: int) -> Assembly:
+    """The model before any training; the same recipe and seed give the same weights, the fresh ones included."""
+    torch.manual_seed(recipe.train.seed)
+    assembly: Assembly = plugins.load("tasks", recipe.task).assemble(recipe, labels)
+    return assembly
+
+
+def attached(recipe: "Recipe", labels: int) -> Assembly:
+    """The model with the recipe's method attached: what is trained requires a gradient."""
+    assembly = base(recipe, labels)
+    plugins.load("methods", recipe.tune.method).attach(assembly, recipe.tune)
+    return assembly
+
+
+def counts(assembly: Assembly) -> dict[str, int]:
+    """Weights in all and trained, and bytes of the model in float32."""
+    parameters = list(assembly.model.parameters())
+    total = sum(parameter.numel() for parameter in parameters)
+    trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    return {"total": total, "trainable": trained, "bytes": 4 * total}
+
+
+def freeze_unreached(assembly: Assembly, inputs: dict[str, torch.Tensor], targets: torch.Tensor, loss: Any) -> int:
+    """Freeze parameters that one real batch gives no gradient (a pooler nobody reads), and return their number.
+
+    They would waste optimizer state, and DDP refuses them. Modes, buffers and gradients are as before afterwards.
+    """
+    model = assembly.model
+    buffers = {name: value.clone() for name, value in model.named_buffers()}
+    rng = torch.get_rng_state()
+    model.eval()
+    with torch.enable_grad():
+        loss(model(**inputs), targets, 0.0).sum().backward()
+    torch.set_rng_state(rng)
+    count = 0
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            parameter.requires_grad_(False)
+            count += parameter.numel()
+        parameter.grad = None
+    for name, value in model.named_buffers():
+        value.copy_(buffers[name])
+    set_training(model)
+    return count

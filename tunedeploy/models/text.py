@@ -1,0 +1,252 @@
+"""Text trunks from Hugging Face checkpoints, with the pooling they were trained with."""
+
+import inspect
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+
+from tunedeploy.encoders import Array, Features, Inputs, Row
+from tunedeploy.encoders import text as encoding
+from tunedeploy.encoders.text import TextFacts
+from tunedeploy.errors import ModelError
+from tunedeploy.models.classifier import Classifier
+from tunedeploy.models.sources import Source
+
+POOLINGS = ("mean", "cls", "max", "last", "pooler")
+LONGEST = 512  # tokens; beyond it attention on a CPU takes longer than users wait, so it has to be asked for
+
+
+class TextClassifier(Classifier):
+    """One row of logits a text.
+
+    Args:
+        trunk: gives `last_hidden_state` (batch, length, width).
+        labels: how many.
+        pooling: one of POOLINGS; `pooler` is the checkpoint's own CLS pooler.
+    """
+
+    def __init__(self, trunk: nn.Module, *, labels: int, pooling: str) -> None:
+        config: Any = trunk.config
+        super().__init__(trunk, width=config.hidden_size, labels=labels, dropout=0.1)
+        self.pooling = pooling
+        self.takes_types = "token_type_ids" in inspect.signature(trunk.forward).parameters
+
+    def features(self, **inputs: torch.Tensor) -> torch.Tensor:
+        """Pooled hidden states (batch, width) of `input_ids`, `attention_mask` and perhaps `token_type_ids`."""
+        types = inputs.get("token_type_ids")
+        extra = {"token_type_ids": types} if types is not None and self.takes_types else {}
+        mask = inputs["attention_mask"]
+        out = self.trunk(input_ids=inputs["input_ids"], attention_mask=mask, **extra)
+        if self.pooling == "pooler":
+            pooled: torch.Tensor = out.pooler_output
+            return pooled
+        return pool(out.last_hidden_state, mask, self.pooling)
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Ids, mask and types (batch, length) to logits (batch, labels)."""
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        return self.classify(self.features(input_ids=input_ids, attention_mask=attention_mask, **types))
+
+
+def pool(hidden: torch.Tensor, mask: torch.Tensor, how: str) -> torch.Tensor:
+    """Hidden states (batch, length, width) to (batch, width), padding left out.
+
+    `cls` and `last` are the first and the last token that is not padding, so that the side of padding is no matter.
+    """
+    if how == "mean":
+        weight = mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1.0)
+    if how == "max":
+        return hidden.masked_fill(mask.unsqueeze(-1) == 0, torch.finfo(hidden.dtype).min).amax(1)
+    places = torch.arange(mask.shape[1], device=mask.device)
+    at = (places * mask).argmax(1) if how == "last" else mask.argmax(1)
+    index = at.reshape(-1, 1, 1).expand(-1, 1, hidden.shape[-1])
+    return hidden.gather(1, index).squeeze(1)
+
+
+def build(source: Source, *, labels: int, pooling: str, attention: str = "sdpa") -> tuple[TextClassifier, frozenset[str]]:
+    """A classifier on a checkpoint's trunk, in float32 and eval mode, and the names of its fresh parameters.
+
+    Args:
+        source: a folder or hub id.
+        labels: how many.
+        pooling: one of POOLINGS.
+        attention: transformers' implementation; `eager` where a model has no other.
+
+    Raises:
+        ModelError: there is no such model, or it does not fit its own config.
+    """
+    with quiet():
+        try:
+            trunk, info = AutoModel.from_pretrained(
+                source.name, dtype=torch.float32, attn_implementation=attention, output_loading_info=True
+            )
+        except ValueError as error:
+            if "attn" not in str(error) or attention == "eager":
+                raise ModelError(f"model {source.name!r}: {first_line(error)}") from error
+            return build(source, labels=labels, pooling=pooling, attention="eager")
+        except (OSError, KeyError, RuntimeError) as error:
+            raise ModelError(f"model {source.name!r} cannot be loaded: {first_line(error)}") from error
+    missing = set(info["missing_keys"])
+    if pooling != "pooler" and getattr(trunk, "pooler", None) is not None:
+        # An unused pooler would be counted, tuned and shipped for nothing.
+        trunk.pooler = None
+        missing = {name for name in missing if not name.startswith("pooler.")}
+    total = len(trunk.state_dict())
+    if len(missing) > total // 2:
+        raise ModelError(f"model {source.name!r}: {len(missing)} of {total} tensors are not in its weights file")
+    model = TextClassifier(trunk, labels=labels, pooling=pooling)
+    fresh = {f"trunk.{name}" for name in missing} | {f"head.{name}" for name in model.head.state_dict()}
+    return model.eval(), frozenset(fresh)
+
+
+def checkpoint_pooling(source: Source) -> str | None:
+    """The pooling a sentence encoder's `1_Pooling/config.json` names, if it has one."""
+    path = source.folder / "1_Pooling" / "config.json"
+    if not path.is_file():
+        return None
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    modes = {
+        "pooling_mode_cls_token": "cls",
+        "pooling_mode_mean_tokens": "mean",
+        "pooling_mode_max_tokens": "max",
+        "pooling_mode_lasttoken": "last",
+    }
+    return next((ours for theirs, ours in modes.items() if facts.get(theirs)), facts.get("pooling_mode"))
+
+
+def longest(source: Source, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The longest text in tokens that the checkpoint was made for, at most LONGEST."""
+    limits = [LONGEST, int(tokenizer.model_max_length)]
+    sentence = source.folder / "sentence_bert_config.json"
+    if sentence.is_file():
+        limits.append(int(json.loads(sentence.read_text(encoding="utf-8")).get("max_seq_length") or LONGEST))
+    limits.append(positions(AutoConfig.from_pretrained(source.name)))
+    return min(limits)
+
+
+def positions(config: Any) -> int:
+    """How many positions a trunk has embeddings for; RoBERTa's kin start counting behind the padding id."""
+    count = getattr(config, "max_position_embeddings", None) or LONGEST
+    offset = (config.pad_token_id or 0) + 1 if config.model_type in transformers_with_offset() else 0
+    return int(count) - offset
+
+
+def transformers_with_offset() -> frozenset[str]:
+    """Model types whose position ids start at pad_token_id + 1."""
+    return frozenset({"roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xlm-roberta-xl", "roberta-prelayernorm"})
+
+
+class TransformersEncoder:
+    """Encode texts as training does, by the checkpoint's own tokenizer."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, facts: TextFacts) -> None:
+        self.tokenizer = tokenizer
+        self._facts = facts
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The TextFacts as JSON."""
+        return asdict(self._facts) | {"inputs": list(self._facts.inputs)}
+
+    def encode(self, rows: Sequence[Row]) -> list[Features]:
+        """Rows with `text` and perhaps `text_pair` to ids, cut at the maximum length."""
+        if not rows:
+            return []
+        texts = [row["text"] for row in rows]
+        pairs = [row["text_pair"] for row in rows] if rows[0].get("text_pair") is not None else None
+        out: Any = self.tokenizer(texts, pairs, truncation=True, max_length=self._facts.max_length)
+        types = out.get("token_type_ids") or [None] * len(rows)
+        return [
+            encoding.as_features(ids, kinds, self._facts) for ids, kinds in zip(out["input_ids"], types, strict=True)
+        ]
+
+    def collate(self, features: Sequence[Features], size: int | None = None) -> Inputs:
+        """See tunedeploy.encoders.text.collate."""
+        return encoding.collate(features, self._facts, size)
+
+    def sizes(self, features: Sequence[Features]) -> list[int | None]:
+        """See tunedeploy.encoders.text.sizes."""
+        return encoding.sizes(features, self._facts)
+
+
+def open_tokenizer(source: Source) -> PreTrainedTokenizerBase:
+    """The checkpoint's tokenizer, with a padding token.
+
+    Raises:
+        ModelError: it has none that can run on a device (a tokenizer.json).
+    """
+    with quiet():
+        try:
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.name)
+        except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+            raise ModelError(f"model {source.name!r}: no tokenizer: {first_line(error)}") from error
+    if not tokenizer.is_fast:
+        raise ModelError(f"model {source.name!r}: its tokenizer has no tokenizer.json, which the bundle needs")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
+def text_facts(model: TextClassifier, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TextFacts:
+    """How texts become this model's inputs."""
+    types = "token_type_ids" in tokenizer.model_input_names and model.takes_types
+    pad = int(tokenizer.pad_token_id or 0)
+    lone = next(
+        (one for one in (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id) if one is not None), pad
+    )
+    return TextFacts(
+        max_length=max_length,
+        pad_id=pad,
+        lone_id=int(lone),
+        padding_side=str(tokenizer.padding_side),
+        inputs=("input_ids", "attention_mask", *(("token_type_ids",) if types else ())),
+    )
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, facts: TextFacts) -> None:
+    """Write the tokenizer with the truncation that was trained with inside its tokenizer.json, and no padding."""
+    tokenizer.model_max_length = facts.max_length
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer.json"
+    fast = Tokenizer.from_file(str(path))
+    fast.no_padding()
+    fast.enable_truncation(facts.max_length, direction=str(tokenizer.truncation_side))
+    fast.save(str(path))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' progress bars and load reports off the terminal for a while."""
+    level = transformers.logging.get_verbosity()
+    bars = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity(logging.CRITICAL)
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(level)
+        if bars:
+            transformers.logging.enable_progress_bar()
+
+
+def first_line(error: Exception) -> str:
+    """The first line of somebody else's message, as evidence in ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def as_numpy(tensor: torch.Tensor) -> Array:
+    """A tensor on whatever device as a numpy array; bfloat16 becomes float32."""
+    return tensor.detach().to("cpu", torch.float32 if tensor.dtype == torch.bfloat16 else tensor.dtype).numpy()

@@ -1,0 +1,1 @@
+"""What is minimised beside the task's own loss: a file here is an objective."""

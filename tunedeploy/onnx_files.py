@@ -1,0 +1,90 @@
+"""Read, clean, describe and write ONNX files so that the same model always gives the same bytes."""
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+
+from tunedeploy.rundir import key_of
+
+ONE_FILE = 2**31 - 2**20  # bytes; protobuf's limit, less room for metadata
+KEPT = ("pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy")  # which module of the PyTorch model a node is
+
+
+def clean(model: onnx.ModelProto) -> None:
+    """Take out what differs from machine to machine: stack traces with paths, doc strings, time stamps."""
+    model.doc_string = ""
+    graphs = [model.graph, *model.functions]
+    while graphs:
+        graph = graphs.pop()
+        graph.doc_string = ""
+        for node in graph.node:
+            node.doc_string = ""
+            kept = [one for one in node.metadata_props if one.key in KEPT]
+            del node.metadata_props[:]
+            node.metadata_props.extend(kept)
+            graphs += [one.g for one in node.attribute if one.HasField("g")]
+        if isinstance(graph, onnx.GraphProto):
+            for value in [*graph.input, *graph.output, *graph.initializer]:
+                value.doc_string = ""
+                del value.metadata_props[:]
+            del graph.metadata_props[:]
+            # Shapes of values between nodes are stale after any rewrite, and quantizers trip over stale ones.
+            del graph.value_info[:]
+
+
+def describe(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
+    """Put facts into `metadata_props`, as JSON where they are not text, sorted by name."""
+    have = {one.key: one.value for one in model.metadata_props if one.key.startswith("tunedeploy.")}
+    new = {
+        f"tunedeploy.{name}": value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+        for name, value in facts.items()
+    }
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, dict(sorted((have | new).items())))
+
+
+def write(model: onnx.ModelProto, path: Path) -> None:
+    """Write one file with deterministic bytes, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.tmp")
+    beside.write_bytes(model.SerializeToString(deterministic=True))
+    beside.replace(path)
+
+
+def operators(model: onnx.ModelProto) -> dict[str, int]:
+    """How many nodes of each operator, those of other domains with their domain."""
+    names = (f"{node.domain}.{node.op_type}" if node.domain else node.op_type for node in model.graph.node)
+    return dict(sorted(Counter(names).items()))
+
+
+def fusions(path: Path) -> dict[str, int]:
+    """Fused operators that onnxruntime makes of a file in its default session."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        counted = operators(onnx.load(options.optimized_model_filepath, load_external_data=False))
+    return {name: count for name, count in counted.items() if name.startswith("com.") or name.startswith("Fused")}
+
+
+def opset(model: onnx.ModelProto) -> int:
+    """The version of the standard operator set."""
+    return next(int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx"))
+
+
+def recipe_id(resolved: Mapping[str, Any]) -> str:
+    """A hash of what a recipe says, the same wherever the files lie: paths count by their last part."""
+
+    def strip(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: strip(one) for key, one in value.items()}
+        return Path(value).name if isinstance(value, str) and value.startswith("/") else value
+
+    return key_of(strip(resolved))

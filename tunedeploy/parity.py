@@ -1,0 +1,141 @@
+"""The arithmetic of agreement: noise floor, tolerance, decisions, and the record of a comparison.
+
+Pure functions on numpy arrays; logits are (rows, labels). Nothing here knows of torch or onnxruntime.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tunedeploy.encoders import Array
+
+# Two correct float32 programs that sum in another order differ by a few times the error each makes against
+# float64. Over the models tried here the ratio was 0.5 to 3; ten leaves room, and a wrong epsilon does not fit in.
+FLOORS = 10.0
+CAP = 1e-4  # of the output's range: no noise floor, however large, excuses more
+NEAR_TIE = 4.0  # margins below this many times the typical drift may flip without anything being wrong
+FLIPS = 0.02  # share of rows that may flip outside near-ties after quantization
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One entry of the ledger.
+
+    `value` must not exceed `limit` where `at_most`, nor be below it otherwise; without a limit it is only told.
+    `where` names the row, batch and shape of the worst value.
+    """
+
+    name: str
+    stage: str
+    file: str
+    value: float
+    limit: float | None = None
+    at_most: bool = True
+    unit: str = ""
+    rows: int = 0
+    where: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the value is finite and within its limit."""
+        if not np.isfinite(self.value):
+            return False
+        if self.limit is None:
+            return True
+        return self.value <= self.limit if self.at_most else self.value >= self.limit
+
+    def to_json(self) -> dict[str, Any]:
+        """The record, with its verdict; a value that is not finite is written as text, since JSON has none."""
+        record = asdict(self) | {"ok": self.ok}
+        if not np.isfinite(self.value):
+            record["value"] = str(self.value)
+        return record
+
+    def line(self) -> str:
+        """The breach in one line: file, what, number, limit, row."""
+        bound = "allowed" if self.at_most else "at least"
+        limit = "" if self.limit is None else f", {bound} {self.limit:.3g}{self.unit}"
+        place = f" on {self.where}" if self.where else ""
+        return f"{self.stage}: {self.file}: {self.name} is {self.value:.3g}{self.unit}{place}{limit}"
+
+
+def largest_difference(first: Array, second: Array) -> tuple[float, int]:
+    """max |first - second| and the row it is on.
+
+    NaN or infinity in either gives (inf, that row), and so do arrays of other shapes.
+    """
+    if first.shape != second.shape:
+        return float("inf"), 0
+    difference = np.abs(np.asarray(first, np.float64) - np.asarray(second, np.float64))
+    difference = np.where(np.isfinite(first) & np.isfinite(second), difference, np.inf)
+    if difference.size == 0:
+        return 0.0, 0
+    by_row = difference.reshape(len(difference), -1).max(1)
+    return float(by_row.max()), int(by_row.argmax())
+
+
+def noise_floor(single: Array, double: Array) -> float:
+    """max |float32 - float64| over the same rows of the same model: the rounding error of one honest program."""
+    return largest_difference(single, double)[0]
+
+
+def output_range(logits: Array) -> float:
+    """Largest minus smallest finite value, never 0."""
+    finite = logits[np.isfinite(logits)]
+    return max(float(np.ptp(finite)) if finite.size else 0.0, 1e-6)
+
+
+def tolerance(floor: float, spread: float) -> float:
+    """What two float32 programs may differ by.
+
+    min(max(FLOORS x floor, 4 eps x range), CAP x range): a multiple of the measured floor, not below what float32
+    can resolve at this range, and capped by a small share of the range.
+    """
+    smallest = 4 * float(np.finfo(np.float32).eps) * spread
+    return min(max(FLOORS * floor, smallest), max(CAP * spread, smallest))
+
+
+def sqnr_db(reference: Array, other: Array) -> float:
+    """Signal to quantization noise, 10 log10(sum ref^2 / sum (ref - other)^2), in dB; infinite when equal -> 200."""
+    noise = float(((np.asarray(reference, np.float64) - other) ** 2).sum())
+    signal = float((np.asarray(reference, np.float64) ** 2).sum())
+    return 200.0 if noise == 0 else float(10 * np.log10(max(signal, 1e-300) / noise))
+
+
+def cosine(reference: Array, other: Array) -> float:
+    """The smallest cosine similarity of a row with its counterpart."""
+    first, second = np.asarray(reference, np.float64), np.asarray(other, np.float64)
+    norms = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
+    return float(((first * second).sum(-1) / np.maximum(norms, 1e-300)).min())
+
+
+def margins(logits: Array) -> Array:
+    """Best minus second-best logit of each row, (rows,)."""
+    best = np.partition(logits, -2, axis=-1)[..., -2:]
+    return np.asarray(best[..., 1] - best[..., 0])
+
+
+def drift(reference: Array, other: Array) -> float:
+    """The typical change: the median over rows of max |reference - other|."""
+    return float(np.median(np.abs(reference - other).max(-1)))
+
+
+def flips(reference: Array, other: Array) -> tuple[int, Array]:
+    """How many rows changed their answer, and which did so although it was no near-tie.
+
+    A row is a near-tie when its reference margin is under NEAR_TIE x drift: there either answer is honest.
+    """
+    changed = reference.argmax(-1) != other.argmax(-1)
+    clear = margins(reference) > NEAR_TIE * drift(reference, other)
+    return int(changed.sum()), np.flatnonzero(changed & clear)
+
+
+def top_k_overlap(reference: Array, other: Array, k: int = 5) -> float:
+    """Mean share of a row's k best labels that stay among the k best, 0..1."""
+    k = min(k, reference.shape[-1])
+    first = np.argsort(reference, -1)[..., -k:]
+    second = np.argsort(other, -1)[..., -k:]
+    return float(np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(first, second, strict=True)]))

@@ -1,0 +1,121 @@
+"""The stages in order: each runs when something it depends on has changed, and is kept when nothing has."""
+
+import importlib
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from tunedeploy import progress
+from tunedeploy.errors import RunError
+from tunedeploy.rundir import Record, RunDir, files_below, key_of, versions, write_text
+
+if TYPE_CHECKING:
+    from tunedeploy.recipe import Recipe
+
+STAGES = ("plan", "train", "merge", "export", "quantize", "verify", "bundle", "report")
+
+
+def run(recipe: "Recipe", rundir: RunDir, *, until: str = "report", start: str = "plan", fresh: bool = False) -> dict[str, Record]:
+    """Run the stages up to `until` that are not up to date.
+
+    Args:
+        recipe: complete.
+        rundir: where artefacts are and go.
+        until: the last stage.
+        start: the first stage that may run; one before it that is out of date is an error.
+        fresh: run all of them, whatever is there.
+
+    Returns:
+        The record of each stage.
+
+    Raises:
+        TunedeployError: a stage's own; what finished before it stays.
+        RunError: a stage before `start` has not been finished with this recipe.
+    """
+    from tunedeploy.data import recipe_data
+
+    recipe_data.forget()
+    main = is_main_process()
+    if main and start == "plan":
+        write_text(rundir / "recipe.yaml", recipe.dump())
+    origin = origin_of(recipe)
+    records: dict[str, Record] = {}
+    for at, name in enumerate(STAGES[: STAGES.index(until) + 1]):
+        stage = importlib.import_module(f"tunedeploy.stages.{name}")
+        key = stage_key(stage, recipe, origin, records)
+        if not fresh and rundir.is_current(name, key):
+            records[name] = rundir.record(name)
+            progress.note(f"{name}: unchanged, kept ({records[name].seconds:.1f} s)")
+            continue
+        if at < STAGES.index(start) and name != "plan":
+            raise RunError(why_stale(rundir, name))
+        records[name] = run_stage(stage, recipe, rundir, key=key, main=main)
+    if main and start != "plan":
+        write_text(rundir / "recipe.yaml", recipe.dump())
+    return records
+
+
+def run_stage(stage: ModuleType, recipe: "Recipe", rundir: RunDir, *, key: str, main: bool) -> Record:
+    """Run one stage and write its record, last."""
+    name = stage.__name__.rpartition(".")[2]
+    if main:
+        rundir.forget(name)
+    began = time.monotonic()
+    result = stage.run(recipe, rundir)
+    seconds = time.monotonic() - began
+    if not main:
+        return Record(stage=name, key=key, seconds=seconds, outputs={}, result=result, versions={})
+    outputs = [path for folder in stage.OUTPUTS for path in written(rundir / folder)]
+    record = rundir.finish(name, key=key, seconds=seconds, files=outputs, result=result)
+    progress.note(f"{name}: done in {seconds:.1f} s")
+    return record
+
+
+def written(path: Path) -> list[Path]:
+    """A file, or the files below a folder, hidden ones left out."""
+    if path.is_file():
+        return [path]
+    return [one for one in files_below(path) if not any(part.startswith(".") for part in one.relative_to(path).parts)]
+
+
+def origin_of(recipe: "Recipe") -> dict[str, str]:
+    """Fingerprints of what a run starts from: data, base weights, and this program."""
+    from tunedeploy.data.recipe_data import data_of
+    from tunedeploy.models import sources
+
+    return {
+        "data": data_of(recipe).fingerprint,
+        "model": sources.fingerprint(recipe.model.name, recipe.model.weights),
+        "tunedeploy": versions().get("tunedeploy", ""),
+    }
+
+
+def stage_key(stage: ModuleType, recipe: "Recipe", origin: Mapping[str, str], records: Mapping[str, Record]) -> str:
+    """A hash of all that a stage depends on: its part of the recipe, its ancestors' files, and the origin."""
+    resolved = recipe.resolved()
+    part = {name: value_at(resolved, name) for name in stage.RECIPE_KEYS}
+    before = {name: dict(records[name].outputs) for name in stage.AFTER}
+    return key_of({"recipe": part, "after": before, "origin": dict(origin)})
+
+
+def value_at(resolved: Mapping[str, Any], dotted: str) -> Any:
+    """The value of `section` or `section.key`."""
+    section, _, key = dotted.partition(".")
+    return resolved[section][key] if key else resolved[section]
+
+
+def why_stale(rundir: RunDir, name: str) -> str:
+    """Why an early stage cannot be used, and what to do, in one line."""
+    if not rundir.has(name):
+        return f"{rundir.path}: stage {name!r} has not been finished; run 'tunedeploy train {rundir.path / 'recipe.yaml'} --run {rundir.path}'"
+    changed = rundir.changed(rundir.record(name))
+    what = changed[0] if changed else "the recipe, the data or the base weights changed since"
+    return f"{rundir.path}: stage {name!r} is out of date: {what}; run 'tunedeploy run {rundir.path / 'recipe.yaml'} --run {rundir.path}'"
+
+
+def is_main_process() -> bool:
+    """Whether this process writes; others of a distributed launch only train."""
+    return int(os.environ.get("RANK", "0")) == 0

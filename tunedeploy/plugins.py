@@ -1,0 +1,79 @@
+"""Find plug-ins: a file in an axis folder is one, and so is an entry point of another package.
+
+Names and descriptions are read from the file's name and its docstring's first line, with no import, so that
+`tunedeploy list` stays fast. `load` imports one.
+"""
+
+import ast
+import importlib
+import importlib.util
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tunedeploy.errors import UserError
+
+AXES = ("tasks", "methods", "objectives", "precisions", "targets")
+
+
+def names(axis: str) -> dict[str, str]:
+    """Name, as a recipe writes it, to one-line description, for every plug-in on an axis, sorted by name."""
+    assert axis in AXES, axis
+    found = {_name(path.stem): _first_line(path) for path in _files(axis)}
+    for name, point in _outside(axis).items():
+        found.setdefault(name, _first_line(_origin(point)))
+    return dict(sorted(found.items()))
+
+
+@cache
+def load(axis: str, name: str) -> Any:
+    """Import one plug-in.
+
+    Returns:
+        The plug-in's module.
+
+    Raises:
+        UserError: no plug-in has that name, or the package it stands in needs an extra that is not installed.
+    """
+    if name not in names(axis):
+        raise UserError(f"no {axis[:-1]} {name!r}; known: {', '.join(names(axis))}")
+    inside = Path(__file__).parent / axis / f"{name.replace('-', '_')}.py"
+    try:
+        if inside.is_file():
+            return importlib.import_module(f"tunedeploy.{axis}.{inside.stem}")
+        module: ModuleType = _outside(axis)[name].load()
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{axis[:-1]} {name!r} needs the package {error.name!r}; install it with 'pip install {error.name}'"
+        ) from error
+    return module
+
+
+def _files(axis: str) -> list[Path]:
+    folder = Path(__file__).parent / axis
+    return [path for path in folder.glob("*.py") if not path.stem.startswith("_")]
+
+
+def _name(stem: str) -> str:
+    return stem.replace("_", "-")
+
+
+def _outside(axis: str) -> dict[str, EntryPoint]:
+    return {_name(point.name): point for point in entry_points(group=f"tunedeploy.{axis}")}
+
+
+def _origin(point: EntryPoint) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(point.module)
+    except ModuleNotFoundError:
+        return None
+    return Path(spec.origin) if spec and spec.origin else None
+
+
+def _first_line(path: Path | None) -> str:
+    if path is None or path.suffix != ".py":
+        return ""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    return docstring.splitlines()[0] if docstring else ""

@@ -1,0 +1,45 @@
+"""float16: half the size, for devices that compute in it; on a CPU it saves space and no time."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from tunedeploy import onnx_files
+from tunedeploy.encoders import Inputs
+from tunedeploy.errors import BudgetError
+from tunedeploy.recipe import Section
+
+FILE = "model_fp16.onnx"
+LARGEST = float(np.finfo(np.float16).max)
+
+
+class Options(Section):
+    """Keys of `export`: none."""
+
+
+def candidates(source: Path, options: Options) -> list[dict[str, Any]]:
+    """One way: inputs and outputs stay float32, so that an app need not change."""
+    del source, options
+    return [{"name": "fp16"}]
+
+
+def convert(source: Path, target: Path, setting: dict[str, Any], samples: Sequence[Inputs]) -> None:
+    """Write `target`, weights and arithmetic in float16.
+
+    Raises:
+        BudgetError: a weight does not fit into float16.
+    """
+    del setting, samples
+    model = onnx.load(source)
+    for weight in model.graph.initializer:
+        if weight.data_type == onnx.TensorProto.FLOAT:
+            largest = float(np.abs(onnx.numpy_helper.to_array(weight)).max(initial=0.0))
+            if largest > LARGEST and largest < float(np.finfo(np.float32).max) / 2:
+                raise BudgetError(f"quantize: {weight.name} holds {largest:.3g}, float16 ends at {LARGEST:.0f}; use int8 or fp32")
+    half = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=False)
+    onnx_files.clean(half)
+    onnx_files.write(half, target)

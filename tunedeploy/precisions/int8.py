@@ -1,0 +1,115 @@
+"""int8: a quarter of the size; dynamic for transformers with their embeddings, calibrated (QDQ) for convolutions."""
+
+import contextlib
+import io
+import logging
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
+
+from tunedeploy import onnx_files
+from tunedeploy.encoders import Inputs
+from tunedeploy.recipe import Section
+
+FILE = "model_int8.onnx"
+# ConvInteger has no kernel in onnxruntime's default session, so dynamic quantization leaves convolutions alone.
+DYNAMIC_OPS = ["MatMul", "Gemm", "Gather", "Attention", "EmbedLayerNormalization"]
+
+
+class Options(Section):
+    """Keys of `export`."""
+
+    exclude: tuple[str, ...] = ()  # nodes kept in float32, by name
+
+
+def candidates(source: Path, options: Options) -> list[dict[str, Any]]:
+    """Ways to quantize this file, from cheap to careful; the first within the budget is taken."""
+    exclude = list(options.exclude)
+    if mostly_convolution(onnx.load(source)):
+        return [
+            {"name": "static QDQ, per channel, min-max", "method": "MinMax", "exclude": exclude},
+            {"name": "static QDQ, per channel, percentile 99.99", "method": "Percentile", "exclude": exclude},
+            {"name": "static QDQ, per channel, entropy", "method": "Entropy", "exclude": exclude},
+        ]
+    return [
+        {"name": "dynamic, per tensor", "per_channel": False, "exclude": exclude},
+        {"name": "dynamic, per channel", "per_channel": True, "exclude": exclude},
+    ]
+
+
+def mostly_convolution(model: onnx.ModelProto) -> bool:
+    """Whether more weights stand in convolutions than in matrix products and embeddings."""
+    sizes = {one.name: math.prod(one.dims) for one in model.graph.initializer}
+    share = {"Conv": 0, "other": 0}
+    for node in model.graph.node:
+        kind = "Conv" if node.op_type == "Conv" else "other"
+        share[kind] += sum(sizes.get(name, 0) for name in node.input if node.op_type in {"Conv", *DYNAMIC_OPS})
+    return share["Conv"] > share["other"]
+
+
+def convert(source: Path, target: Path, setting: dict[str, Any], samples: Sequence[Inputs]) -> None:
+    """Write `target` by one of the candidates; `samples` are batches of training rows for calibration."""
+    with tempfile.TemporaryDirectory() as folder, quietly():
+        made = Path(folder) / "model.onnx"
+        if "method" in setting:
+            static(source, made, setting, samples)
+        else:
+            dynamic(source, made, setting)
+        model = onnx.load(made)
+    onnx_files.clean(model)
+    onnx_files.write(model, target)
+
+
+def dynamic(source: Path, target: Path, setting: dict[str, Any]) -> None:
+    """Weights in int8, activations scaled at run time by one number a tensor."""
+    quantize_dynamic(
+        source, target, op_types_to_quantize=DYNAMIC_OPS, per_channel=setting["per_channel"],
+        weight_type=QuantType.QInt8, nodes_to_exclude=setting["exclude"],
+        extra_options={"MatMulConstBOnly": True},  # attention scores have no weights to gain from
+    )  # fmt: skip
+
+
+def static(source: Path, target: Path, setting: dict[str, Any], samples: Sequence[Inputs]) -> None:
+    """Weights in int8 a channel, activations in uint8 by scales measured on real rows."""
+    quantize_static(
+        source, target, Batches(samples), quant_format=QuantFormat.QDQ, per_channel=True,
+        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+        calibrate_method=getattr(CalibrationMethod, setting["method"]), nodes_to_exclude=setting["exclude"],
+        extra_options={"CalibPercentile": 99.99},
+    )  # fmt: skip
+
+
+class Batches(CalibrationDataReader):  # type: ignore[misc]
+    """One batch at a time, so that calibration holds one in memory."""
+
+    def __init__(self, samples: Sequence[Inputs]) -> None:
+        self.rest: Iterator[Inputs] = iter(samples)
+
+    def get_next(self) -> Inputs | None:
+        """The next batch, or None at the end."""
+        return next(self.rest, None)
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Keep the quantizer's advice off the terminal."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)

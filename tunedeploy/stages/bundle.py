@@ -1,0 +1,121 @@
+"""Bundle: put what an app ships into one folder, with its parity kit, lineage and model card."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunedeploy import onnx_files, plugins
+from tunedeploy.data.recipe_data import data_of
+from tunedeploy.kit import make
+from tunedeploy.models.card import card
+from tunedeploy.rundir import RunDir, files_below, read_json, sha256, versions, whole_folder, write_json, write_text
+from tunedeploy.stages.export import lineage
+from tunedeploy.stages.merge import sample
+from tunedeploy.stages.quantize import encoder_of
+
+if TYPE_CHECKING:
+    from tunedeploy.recipe import Recipe
+
+RECIPE_KEYS = ("task", "data", "export")
+AFTER = ("train", "merge", "export", "quantize", "verify")
+OUTPUTS = ("dist",)
+SCHEMA = 1
+GOLDEN_ROWS = 16  # of the evaluation split, beside the edge rows
+# Files of the merged folder that an app needs; weights are in the .onnx files.
+SHIPPED = (
+    "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "preprocessor_config.json",
+)  # fmt: skip
+
+
+def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
+    """Write `dist/` in one piece.
+
+    Returns:
+        The bundle's files and their bytes.
+    """
+    task = plugins.load("tasks", recipe.task)
+    data = data_of(recipe)
+    train, quantize = rundir.record("train").result, rundir.record("quantize").result
+    encoder = encoder_of(recipe, rundir)
+    ledger = read_json(rundir / "ledger.json")
+    rows = [*sample(data.eval, GOLDEN_ROWS)]
+    rows += task.edge_rows(rows[0])
+    with whole_folder(rundir / "dist") as folder:
+        copy(rundir, folder, quantize["variants"])
+        write_json(folder / "labels.json", train["labels"])
+        files = {name: f"onnx/{Path(one['file']).name}" for name, one in quantize["variants"].items()}
+        limit = next(one["limit"] for one in ledger["comparisons"] if one["name"].startswith("torch vs onnx"))
+        limits = {"variants": files, "fp32": limit, "labels": train["labels"]}
+        make.write(folder / "parity", bundle=folder, encoder=encoder, rows=rows, limits=limits)
+        manifest = manifest_of(recipe, rundir, folder, files)
+        write_text(folder / "README.md", card(manifest, ledger))
+        manifest["files"] = {path.relative_to(folder).as_posix(): sha256(path) for path in files_below(folder)}
+        write_json(folder / "manifest.json", manifest)
+        sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files_below(folder)}
+    return {"files": sizes}
+
+
+def copy(rundir: RunDir, folder: Path, variants: dict[str, Any]) -> None:
+    """Put configuration, tokenizer and the .onnx files where transformers.js and our own loader look for them."""
+    for name in SHIPPED:
+        if (rundir / "merged" / name).is_file():
+            shutil.copyfile(rundir / "merged" / name, folder / name)
+    (folder / "onnx").mkdir()
+    for one in variants.values():
+        shutil.copyfile(rundir / one["file"], folder / "onnx" / Path(one["file"]).name)
+
+
+def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path, files: dict[str, str]) -> dict[str, Any]:
+    """What the bundle is, for programs; no path, no time, no host name."""
+    train, export = rundir.record("train").result, rundir.record("export").result
+    quantize = rundir.record("quantize").result
+    data = data_of(recipe)
+    encoder = encoder_of(recipe, rundir)
+    variants = {
+        name: {
+            "file": files[name],
+            "bytes": one["bytes"],
+            "sha256": sha256(folder / files[name]),
+            "value": one["metric"],
+            "drop": one["drop"],
+            **({"setting": one["setting"]} if "setting" in one else {}),
+        }
+        for name, one in quantize["variants"].items()
+    }
+    return {
+        "schema": SCHEMA,
+        "task": recipe.task,
+        "method": recipe.tune.method,
+        "model": model_name(recipe.model.name),
+        "labels": train["labels"],
+        "metric": train["metric"],
+        "value": train["metrics"][train["metric"]],
+        "rows": {"train": len(data.train), "eval": len(data.eval)},
+        "eval_source": data.eval_source,
+        "variants": variants,
+        "preprocessing": encoder.facts,
+        "opset": export["opset"],
+        "ir": export["ir"],
+        "fusions": export["fusions"],
+        "target": recipe.export.target,
+        "seed": recipe.train.seed,
+        "recipe": portable_recipe(recipe),
+        "lineage": lineage(recipe, rundir),
+        "versions": versions(),
+        "instruction_set": make.instruction_set(),
+    }
+
+
+def model_name(name: str) -> str:
+    """A model's name without this machine's folders."""
+    return Path(name).name if name.startswith("/") else name
+
+
+def portable_recipe(recipe: "Recipe") -> dict[str, Any]:
+    """What was asked for, paths cut to their last part."""
+    resolved = recipe.resolved()
+    for section in ("model", "data"):
+        resolved[section] = {
+            key: model_name(value) if isinstance(value, str) else value for key, value in resolved[section].items()
+        }
+    return resolved | {"id": onnx_files.recipe_id({name: part for name, part in resolved.items() if name != "export"})}

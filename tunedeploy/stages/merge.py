@@ -1,0 +1,130 @@
+"""Merge: fold the adapter into the base weights in float32, and prove on real rows that nothing else changed."""
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from tunedeploy import parity, plugins, progress
+from tunedeploy.data.recipe_data import data_of
+from tunedeploy.encoders import Array, Features
+from tunedeploy.errors import ParityError
+from tunedeploy.models import start
+from tunedeploy.models.classifier import Assembly, Classifier, load_trained
+from tunedeploy.parity import Comparison
+from tunedeploy.rundir import RunDir, whole_folder
+from tunedeploy.runtime import logits_of_features
+from tunedeploy.training.feeds import tensors
+
+if TYPE_CHECKING:
+    from tunedeploy.recipe import Recipe
+
+RECIPE_KEYS = ("task", "model", "data", "tune", "train.seed")
+AFTER = ("train",)
+OUTPUTS = ("merged",)
+FOLDER = "merged"
+ROWS = 96  # of the evaluation split; errors of a merge show on any row, so more would only cost time
+
+
+def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
+    """Write `merged/`, a plain model folder, and compare adapter-on, merged, reloaded and base.
+
+    Returns:
+        The comparisons made.
+
+    Raises:
+        ParityError: they disagree, or the merged model is the base model.
+    """
+    data = data_of(recipe)
+    task = plugins.load("tasks", recipe.task)
+    method = plugins.load("methods", recipe.tune.method)
+    tuned = trained(recipe, rundir, len(data.labels))
+    features = tuned.encoder.encode(sample(data.eval))
+    progress.note(f"merge: comparing on {len(features)} rows")
+    with_adapter = logits(tuned, features)
+    floor = parity.noise_floor(with_adapter, logits(tuned, features, double=True))
+    method.fold(tuned.model)
+    merged = logits(tuned, features)
+    base = logits(start.base(recipe, len(data.labels)), features)
+    with whole_folder(rundir / FOLDER) as folder:
+        task.save(tuned, data.labels, folder)
+        reloaded_model = task.load(folder)
+        changed = changed_trunk(start.base(recipe, len(data.labels)), reloaded_model, rundir)
+        reloaded = logits(reloaded_model, reloaded_model.encoder.encode(sample(data.eval)))
+        limit = parity.tolerance(floor, parity.output_range(with_adapter))
+        facts = {"noise_floor": floor, "output_range": parity.output_range(with_adapter)}
+        comparisons = [
+            equal("adapter vs merged", with_adapter, merged, limit, facts),
+            equal("merged vs reloaded", merged, reloaded, limit, facts),
+            Comparison(
+                name="merged differs from base", stage="merge", file="merged", rows=len(base), at_most=False,
+                value=parity.largest_difference(merged, base)[0], limit=limit,
+            ),
+            Comparison(
+                name="trained trunk tensors that differ from base", stage="merge", file="merged", at_most=False,
+                value=changed[0], limit=min(1, changed[1]), facts={"trained": changed[1]},
+            ),
+        ]  # fmt: skip
+        breaches = [one.line() for one in comparisons if not one.ok]
+        if breaches:
+            raise ParityError(breaches)
+    return {"comparisons": [one.to_json() for one in comparisons]}
+
+
+def trained(recipe: "Recipe", rundir: RunDir, labels: int) -> Assembly:
+    """The model as training left it, adapters on, in float32 and eval mode."""
+    assembly = start.attached(recipe, labels)
+    for name in ("head", "adapter"):
+        load_trained(assembly.model, load_file(rundir / "train" / f"{name}.safetensors"))
+    assembly.model.eval()
+    return assembly
+
+
+def sample(rows: Any, count: int = ROWS) -> list[dict[str, Any]]:
+    """Rows spread evenly over a data set."""
+    places = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))
+    return [rows[int(at)] for at in places]
+
+
+def logits(assembly: Assembly, features: list[Features], *, double: bool = False) -> Array:
+    """Outputs (rows, labels) of encoded rows, in float32 or float64."""
+    model = as_double(assembly.model) if double else assembly.model
+
+    def forward(inputs: dict[str, Array]) -> Array:
+        return run_torch(model, inputs, double=double)
+
+    return logits_of_features(forward, assembly.encoder, features)
+
+
+def as_double(model: Classifier) -> Classifier:
+    """A float64 copy, for the noise floor."""
+    return copy.deepcopy(model).double()
+
+
+def run_torch(model: torch.nn.Module, inputs: dict[str, Array], *, double: bool) -> Array:
+    """One batch through a torch model, (batch, labels)."""
+    batch = tensors(inputs)
+    if double:
+        batch = {name: value.double() if value.is_floating_point() else value for name, value in batch.items()}
+    with torch.inference_mode():
+        out: torch.Tensor = model(**batch)
+    return np.asarray(out.numpy())
+
+
+def equal(name: str, first: Array, second: Array, limit: float, facts: dict[str, Any]) -> Comparison:
+    """A comparison of two outputs that should be the same program."""
+    value, row = parity.largest_difference(first, second)
+    return Comparison(
+        name=f"{name}: largest logit difference", stage="merge", file="merged", value=value, limit=limit,
+        rows=len(first), where=f"row {row}", facts=facts,
+    )  # fmt: skip
+
+
+def changed_trunk(base: Assembly, merged: Assembly, rundir: RunDir) -> tuple[int, int]:
+    """How many trunk tensors differ from the base, and how many adapter tensors were trained at all."""
+    adapter = load_file(rundir / "train" / "adapter.safetensors")
+    own, other = base.model.trunk.state_dict(), merged.model.trunk.state_dict()
+    differ = sum(name in other and not torch.equal(value, other[name]) for name, value in own.items())
+    return differ, len(adapter)

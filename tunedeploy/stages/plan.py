@@ -1,0 +1,145 @@
+"""Plan: what will happen, measured in a few seconds: the data's faults, the weights, memory, minutes and sizes."""
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+import torch
+
+from tunedeploy import plugins, progress
+from tunedeploy.data.doctor import examine
+from tunedeploy.data.recipe_data import data_of
+from tunedeploy.models import start
+from tunedeploy.models.classifier import Assembly, set_training
+from tunedeploy.rundir import RunDir, write_json
+from tunedeploy.training.batches import balance_of
+from tunedeploy.training.feeds import Feed
+from tunedeploy.training.machine import precision_of, set_threads
+
+if TYPE_CHECKING:
+    from tunedeploy.data.read import Data
+    from tunedeploy.recipe import Recipe
+
+RECIPE_KEYS = ("task", "model", "data", "tune", "train", "export")
+AFTER = ()
+OUTPUTS = ("data",)
+TIMED = 3  # steps; the first of them is thrown away
+
+
+def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
+    """Write `data/doctor.json` and `data/fingerprint.json`.
+
+    Returns:
+        The resolved recipe with provenance, the data report, weights and estimates.
+    """
+    found = describe(recipe)
+    write_json(rundir / "data" / "doctor.json", found["data"]["doctor"])
+    write_json(rundir / "data" / "fingerprint.json", {name: found["data"][name] for name in ("fingerprint", "labels", "eval_source")})
+    return found
+
+
+def describe(recipe: "Recipe") -> dict[str, Any]:
+    """The plan as JSON; trains nothing."""
+    set_threads(recipe.train.threads)
+    data = data_of(recipe)
+    task = plugins.load("tasks", recipe.task)
+    assembly = start.attached(recipe, len(data.labels))
+    for line in [*data.notes, *assembly.notes]:
+        progress.note(line)
+    facts = assembly.encoder.facts
+    limit = facts.get("max_length")
+
+    def length(row: Any) -> int:
+        whole: Any = assembly.encoder
+        return len(whole.tokenizer(row["text"], row.get("text_pair"))["input_ids"])
+
+    doctor = examine(data, task.COLUMNS, length=length if limit else None, max_length=limit)
+    for line in doctor.lines():
+        progress.note(line)
+    weights = start.counts(assembly)
+    return {
+        "recipe": provenance(recipe),
+        "decided": {
+            "precision": precision_of(recipe.train.precision),
+            "balance": balance_of(recipe.train.balance, task.targets(data.train)),
+            "metric": task.metric_name(task.targets(data.eval)),
+            "threads": torch.get_num_threads(),
+            **dict(assembly.facts),
+            "preprocessing": facts,
+        },
+        "weights": weights,
+        "estimates": estimates(recipe, assembly, data, weights),
+        "data": {
+            "fingerprint": data.fingerprint,
+            "labels": list(data.labels),
+            "eval_source": data.eval_source,
+            "rows": {"train": len(data.train), "eval": len(data.eval)},
+            "notes": [*data.notes, *assembly.notes],
+            "doctor": doctor.to_dict(),
+        },
+    }
+
+
+def provenance(recipe: "Recipe") -> dict[str, dict[str, Any]]:
+    """Dotted key to value and source."""
+    rows: dict[str, dict[str, Any]] = {"task": {"value": recipe.task, "source": recipe.sources["task"]}}
+    for section, values in recipe.resolved().items():
+        if isinstance(values, dict):
+            for key, value in values.items():
+                rows[f"{section}.{key}"] = {"value": value, "source": recipe.sources[f"{section}.{key}"]}
+    return rows
+
+
+def estimates(recipe: "Recipe", assembly: Assembly, data: "Data", weights: dict[str, int]) -> dict[str, Any]:
+    """Minutes and memory of training, and sizes of the files.
+
+    Time is that of a few real steps here; memory is exact for weights, gradients and optimizer, and what the steps
+    added for activations; sizes are 4 and 1 bytes a weight and what int8 keeps beside.
+    """
+    process = psutil.Process()
+    before = process.memory_info().rss
+    seconds = step_seconds(recipe, assembly, data)
+    grown = max(0, process.memory_info().rss - before)
+    options = recipe.train
+    rows = len(data.train)
+    steps = math.ceil(rows / (options.batch_size * options.accumulate)) * options.epochs
+    caches = plugins.load("methods", recipe.tune.method).CACHES_FEATURES and assembly.augmented is None
+    passes = math.ceil((rows + len(data.eval)) / options.batch_size)
+    total_s = passes * seconds if caches else steps * options.accumulate * seconds + options.epochs * len(data.eval) / options.batch_size * seconds / 3
+    if options.budget_s:
+        total_s = min(total_s, options.budget_s)
+    return {
+        "steps": steps,
+        "step_seconds": round(seconds, 4),
+        "minutes": round(total_s / 60, 2),
+        "memory_mb": round((weights["bytes"] + 3 * 4 * weights["trainable"] + grown) / 1e6),
+        "adapter_mb": round(4 * weights["trainable"] / 1e6, 2),
+        "fp32_mb": round(weights["bytes"] / 1e6, 2),
+        "int8_mb": round(weights["bytes"] / 4 * 1.03 / 1e6, 2),
+    }
+
+
+def step_seconds(recipe: "Recipe", assembly: Assembly, data: "Data") -> float:
+    """Seconds of one micro-batch: forward and backward where something below the head is trained."""
+    task = plugins.load("tasks", recipe.task)
+    count = min(recipe.train.batch_size, len(data.train))
+    model = assembly.model
+    caches = plugins.load("methods", recipe.tune.method).CACHES_FEATURES
+    set_training(model)
+    places = np.linspace(0, len(data.train) - 1, count * TIMED).astype(int)
+    times = []
+    bf16 = precision_of(recipe.train.precision) == "bf16" and not caches
+    for part in np.array_split(places, TIMED):
+        rows = data.train.select([int(at) for at in part])
+        began = time.monotonic()
+        feed = Feed(rows, assembly.encoder)
+        targets = torch.from_numpy(task.targets(rows))
+        with torch.set_grad_enabled(not caches), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = task.loss(model(**feed.inputs(np.arange(len(rows)))), targets, 0.0).mean()
+        if not caches:
+            loss.backward()
+        times.append(time.monotonic() - began)
+    model.zero_grad(set_to_none=True)
+    return float(np.median(times[1:]))

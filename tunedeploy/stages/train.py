@@ -1,0 +1,119 @@
+"""Train: tune the model on the data, keep the best evaluation, and save just what changed."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from tunedeploy import plugins, progress
+from tunedeploy.data.recipe_data import data_of
+from tunedeploy.encoders import Array
+from tunedeploy.models import start
+from tunedeploy.models.classifier import Assembly, set_training, trained_state
+from tunedeploy.rundir import RunDir, key_of, whole_folder
+from tunedeploy.training.batches import balance_of, class_weights
+from tunedeploy.training.feeds import FeatureFeed, Feed, HeadOnly, kept_features
+from tunedeploy.training.loop import EVAL_BATCH, FOLDER, Job, fit
+from tunedeploy.training.machine import accelerator_of, precision_of, set_threads
+from tunedeploy.training.scores import logits_of, write_report
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from tunedeploy.data.read import Data
+    from tunedeploy.recipe import Recipe
+
+RECIPE_KEYS = ("task", "model", "data", "tune", "train", "export.dynamic_size")
+AFTER = ("plan",)
+OUTPUTS = ("train",)
+
+
+def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
+    """Train as the recipe says and write `train/`: adapter, head, metrics, report, confusion matrix.
+
+    Returns:
+        The metrics on the evaluation split, the history, seconds and what was decided.
+    """
+    set_threads(recipe.train.threads)
+    precision = precision_of(recipe.train.precision)
+    accelerator = accelerator_of(precision)
+    data = data_of(recipe)
+    assembly = start.attached(recipe, len(data.labels))
+    for line in assembly.notes:
+        progress.note(line)
+    torch.manual_seed(recipe.train.seed + 1 + accelerator.process_index)  # dropout masks; the head has its own seed
+    job = job_of(recipe, rundir, assembly, data, accelerator)
+    course = fit(job, rundir)
+    if isinstance(job.module, HeadOnly):
+        job.module.write_back(assembly.model.head)
+    result = {
+        "precision": precision,
+        "processes": accelerator.num_processes,
+        "labels": list(data.labels),
+        "metric": job.metric,
+        "best_epoch": course.best_epoch + 1,
+        "steps": course.step,
+        "history": course.history,
+        "weights": start.counts(assembly),
+        "kept_features": isinstance(job.module, HeadOnly),
+    }
+    return finish(job, assembly, data, rundir) | result if accelerator.is_main_process else result
+
+
+def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", accelerator: "Accelerator") -> Job:
+    """Feeds, row weights and objective of a run; a frozen trunk is run once and its features are kept."""
+    task = plugins.load("tasks", recipe.task)
+    method = plugins.load("methods", recipe.tune.method)
+    assembly.model.to(accelerator.device)
+    label_ids, eval_ids = task.targets(data.train), task.targets(data.eval)
+    train = Feed(data.train, assembly.encoder, assembly.augmented)
+    evaluation = Feed(data.eval, assembly.encoder)
+    first = {name: value.to(accelerator.device) for name, value in train.inputs(np.arange(min(2, len(label_ids)))).items()}
+    unreached = start.freeze_unreached(assembly, first, torch.from_numpy(label_ids[:2]).to(accelerator.device), task.loss)
+    if unreached:
+        progress.note(f"{unreached:,} weights get no gradient from this task and stay frozen")
+    module: torch.nn.Module = assembly.model
+    feeds: tuple[Any, Any] = (train, evaluation)
+    if method.CACHES_FEATURES and assembly.augmented is None and accelerator.num_processes == 1:
+        features = [kept(recipe, rundir, assembly, feed, name) for feed, name in ((train, "train"), (evaluation, "eval"))]
+        module = HeadOnly(assembly.model.head, features[0])
+        feeds = (FeatureFeed(features[0]), FeatureFeed(features[1]))
+    balance = balance_of(recipe.train.balance, label_ids)
+    weights = class_weights(label_ids, len(data.labels))[label_ids] if balance == "weights" else np.ones(len(label_ids))
+    penalty = None
+    if recipe.train.objective:
+        penalty = plugins.load("objectives", recipe.train.objective).Objective(module, assembly.fresh, recipe.train)
+    return Job(
+        recipe=recipe, task=task, accelerator=accelerator, module=module, fresh=assembly.fresh, train=feeds[0],
+        eval=feeds[1], label_ids=label_ids, eval_ids=eval_ids, metric=task.metric_name(eval_ids),
+        penalty=penalty, row_weights=weights,
+    )  # fmt: skip
+
+
+def kept(recipe: "Recipe", rundir: RunDir, assembly: Assembly, feed: Feed, name: str) -> Array:
+    """Features of one split, in a file named by all that they depend on."""
+    resolved = recipe.resolved()
+    data = data_of(recipe)
+    parts = {"model": resolved["model"], "facts": dict(assembly.facts), "encoder": assembly.encoder.facts}
+    key = key_of(parts | {"data": data.fingerprint, "split": name})
+    update = progress.tracker(f"features of {name} rows", len(feed.lengths))
+    set_training(assembly.model.eval(), False)
+    path = rundir / "cache" / "features" / f"{name}-{key[:16]}.npy"
+    return kept_features(assembly.model.eval(), feed, path, batch_size=EVAL_BATCH, progress=update)
+
+
+def finish(job: Job, assembly: Assembly, data: "Data", rundir: RunDir) -> dict[str, Any]:
+    """Score the best state in float32, and write what was trained."""
+    model = assembly.model.cpu().float().eval()
+    feed = Feed(data.eval, assembly.encoder)
+    update = progress.tracker("evaluate", len(feed.lengths))
+    logits = logits_of(model, feed, batch_size=EVAL_BATCH, progress=update)
+    state = {name: value.contiguous() for name, value in trained_state(model, assembly.fresh).items()}
+    head = {name: value for name, value in state.items() if name in assembly.fresh}
+    with whole_folder(rundir / FOLDER) as folder:
+        save_file(head, folder / "head.safetensors")
+        save_file({name: value for name, value in state.items() if name not in head}, folder / "adapter.safetensors")
+        np.save(folder / "eval_logits.npy", logits)
+        metrics = write_report(folder, logits, job.eval_ids, data.labels)
+    return {"metrics": {name: metrics[name] for name in ("accuracy", "macro_f1", "rows")}}

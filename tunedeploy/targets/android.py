@@ -1,0 +1,18 @@
+"""Android: onnxruntime-android in an app."""
+
+from onnx import ModelProto
+
+from tunedeploy.recipe import Section
+from tunedeploy.targets._limits import Limits
+
+# Play's install-time limit is 200 MB for all of an app's assets.
+LIMITS = Limits(opset=21, ir=10, max_bytes=200 * 10**6, banned=frozenset({"ConvInteger"}))
+
+
+class Options(Section):
+    """Keys of `export`: none."""
+
+
+def breaches(model: ModelProto, size_bytes: int) -> list[str]:
+    """What of a file this target cannot run, one line each."""
+    return LIMITS.breaches(model, size_bytes)

@@ -1,0 +1,17 @@
+"""Node.js: onnxruntime-node or transformers.js on a server or in Electron."""
+
+from onnx import ModelProto
+
+from tunedeploy.recipe import Section
+from tunedeploy.targets._limits import Limits
+
+LIMITS = Limits(opset=21, ir=10, max_bytes=2**31)
+
+
+class Options(Section):
+    """Keys of `export`: none."""
+
+
+def breaches(model: ModelProto, size_bytes: int) -> list[str]:
+    """What of a file this target cannot run, one line each."""
+    return LIMITS.breaches(model, size_bytes)

@@ -1,0 +1,18 @@
+"""Web: onnxruntime-web or transformers.js in a browser, on WebAssembly."""
+
+from onnx import ModelProto
+
+from tunedeploy.recipe import Section
+from tunedeploy.targets._limits import Limits
+
+# A tab has 4 GB of WebAssembly memory, and weights stand in it twice while the session is made.
+LIMITS = Limits(opset=21, ir=10, max_bytes=10**9, banned=frozenset({"ConvInteger"}))
+
+
+class Options(Section):
+    """Keys of `export`: none."""
+
+
+def breaches(model: ModelProto, size_bytes: int) -> list[str]:
+    """What of a file this target cannot run, one line each."""
+    return LIMITS.breaches(model, size_bytes)

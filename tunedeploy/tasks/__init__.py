@@ -1,0 +1,1 @@
+"""What is learned: a file here is a task."""

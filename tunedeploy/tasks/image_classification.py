@@ -1,0 +1,143 @@
+"""Image classification: one label for an image."""
+
+# Imports no torch at the top: the same file serves `predict` on a device that has none.
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from tunedeploy.classification import decode, loss, metric_name, score, targets
+from tunedeploy.data.columns import CATEGORY, IMAGE, Column
+from tunedeploy.encoders import Encoder, Row
+from tunedeploy.encoders.image import ImageEncoder, facts_from
+from tunedeploy.recipe import Section
+from tunedeploy.rundir import write_json
+
+if TYPE_CHECKING:
+    from tunedeploy.models.classifier import Assembly
+    from tunedeploy.recipe import Recipe
+
+__all__ = ["decode", "loss", "metric_name", "score", "targets"]
+
+HUB_TASK = "image-classification"  # optimum's and the hub's name
+COLUMNS = (
+    Column(key="image", kind=IMAGE, guesses=("image", "img", "file", "path", "filename", "file_name")),
+    Column(key="label", kind=CATEGORY, guesses=("label", "labels", "category", "class", "fine_label")),
+)
+BARE_INPUT = "image"  # the column that `predict INPUT` fills
+METHOD_DEFAULTS: dict[str, dict[str, Any]] = {
+    # Steps over images cost 10 to 50 times a short text's; fewer rows a step learn more from one pass.
+    "full": {"train.lr": 1e-3, "train.epochs": 8, "train.batch_size": 16},
+    "lora": {"train.lr": 2e-3, "train.epochs": 6, "train.batch_size": 16},
+}
+
+
+class Options(Section):
+    """Keys of `data`: which columns hold what (not needed for class folders), and the preprocessing."""
+
+    image: str | None = None  # the column with paths; class folders need none
+    label: str | None = None  # the column with labels; class folders are labels
+    image_size: int | None = None  # pixels a side; the checkpoint's own
+    mean: tuple[float, float, float] | None = None  # of values in 0..1, a channel; the checkpoint's own
+    std: tuple[float, float, float] | None = None  # the checkpoint's own
+    crop: bool = True  # False scales both sides to image_size, so that no border is lost
+
+
+def assemble(recipe: "Recipe", labels: int) -> "Assembly":
+    """The model before training, and its encoder; see models.classifier.Assembly."""
+    from tunedeploy.models import image, sources
+    from tunedeploy.models.classifier import Assembly
+
+    data: Any = recipe.data
+    source = sources.locate(recipe.model.name, recipe.model.weights)
+    facts = image.image_facts(source)
+    facts = image.resized_facts(facts, data.image_size or facts.size, dynamic=recipe.export.dynamic_size)
+    facts = replace(facts, mean=tuple(data.mean or facts.mean), std=tuple(data.std or facts.std))
+    if not data.crop:
+        facts = replace(facts, stretch=True, resize=facts.size)
+    model, fresh, notes = image.build(source, labels=labels)
+    if source.is_random:
+        notes = [*notes, f"{source.scheme}://{source.name} starts from random weights; model.weights names a file of them"]
+    return Assembly(
+        model=model,
+        encoder=image.TorchvisionEncoder(facts),
+        fresh=fresh,
+        facts={"source": f"{source.scheme}://{source.name}" if source.scheme != "hf" else "hf"},
+        augmented=_augmented(recipe.train.augment, facts),
+        notes=tuple(notes),
+    )
+
+
+def _augmented(name: str, facts: Any) -> Any:
+    if name == "none":
+        return None
+    from tunedeploy.models.image import TorchvisionEncoder
+
+    return lambda seed: TorchvisionEncoder(facts, augment=name, seed=seed)
+
+
+def save(assembly: "Assembly", labels: tuple[str, ...], folder: Path) -> None:
+    """Write a plain model folder: trunk, preprocessing, head and labels."""
+    from safetensors.torch import save_file
+
+    from tunedeploy.models import image
+    from tunedeploy.models.sources import Source
+
+    scheme, _, name = str(assembly.facts["source"]).partition("://")
+    model: Any = assembly.model
+    if scheme == "hf":
+        model.trunk.config.id2label = dict(enumerate(labels))
+        model.trunk.config.label2id = {label: at for at, label in enumerate(labels)}
+    image.save_trunk(model, Source(scheme=scheme, name=name), folder)
+    save_file({key: tensor.contiguous() for key, tensor in model.head.state_dict().items()}, folder / "head.safetensors")
+    facts = assembly.encoder.facts
+    write_json(folder / "preprocessor_config.json", image.processor_of_facts(facts_from(facts)))
+    write_json(folder / "tunedeploy.json", {"task": HUB_TASK, "labels": list(labels), **assembly.facts, "encoder": facts})
+
+
+def load(folder: Path, *, attention: str = "sdpa") -> "Assembly":
+    """Read back what `save` wrote; `attention` is for text trunks."""
+    del attention
+    from safetensors.torch import load_file
+
+    from tunedeploy.models import image
+    from tunedeploy.models.classifier import Assembly
+
+    facts = json.loads((folder / "tunedeploy.json").read_text(encoding="utf-8"))
+    model, _ = image.load_trunk(folder, len(facts["labels"]))
+    model.head.load_state_dict(load_file(folder / "head.safetensors"))
+    encoder = image.TorchvisionEncoder(facts_from(facts["encoder"]))
+    return Assembly(model=model.eval(), encoder=encoder, fresh=frozenset(), facts={"source": facts["source"]})
+
+
+def device_encoder(folder: Path, facts: dict[str, Any]) -> Encoder:
+    """The bundle's own preprocessing, with Pillow; needs no torch."""
+    del folder
+    return ImageEncoder(facts_from(facts))
+
+
+def dynamic_axes(facts: dict[str, Any]) -> dict[str, dict[int, str]]:
+    """Names of the free axes of the ONNX input."""
+    free = {2: "height", 3: "width"} if facts["dynamic"] else {}
+    return {"pixel_values": {0: "batch", **free}}
+
+
+def edge_rows(sample: Row) -> list[Row]:
+    """Images that break careless exports: black, white, odd-sized, grey, transparent, palette, one pixel."""
+    del sample
+    ramp = np.linspace(0, 255, 37 * 53).reshape(37, 53).astype(np.uint8)
+    grey = Image.fromarray(ramp)
+    images = [
+        Image.new("RGB", (64, 64)),
+        Image.new("RGB", (64, 64), (255, 255, 255)),
+        grey,
+        grey.convert("RGBA"),
+        grey.convert("P"),
+        Image.new("RGB", (1, 1), (200, 30, 90)),
+        Image.new("RGB", (300, 20), (10, 200, 90)),
+    ]
+    return [{"image": one} for one in images]

@@ -1,0 +1,136 @@
+"""Text classification: one label for a text, or for a pair of texts."""
+
+# Imports no torch at the top: the same file serves `predict` on a device that has none.
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tunedeploy.classification import decode, loss, metric_name, score, targets
+from tunedeploy.data.columns import CATEGORY, TEXT, Column
+from tunedeploy.encoders import Encoder, Row
+from tunedeploy.encoders.text import TextEncoder, TextFacts
+from tunedeploy.recipe import Section
+from tunedeploy.rundir import write_json
+
+if TYPE_CHECKING:
+    from tunedeploy.models.classifier import Assembly
+    from tunedeploy.recipe import Recipe
+
+__all__ = ["decode", "loss", "metric_name", "score", "targets"]
+
+HUB_TASK = "text-classification"  # optimum's and the hub's name
+COLUMNS = (
+    Column(key="text", kind=TEXT, guesses=("text", "sentence", "review", "content", "tweet", "utterance", "query", "sentence1", "premise")),
+    Column(key="text_pair", kind=TEXT, required=False),
+    Column(key="label", kind=CATEGORY, guesses=("label", "labels", "category", "class", "intent", "target", "sentiment")),
+)
+BARE_INPUT = "text"  # the column that `predict INPUT` fills
+METHOD_DEFAULTS: dict[str, dict[str, Any]] = {}
+
+
+class Options(Section):
+    """Keys of `data`: which columns hold what, and how long a text may be."""
+
+    text: str | None = None  # found by its usual names when left out
+    text_pair: str | None = None  # the second text of a pair; single texts are the rule
+    label: str | None = None  # found by its usual names when left out
+    max_length: int | None = None  # tokens; what the checkpoint was made for, at most 512
+
+
+class TuneOptions(Section):
+    """Keys of `tune`: how token states become one vector."""
+
+    # The checkpoint's own (1_Pooling); mean where it has none, since an untrained CLS says nothing.
+    pooling: Literal["auto", "mean", "cls", "max", "last", "pooler"] = "auto"
+
+
+def assemble(recipe: "Recipe", labels: int) -> "Assembly":
+    """The model before training, and its encoder; see models.classifier.Assembly."""
+    from tunedeploy.errors import RecipeError
+    from tunedeploy.models import sources, text
+    from tunedeploy.models.classifier import Assembly
+
+    if recipe.train.augment != "none":
+        raise RecipeError(f"train.augment: {recipe.train.augment!r} is for images; text-classification takes 'none'")
+    source = sources.locate(recipe.model.name, recipe.model.weights)
+    if source.scheme != "hf":
+        raise RecipeError(f"model: {recipe.model.name!r} has images for input; text-classification needs a text model")
+    data: Any = recipe.data
+    tune: Any = recipe.tune
+    pooling = tune.pooling if tune.pooling != "auto" else text.checkpoint_pooling(source) or "mean"
+    tokenizer = text.open_tokenizer(source)
+    model, fresh = text.build(source, labels=labels, pooling=pooling)
+    limit = text.longest(source, tokenizer)
+    if data.max_length and data.max_length > text.positions(model.trunk.config):
+        raise RecipeError(f"data.max_length: {data.max_length} is over the model's {text.positions(model.trunk.config)}")
+    facts = text.text_facts(model, tokenizer, data.max_length or limit)
+    return Assembly(
+        model=model,
+        encoder=text.TransformersEncoder(tokenizer, facts),
+        fresh=fresh,
+        facts={"pooling": pooling, "max_length": facts.max_length},
+    )
+
+
+def save(assembly: "Assembly", labels: tuple[str, ...], folder: Path) -> None:
+    """Write a plain model folder: trunk, tokenizer, `1_Pooling`, head and labels."""
+    from safetensors.torch import save_file
+
+    from tunedeploy.models import text
+
+    trunk: Any = assembly.model.trunk
+    trunk.config.id2label = dict(enumerate(labels))
+    trunk.config.label2id = {label: at for at, label in enumerate(labels)}
+    encoder: Any = assembly.encoder
+    with text.quiet():
+        trunk.save_pretrained(folder)
+        text.save_tokenizer(encoder.tokenizer, folder, TextFacts(**_tupled(encoder.facts)))
+    save_file({name: tensor.contiguous() for name, tensor in assembly.model.head.state_dict().items()}, folder / "head.safetensors")
+    write_json(folder / "1_Pooling" / "config.json", _pooling_config(str(assembly.facts["pooling"]), trunk.config.hidden_size))
+    write_json(folder / "tunedeploy.json", {"task": HUB_TASK, "labels": list(labels), **assembly.facts, "encoder": encoder.facts})
+
+
+def load(folder: Path, *, attention: str = "sdpa") -> "Assembly":
+    """Read back what `save` wrote."""
+    from safetensors.torch import load_file
+
+    from tunedeploy.models import text
+    from tunedeploy.models.classifier import Assembly
+    from tunedeploy.models.sources import Source
+
+    facts = json.loads((folder / "tunedeploy.json").read_text(encoding="utf-8"))
+    source = Source(scheme="hf", name=str(folder))
+    model, _ = text.build(source, labels=len(facts["labels"]), pooling=facts["pooling"], attention=attention)
+    model.head.load_state_dict(load_file(folder / "head.safetensors"))
+    encoder = text.TransformersEncoder(text.open_tokenizer(source), TextFacts(**_tupled(facts["encoder"])))
+    kept = {key: facts[key] for key in ("pooling", "max_length")}
+    return Assembly(model=model, encoder=encoder, fresh=frozenset(), facts=kept)
+
+
+def device_encoder(folder: Path, facts: dict[str, Any]) -> Encoder:
+    """The bundle's own preprocessing, from its tokenizer.json; needs no torch."""
+    return TextEncoder(folder / "tokenizer.json", TextFacts(**_tupled(facts)))
+
+
+def dynamic_axes(facts: dict[str, Any]) -> dict[str, dict[int, str]]:
+    """Names of the free axes of each ONNX input."""
+    return {name: {0: "batch", 1: "sequence"} for name in facts["inputs"]}
+
+
+def edge_rows(sample: Row) -> list[Row]:
+    """Rows that break careless exports: empty, one sign, overlong, other scripts, odd case and blanks."""
+    texts = ["", "a", "A" * 3000, "word " * 2000, "ÄÖÜ naïve ĳ İstanbul", "日本語のテキスト 🙂", "  \t blanks \n", "MiXeD CaSe"]
+    pair = {"text_pair": "b"} if sample.get("text_pair") is not None else {}
+    return [{"text": one, **pair} for one in texts]
+
+
+def _tupled(facts: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+
+
+def _pooling_config(pooling: str, width: int) -> dict[str, Any]:
+    names = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens", "last": "lasttoken"}
+    flags = {f"pooling_mode_{theirs}": ours == pooling for ours, theirs in names.items()}
+    return {"word_embedding_dimension": width, **flags, "pooling_mode": pooling}
+

@@ -1,0 +1,120 @@
+"""Rows to tensors for the loop: encoded once where that is small, each time where it is not, or kept features."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tunedeploy.encoders import Array, Encoder, Row
+from tunedeploy.models.classifier import Classifier
+from tunedeploy.training.batches import by_length, lengths_of
+
+
+class Feed:
+    """Inputs of a model for any rows of a data set.
+
+    Args:
+        rows: raw rows, by index.
+        encoder: raw rows to inputs.
+        augmented: an encoder for each seed, used for training batches instead.
+    """
+
+    def __init__(
+        self, rows: Sequence[Row], encoder: Encoder, augmented: Callable[[int], Encoder] | None = None
+    ) -> None:
+        self.rows, self.encoder, self.augmented = rows, encoder, augmented
+        # Ids of a text are small and cost time to make; pixels are large and cheap to make again.
+        self.kept = None if encoder.facts["kind"] == "image" else encoder.encode(list(rows))
+        self.lengths: Array = np.ones(len(rows), int) if self.kept is None else lengths_of(self.kept)  # type: ignore[arg-type]
+
+    def inputs(self, indices: Array, seed: int | None = None) -> dict[str, torch.Tensor]:
+        """Tensors with the batch first; `seed` asks for a training batch, augmented where that is set."""
+        if self.kept is not None:
+            return tensors(self.encoder.collate([self.kept[at] for at in indices]))
+        encoder = self.augmented(seed) if self.augmented is not None and seed is not None else self.encoder
+        return tensors(encoder.collate(encoder.encode([self.rows[int(at)] for at in indices])))
+
+
+class FeatureFeed:
+    """Inputs of a head: features (rows, width) that the frozen trunk gave once."""
+
+    def __init__(self, features: Array) -> None:
+        self.features = features
+        self.lengths: Array = np.ones(len(features), int)
+
+    def inputs(self, indices: Array, seed: int | None = None) -> dict[str, torch.Tensor]:
+        """`features` (batch, width)."""
+        del seed
+        return {"features": torch.from_numpy(np.asarray(self.features[indices]))}
+
+
+class HeadOnly(torch.nn.Module):
+    """A linear head behind fixed standardisation, which is folded into it at the end.
+
+    Standardised features make one learning rate fit every trunk.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, head: torch.nn.Linear, features: Array) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(head.in_features, head.out_features)
+        torch.nn.init.zeros_(self.linear.weight)  # a convex problem: starting from zero is as good and has no seed
+        torch.nn.init.zeros_(self.linear.bias)
+        self.register_buffer("mean", torch.from_numpy(features.mean(0, dtype=np.float64)).float())
+        self.register_buffer("std", torch.from_numpy(features.std(0, dtype=np.float64)).float().clamp(min=1e-6))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Features (batch, width) to logits (batch, labels)."""
+        logits: torch.Tensor = self.linear((features - self.mean) / self.std)
+        return logits
+
+    def write_back(self, head: torch.nn.Linear) -> None:
+        """Fold the standardisation into the model's own head, in float64."""
+        weight = self.linear.weight.detach().double() / self.std.double()
+        bias = self.linear.bias.detach().double() - weight @ self.mean.double()
+        with torch.no_grad():
+            head.weight.copy_(weight.to(head.weight.dtype))
+            head.bias.copy_(bias.to(head.bias.dtype))
+
+
+def kept_features(
+    model: Classifier, feed: Feed, path: Path, *, batch_size: int, progress: Callable[[int], Any]
+) -> Array:
+    """Features (rows, width) of a frozen trunk, float32, memory-mapped at `path` and made only if it is not there.
+
+    Args:
+        model: in eval mode.
+        feed: the rows.
+        path: named by the content that the features depend on.
+        batch_size: rows at once.
+        progress: called with the rows done.
+    """
+    if path.is_file():
+        return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".tmp")
+    device = next(model.parameters()).device
+    whole: Any = None
+    done = 0
+    for indices in by_length(feed.lengths, batch_size):
+        with torch.inference_mode():
+            inputs = {name: value.to(device) for name, value in feed.inputs(indices).items()}
+            batch = model.features(**inputs).float().cpu().numpy()
+        if whole is None:
+            shape = (len(feed.lengths), batch.shape[1])
+            whole = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=shape)
+        whole[indices] = batch
+        done += len(indices)
+        progress(done)
+    whole.flush()
+    beside.replace(path)
+    return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+
+
+def tensors(inputs: dict[str, Array]) -> dict[str, torch.Tensor]:
+    """Arrays as tensors, sharing memory."""
+    return {name: torch.from_numpy(value) for name, value in inputs.items()}

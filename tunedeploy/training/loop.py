@@ -1,0 +1,207 @@
+"""The training loop: steps over windows of rows, evaluation after each epoch, checkpoints in between."""
+
+import contextlib
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator
+
+from tunedeploy import plugins, progress
+from tunedeploy.encoders import Array
+from tunedeploy.models.classifier import load_trained, set_training, trained_state
+from tunedeploy.rundir import RunDir, key_of
+from tunedeploy.training import checkpoint
+from tunedeploy.training.batches import class_weights, micro_batches, windows
+from tunedeploy.training.feeds import HeadOnly
+from tunedeploy.training.schedule import factor
+from tunedeploy.training.scores import logits_of
+
+if TYPE_CHECKING:
+    from tunedeploy.recipe import Recipe
+
+FOLDER = "train"
+EVAL_BATCH = 64  # rows; larger gains nothing on a CPU and costs memory
+
+
+@dataclass
+class Course:
+    """Where training is; what a checkpoint keeps beside tensors."""
+
+    epoch: int = 0
+    window: int = 0
+    step: int = 0
+    elapsed_s: float = 0.0
+    best: float = -math.inf
+    best_epoch: int = -1
+    stale: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_state: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the tensors."""
+        return {name: value for name, value in self.__dict__.items() if name != "best_state"}
+
+
+@dataclass(kw_only=True)
+class Job:
+    """What the loop works on: either the whole model, or its head on kept features."""
+
+    recipe: "Recipe"
+    task: Any
+    accelerator: Accelerator
+    module: torch.nn.Module
+    fresh: frozenset[str]
+    train: Any
+    eval: Any
+    label_ids: Array
+    eval_ids: Array
+    metric: str
+    penalty: Any
+    row_weights: Array
+
+
+def fit(job: Job, rundir: RunDir) -> Course:
+    """The loop: steps, evaluation after each epoch, best state kept, checkpoints in between."""
+    recipe, options, accelerator = job.recipe, job.recipe.train, job.accelerator
+    optimizer = optimizer_of(job)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    model, optimizer = accelerator.prepare(job.module, optimizer)
+    key = key_of({"recipe": recipe.resolved()["train"], "tune": recipe.resolved()["tune"], "rows": len(job.label_ids)})
+    course = resume(job, rundir, optimizer, key)
+    size = options.batch_size * options.accumulate * accelerator.num_processes
+    steps = math.ceil(len(job.label_ids) / size)
+    budget_s = options.budget_s
+    update = progress.tracker("train", steps * options.epochs)
+    began = time.monotonic() - course.elapsed_s
+    draws = class_weights(job.label_ids, int(job.label_ids.max()) + 1)[job.label_ids] if options.balance == "resample" else None
+    while course.epoch < options.epochs and not out_of_time(course, budget_s):
+        for at, window in enumerate(windows(job.train.lengths, size=size, seed=options.seed, epoch=course.epoch, weights=draws)):
+            if at < course.window:
+                continue  # done before the interruption
+            done = share_done(course, steps * options.epochs, budget_s)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor(options.schedule, done, options.warmup)
+            loss = take_step(job, model, optimizer, window, course.step)
+            course.step, course.window, course.elapsed_s = course.step + 1, at + 1, time.monotonic() - began
+            update(course.step, f"epoch {course.epoch + 1}/{options.epochs} loss {loss:.4f}")
+            if out_of_time(course, budget_s):
+                break
+            if options.save_steps and course.step % options.save_steps == 0:
+                save(job, rundir, optimizer, course, key)
+        course.epoch, course.window = course.epoch + 1, 0
+        judge(job, model, course, loss)
+        if options.patience is not None and course.stale >= options.patience:
+            progress.note(f"stopped early: no better {job.metric} for {course.stale} epochs")
+            break
+        if course.epoch < options.epochs and not isinstance(job.module, HeadOnly):
+            save(job, rundir, optimizer, course, key)
+    # Takes autocast off the forward that prepare() wrapped in it: what is measured from here on is float32.
+    accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    load_trained(job.module, {name: value.to(accelerator.device) for name, value in course.best_state.items()})
+    return course
+
+
+def take_step(job: Job, model: torch.nn.Module, optimizer: Any, window: Array, step: int) -> float:
+    """One optimizer step on a window of rows, split into micro-batches; returns its mean loss.
+
+    Each row's loss is divided by the weight of the whole window, so that a split changes nothing.
+    """
+    options, accelerator = job.recipe.train, job.accelerator
+    set_training(job.module)
+    total_weight = float(job.row_weights[window].sum())
+    parts = micro_batches(
+        window, parts=options.accumulate, process=accelerator.process_index, processes=accelerator.num_processes
+    )
+    seen = 0.0
+    for at, (indices, counts) in enumerate(parts):
+        last = at == len(parts) - 1
+        inputs = job.train.inputs(indices, seed=(options.seed * 1_000_003 + step) * len(parts) + at)
+        weights = torch.from_numpy(job.row_weights[indices] * counts).float().to(accelerator.device)
+        label_ids = torch.from_numpy(job.label_ids[indices]).to(accelerator.device)
+        with contextlib.nullcontext() if last else accelerator.no_sync(model):
+            logits = model(**{name: value.to(accelerator.device) for name, value in inputs.items()})
+            rows = job.task.loss(logits, label_ids, options.label_smoothing)
+            loss = (rows * weights).sum() / total_weight
+            seen += float(loss.detach())
+            if job.penalty is not None and last:
+                loss = loss + job.penalty(job.module).to(loss.device) / accelerator.num_processes
+            accelerator.backward(loss * accelerator.num_processes)  # DDP averages; the window's loss is a sum
+    if options.clip:
+        accelerator.clip_grad_norm_(model.parameters(), options.clip)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return seen
+
+
+def judge(job: Job, model: torch.nn.Module, course: Course, loss: float) -> None:
+    """Evaluate, add to the history, and keep the state if it is the best so far."""
+    job.module.eval()
+    device = job.accelerator.device
+
+    def forward(**inputs: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = model(**{name: value.to(device) for name, value in inputs.items()})
+        return logits
+
+    logits = logits_of(forward, job.eval, batch_size=EVAL_BATCH)
+    value = job.task.score(job.metric, logits, job.eval_ids)
+    rows = job.task.loss(torch.from_numpy(logits), torch.from_numpy(job.eval_ids), 0.0)
+    course.history.append({"epoch": course.epoch, "train_loss": round(loss, 6), "eval_loss": round(float(rows.mean()), 6), job.metric: round(value, 4)})
+    course.stale += 1
+    if value > course.best:
+        course.best, course.best_epoch, course.stale = value, course.epoch - 1, 0
+        course.best_state = {name: tensor.cpu() for name, tensor in trained_state(job.module, job.fresh).items()}
+    if not isinstance(job.module, HeadOnly) or course.epoch in (1, job.recipe.train.epochs):
+        progress.note(f"epoch {course.epoch}: {job.metric} {value:.2f} %, evaluation loss {float(rows.mean()):.4f}")
+
+
+def optimizer_of(job: Job) -> torch.optim.Optimizer:
+    """AdamW or SGD over what is trained; no weight decay on biases and norms (vectors)."""
+    options = job.recipe.train
+    method = plugins.load("methods", job.recipe.tune.method)
+    if hasattr(method, "parameter_groups") and not isinstance(job.module, HeadOnly):
+        groups = method.parameter_groups(job.module, job.recipe.tune, options.lr)
+    else:
+        groups = [{"params": [one for one in job.module.parameters() if one.requires_grad], "lr": options.lr}]
+    split = [
+        {**group, "params": chosen, "weight_decay": options.weight_decay if matrices else 0.0}
+        for group in groups
+        for matrices in (True, False)
+        if (chosen := [one for one in group["params"] if (one.dim() > 1) == matrices])
+    ]
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(split, lr=options.lr, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(split, lr=options.lr, fused=True)
+
+
+def save(job: Job, rundir: RunDir, optimizer: Any, course: Course, key: str) -> None:
+    """Write a checkpoint; FSDP shards have no whole state in one process, so such runs start anew."""
+    if not job.accelerator.is_main_process or job.accelerator.distributed_type.value == "FSDP":
+        return
+    groups = {"state": trained_state(job.module, job.fresh), "best": course.best_state}
+    checkpoint.save(rundir / FOLDER, groups, optimizer.optimizer, {"key": key, "course": course.to_json()})
+
+
+def resume(job: Job, rundir: RunDir, optimizer: Any, key: str) -> Course:
+    """The course of an interrupted run of the same recipe, its state loaded, or a new one."""
+    found = checkpoint.load(rundir / FOLDER, optimizer.optimizer, key=key)
+    if found is None:
+        return Course()
+    groups, meta = found
+    load_trained(job.module, groups["state"])
+    course = Course(**meta["course"], best_state=groups.get("best", {}))
+    progress.note(f"resumed after step {course.step} (epoch {course.epoch + 1})")
+    return course
+
+
+def out_of_time(course: Course, budget_s: float | None) -> bool:
+    """Whether the time budget is used up; one step is always taken."""
+    return budget_s is not None and course.step > 0 and course.elapsed_s >= budget_s
+
+
+def share_done(course: Course, total_steps: int, budget_s: float | None) -> float:
+    """Share of training that is done, in steps or in time, whichever is further."""
+    in_time = course.elapsed_s / budget_s if budget_s else 0.0
+    return min(1.0, max(course.step / total_steps, in_time))

@@ -1,0 +1,87 @@
+"""What a run ends with: metric, macro-F1, classification report and confusion matrix, as values and as files."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import classification_report, confusion_matrix
+
+from tunedeploy.classification import score
+from tunedeploy.encoders import Array
+from tunedeploy.rundir import write_json, write_text
+from tunedeploy.training.batches import by_length
+
+SHOWN = 20  # a confusion matrix of more classes is a file, not a table in the terminal
+
+
+def logits_of(
+    forward: Callable[..., torch.Tensor], feed: Any, *, batch_size: int, progress: Callable[[int], Any] | None = None
+) -> Array:
+    """Outputs (rows, labels), float32, in the order of the rows.
+
+    Args:
+        forward: a model in eval mode.
+        feed: gives inputs and lengths.
+        batch_size: rows at once.
+        progress: called with the rows done.
+    """
+    whole: Any = None
+    done = 0
+    for indices in by_length(feed.lengths, batch_size):
+        with torch.inference_mode():
+            batch = forward(**feed.inputs(indices)).float().cpu().numpy()
+        if whole is None:
+            whole = np.empty((len(feed.lengths), *batch.shape[1:]), dtype=np.float32)
+        whole[indices] = batch
+        done += len(indices)
+        if progress is not None:
+            progress(done)
+    return np.asarray(whole)
+
+
+def write_report(folder: Path, logits: Array, label_ids: Array, labels: Sequence[str]) -> dict[str, Any]:
+    """Write `report.txt`, `confusion.csv` and `metrics.json`, and return the metrics.
+
+    Args:
+        folder: of the train stage.
+        logits: (rows, labels) of the evaluation split.
+        label_ids: (rows,).
+        labels: their names.
+    """
+    guesses = logits.argmax(1)
+    ids = list(range(len(labels)))
+    options: dict[str, Any] = {"labels": ids, "target_names": list(labels), "zero_division": 0}
+    text = classification_report(label_ids, guesses, digits=4, **options)
+    matrix = confusion_matrix(label_ids, guesses, labels=ids)
+    write_text(folder / "report.txt", f"{text}\n{confusion_text(matrix, labels)}\n")
+    lines = [",".join(["true \\ predicted", *map(quoted, labels)])]
+    lines += [",".join([quoted(label), *map(str, row)]) for label, row in zip(labels, matrix, strict=True)]
+    write_text(folder / "confusion.csv", "\n".join(lines) + "\n")
+    metrics = {
+        "accuracy": round(score("accuracy", logits, label_ids), 4),
+        "macro_f1": round(score("macro_f1", logits, label_ids), 4),
+        "rows": len(label_ids),
+        "per_class": classification_report(label_ids, guesses, output_dict=True, **options),
+    }
+    write_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def quoted(cell: str) -> str:
+    """A CSV cell."""
+    return '"' + cell.replace('"', '""') + '"' if any(one in cell for one in ',"\n\r') else cell
+
+
+def confusion_text(matrix: Array, labels: Sequence[str]) -> str:
+    """The confusion matrix as text; of many classes the pairs most often confused."""
+    if len(labels) <= SHOWN:
+        width = max(5, *(len(label) for label in labels)) + 1
+        head = "true \\ predicted".ljust(width) + "".join(label[:9].rjust(10) for label in labels)
+        return "\n".join([head, *(label.ljust(max(width, 16)) + "".join(str(n).rjust(10) for n in row) for label, row in zip(labels, matrix, strict=True))])
+    wrong = matrix.copy()
+    np.fill_diagonal(wrong, 0)
+    worst = np.argsort(wrong, axis=None)[::-1][:10]
+    pairs = [(int(at) // len(labels), int(at) % len(labels)) for at in worst if wrong.flat[at]]
+    return "\n".join(["most often confused:", *(f"{wrong[i, j]:6d}  {labels[i]} taken for {labels[j]}" for i, j in pairs)])
