@@ -14,7 +14,9 @@ from tunedeploy.rundir import RunDir, whole_folder
 RUNS = Path("runs")
 
 
-def train(recipe: str | Path, overrides: Sequence[str] = (), *, run: str | Path | None = None, fresh: bool = False) -> Path:
+def train(
+    recipe: str | Path, overrides: Sequence[str] = (), *, run: str | Path | None = None, fresh: bool = False
+) -> Path:
     """Train by a recipe.
 
     Args:
@@ -105,7 +107,9 @@ def recipe_of(run: Path, overrides: Sequence[str] = ()) -> recipes.Recipe:
         RunError: it is no run folder.
     """
     if not (run / "recipe.yaml").is_file():
-        raise RunError(f"{run}: is no run folder, it has no recipe.yaml; 'tunedeploy train RECIPE --run {run}' makes one")
+        raise RunError(
+            f"{run}: is no run folder, it has no recipe.yaml; 'tunedeploy train RECIPE --run {run}' makes one"
+        )
     return recipes.read(run / "recipe.yaml", overrides)
 
 

@@ -63,7 +63,9 @@ class Bundle:
 
     def score(self, rows: Sequence[Row], variant: str = "fp32", progress: Callable[[int], Any] | None = None) -> float:
         """The bundle's metric in percent on rows with `label` as an index."""
-        value: float = self.task.score(self.manifest["metric"], self.logits(rows, variant, progress), self.task.targets(rows))
+        value: float = self.task.score(
+            self.manifest["metric"], self.logits(rows, variant, progress), self.task.targets(rows)
+        )
         return value
 
     def verify(self, checks: Sequence[str] = CHECKS) -> list[Comparison]:
@@ -92,7 +94,9 @@ def integrity(bundle: Bundle) -> list[Comparison]:
         *((name, "added") for name in there if name not in listed and name != "manifest.json" and not _by_pytest(name)),
     ]
     if not made:
-        return [Comparison(name="files missing, changed or added", stage="bundle", file="manifest.json", value=0, limit=0)]
+        return [
+            Comparison(name="files missing, changed or added", stage="bundle", file="manifest.json", value=0, limit=0)
+        ]
     return [Comparison(name=f"file {what}", stage="bundle", file=name, value=1, limit=0) for name, what in made]
 
 
@@ -152,7 +156,9 @@ def labels_again(bundle: Bundle, golden: Mapping[str, Any]) -> Comparison:
     lists = [read_json(bundle.path / "labels.json"), list(bundle.labels)]
     lists += [json.loads(bundle.session(name).metadata["tunedeploy.labels"]) for name in bundle.manifest["variants"]]
     odd = sum(one != golden["labels"] for one in lists)
-    return Comparison(name="label lists that differ", stage="bundle", file="labels.json", value=odd, limit=0, rows=len(lists))
+    return Comparison(
+        name="label lists that differ", stage="bundle", file="labels.json", value=odd, limit=0, rows=len(lists)
+    )
 
 
 def outputs_again(bundle: Bundle, variant: str, arrays: Mapping[str, Array]) -> tuple[Array, Array]:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 STAGES = ("plan", "train", "merge", "export", "quantize", "verify", "bundle", "report")
 
 
-def run(recipe: "Recipe", rundir: RunDir, *, until: str = "report", start: str = "plan", fresh: bool = False) -> dict[str, Record]:
+def run(
+    recipe: "Recipe", rundir: RunDir, *, until: str = "report", start: str = "plan", fresh: bool = False
+) -> dict[str, Record]:
     """Run the stages up to `until` that are not up to date.
 
     Args:

@@ -49,7 +49,9 @@ class RunDir:
         """
         path = self.path / STAGE_FOLDER / f"{stage}.json"
         if not path.is_file():
-            raise RunError(f"{self.path}: stage {stage!r} has not been finished; run 'tunedeploy {stage} {self.path}' first")
+            raise RunError(
+                f"{self.path}: stage {stage!r} has not been finished; run 'tunedeploy {stage} {self.path}' first"
+            )
         return Record(**json.loads(path.read_text(encoding="utf-8")))
 
     def has(self, stage: str) -> bool:
@@ -74,7 +76,9 @@ class RunDir:
                 lines.append(f"{name}: changed since stage {record.stage!r} wrote it")
         return lines
 
-    def finish(self, stage: str, *, key: str, seconds: float, files: Sequence[Path], result: Mapping[str, Any]) -> Record:
+    def finish(
+        self, stage: str, *, key: str, seconds: float, files: Sequence[Path], result: Mapping[str, Any]
+    ) -> Record:
         """Write a stage's record, last of all."""
         outputs = {path.relative_to(self.path).as_posix(): sha256(path) for path in sorted(files)}
         record = Record(

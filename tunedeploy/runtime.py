@@ -36,7 +36,9 @@ class Session:
             # onnxruntime's exceptions share no base class but Exception.
             if type(error).__module__.partition(".")[0] != "onnxruntime":
                 raise
-            raise RunError(f"{path}: onnxruntime {onnxruntime.__version__} cannot load it: {str(error)[:200]}") from error
+            raise RunError(
+                f"{path}: onnxruntime {onnxruntime.__version__} cannot load it: {str(error)[:200]}"
+            ) from error
         self.inputs = [one.name for one in self.session.get_inputs()]
         self.output = self.session.get_outputs()[0].name
         self.metadata: dict[str, str] = dict(self.session.get_modelmeta().custom_metadata_map)
@@ -47,7 +49,9 @@ class Session:
         return np.asarray(out[0])
 
 
-def logits_of(session: Session, encoder: Encoder, rows: Sequence[Row], progress: Callable[[int], Any] | None = None) -> Array:
+def logits_of(
+    session: Session, encoder: Encoder, rows: Sequence[Row], progress: Callable[[int], Any] | None = None
+) -> Array:
     """Outputs for raw rows, (rows, labels), in their order; rows of like length share a batch.
 
     Args:

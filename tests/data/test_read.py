@@ -65,7 +65,7 @@ def _folder(root: Path, classes: tuple[str, ...] = ("iris", "rose"), *, start: i
 
 def _parquet(records: list[dict[str, object]]) -> bytes:
     sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(records), sink)
+    pq.write_table(pa.Table.from_pylist(records), sink, compression="none")
     return sink.getvalue()
 
 
@@ -415,11 +415,36 @@ def test_a_hub_set_keeps_its_splits_and_class_names(hub_set: str) -> None:
     assert data.notes == ("owner/reviews: the hub was not reached; its copy in the cache is read",)
 
 
+def test_a_hub_set_is_not_evaluated_on_itself(hub_set: str) -> None:
+    with pytest.raises(DataError, match="owner/reviews: data.train and data.eval are the same"):
+        read({"train": hub_set, "eval": hub_set}, TEXTS)
+
+
 def test_a_file_is_read_with_known_labels(tmp_path: Path) -> None:
     name = _write(tmp_path / "new.csv", f"text,label\n{ROWS}")
     rows = read_file(name, {}, TEXTS, labels=("z", "b", "a"))
     assert rows["label"][:4] == [2, 1, 2, 1]
     assert rows["origin"][0] == "new.csv:2"
+
+
+def test_rows_are_read_without_datasets(tmp_path: Path, checkout: Path) -> None:
+    _folder(tmp_path / "flowers")
+    _write(tmp_path / "new.csv", "text,label\nhello,b\n")
+    _write(tmp_path / "new.jsonl", '{"text": "hello", "label": "b"}')
+    program = f"""
+import sys
+from tunedeploy.data.columns import CATEGORY, IMAGE, TEXT, Column
+from tunedeploy.data.read import read_rows
+texts = Column(key="text", kind=TEXT), Column(key="label", kind=CATEGORY)
+for name in "new.csv", "new.jsonl":
+    (row,) = read_rows({str(tmp_path)!r} + "/" + name, {{}}, texts, labels=("a", "b"))
+    assert row == {{"text": "hello", "label": 1, "origin": name + (":2" if name == "new.csv" else ":1")}}
+images = Column(key="image", kind=IMAGE), Column(key="label", kind=CATEGORY)
+assert len(read_rows({str(tmp_path / "flowers")!r}, {{}}, images, labels=("iris", "rose"))) == 16
+assert not {{"datasets", "pyarrow", "pandas", "numpy", "torch"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=checkout, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_file_to_predict_needs_no_label(tmp_path: Path) -> None:
@@ -468,7 +493,7 @@ def test_a_file_changed_in_place_with_its_old_date_is_read_anew(tmp_path: Path, 
 def test_an_image_damaged_after_it_was_read_is_found(tmp_path: Path) -> None:
     root = _folder(tmp_path / "flowers")
     read({"train": str(root)}, IMAGES)
-    (root / "rose" / "3.png").write_bytes(_png(3)[:-20])
+    (root / "rose" / "3.png").write_bytes(_png(3)[:-200])
     with pytest.raises(DataError, match=r"flowers/rose/3\.png: data\.image: the image is damaged"):
         read({"train": str(root)}, IMAGES)
 

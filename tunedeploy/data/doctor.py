@@ -66,7 +66,8 @@ class _Rows:
 
 def _gather(data: Data, columns: Sequence[Column]) -> _Rows:
     there = [column for column in columns if column.key in data.train.column_names]
-    cells = {column.key: [*data.train[column.key], *data.eval[column.key]] for column in there}
+    train, held_out = data.train[:], data.eval[:]
+    cells = {column.key: [*train[column.key], *held_out[column.key]] for column in there}
     inputs = [column for column in there if column.kind.labels is None]
     label = next((column for column in there if column.kind.labels is not None), None)
     image = next((column for column in inputs if column.kind.name == IMAGE.name), None)
@@ -74,7 +75,7 @@ def _gather(data: Data, columns: Sequence[Column]) -> _Rows:
     texts = [cells[column.key] for column in inputs if column.kind.name == TEXT.name]
     return _Rows(
         train=len(data.train),
-        places=[*data.train["origin"], *data.eval["origin"]],
+        places=[*train["origin"], *held_out["origin"]],
         keys=[digest(row) for row in zip(*contents, strict=True)],
         texts=list(zip(*texts, strict=True)),
         looks=looks(cells[image.key]) if image else [],
@@ -168,7 +169,8 @@ def _sample(rows: _Rows) -> tuple[list[int], bool]:
         sizes = [sum(map(len, texts)) for texts in rows.texts] or [0] * len(rows.keys)
         kept = [row for row in kept if rows.texts and any(text.strip() for text in rows.texts[row])]
     total, chosen = 0, []
-    for row in sorted(kept, key=lambda row: rows.keys[row])[:NEAR_ROWS]:
+    shuffled = sorted(kept, key=lambda row: rows.keys[row][::-1])  # by the last bytes: the first decide the split
+    for row in shuffled[:NEAR_ROWS]:
         total += sizes[row]
         if total > NEAR_CHARACTERS:
             break

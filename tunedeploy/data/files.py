@@ -8,13 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import datasets
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
-
 from tunedeploy.data.delimited import read_delimited
 from tunedeploy.data.folders import IMAGES, SPLITS, find_splits, read_folder
-from tunedeploy.data.hub import decoded, open_hub
 from tunedeploy.data.json_records import read_json
 from tunedeploy.data.labels import closest
 from tunedeploy.data.table import Table, rename
@@ -52,6 +47,8 @@ def open_source(name: str, prefix: str = "") -> Source:
         return Source(name=title, shown=_shown(path), splits={ALL: reader}, path=path)
     suffix = Path(name).suffix.casefold()
     if re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", name) and suffix not in SUFFIXES:
+        from tunedeploy.data.hub import open_hub  # loads datasets, a second
+
         return Source(name=name, shown=name, splits=open_hub(name))
     raise DataError(f"{name}: no such file or folder{_neighbour(path)}; check data.train and data.eval")
 
@@ -84,6 +81,12 @@ def _reader(path: Path, title: str) -> Callable[[], Table]:
 
 def _read_parquet(path: Path, name: str) -> Table:
     """A parquet file as a table, in memory: a cache of `datasets` on disk could be one of an older file."""
+    import datasets
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    from tunedeploy.data.hub import decoded
+
     try:
         file = pq.ParquetFile(path)
         rows = file.metadata.num_rows

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from tunedeploy.data.labels import natural_key
 from tunedeploy.data.table import Table
@@ -81,7 +82,7 @@ def _images_below(folder: Path) -> tuple[list[Path], list[Path]]:
 def _files_below(folder: Path) -> Iterator[Path]:
     """Files in natural order; a folder reached twice, by a link that loops, is entered once."""
     seen: set[str] = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
+    for root, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(root)
         if real in seen:
             folders.clear()
@@ -92,8 +93,17 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    entries = (entry for entry in folder.iterdir() if not _hidden(entry.name))
+    try:
+        entries = [entry for entry in folder.iterdir() if not _hidden(entry.name)]
+    except OSError as error:
+        _refuse(error)
     return sorted(entries, key=lambda entry: natural_key(entry.name))
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise DataError(
+        f"{error.filename}: the folder cannot be read ({error.strerror}); change its permissions"
+    ) from error
 
 
 def _hidden(name: str) -> bool:

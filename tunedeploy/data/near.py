@@ -148,7 +148,7 @@ def _shingles(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int6
 
 def _candidates(bands: NDArray[np.uint64]) -> Pairs:
     """Pairs of rows that agree in a band. bands: (rows, bands)."""
-    found = [np.zeros((0, 2), dtype=np.int64)]
+    found = [np.zeros(0, dtype=np.int64)]  # a pair as one number: many times faster to sort than two
     for keys in bands.T:
         order = np.argsort(keys, kind="stable")
         ordered = keys[order]
@@ -156,8 +156,10 @@ def _candidates(bands: NDArray[np.uint64]) -> Pairs:
         places = np.arange(len(order))
         for earlier in (first, *(places - step for step in range(1, NEIGHBOURS + 1))):
             same = (earlier >= first) & (earlier < places)
-            found.append(np.stack([order[earlier[same]], order[places[same]]], axis=1))
-    return np.unique(np.concatenate(found), axis=0)
+            found.append(order[earlier[same]] * len(order) + order[places[same]])
+    pairs = np.sort(np.concatenate(found))
+    pairs = pairs[np.diff(pairs, prepend=-1) > 0]
+    return np.stack(np.divmod(pairs, max(len(bands), 1)), axis=1)
 
 
 def _agreement(signatures: NDArray[np.uint32], pairs: Pairs) -> NDArray[np.float64]:

@@ -3,24 +3,26 @@
 Files are read by our own readers, since those behind `datasets` guess types and lose a bad row's line, and handed on as
 a `datasets.Dataset` in memory: nothing is cached on disk, so no stale cache can be read. A row's `origin` is its place
 in the user's file: `train.csv:17` a line, `train.parquet row 17` a row counted from 1, `train/rose/1.jpg` a file.
+`datasets` takes a second to load, so it is loaded where one is made: `read_rows` serves a bundle without it.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import datasets
+from typing import TYPE_CHECKING, Any
 
 from tunedeploy.data.cells import Rows, find_columns, parse_rows
-from tunedeploy.data.columns import Column
+from tunedeploy.data.columns import TEXT, Column
 from tunedeploy.data.files import ALL, Source, open_source
 from tunedeploy.data.folders import EVAL_SPLITS
 from tunedeploy.data.labels import closest, natural_order
 from tunedeploy.data.split import EVAL_SHARE, automatic_split, digest, limit_rows
 from tunedeploy.data.table import Table
 from tunedeploy.errors import DataError
+
+if TYPE_CHECKING:
+    import datasets
 
 Options = Mapping[str, Any] | Iterable[tuple[str, Any]]  # a dict, or the recipe's data section
 
@@ -32,8 +34,8 @@ MIN_CLASSES = 2
 class Data:
     """Two data sets with the same columns: the task's (labels as indices) and "origin"."""
 
-    train: datasets.Dataset
-    eval: datasets.Dataset
+    train: "datasets.Dataset"
+    eval: "datasets.Dataset"
     labels: tuple[str, ...]  # index -> text, in natural order; () for a task without labels
     notes: tuple[str, ...]  # repairs, guesses, rows left out; one line each
     fingerprint: str  # SHA-256, hex, of the rows' content in order; independent of paths and dates
@@ -80,7 +82,7 @@ def read(options: Options, columns: Sequence[Column], *, labels: tuple[str, ...]
     )
 
 
-def read_file(name: str, options: Options, columns: Sequence[Column], *, labels: tuple[str, ...]) -> datasets.Dataset:
+def read_file(name: str, options: Options, columns: Sequence[Column], *, labels: tuple[str, ...]) -> "datasets.Dataset":
     """Read one data set for a model whose labels are known.
 
     A column that is not required and not there holds its kind's `absent` (a label: -1). Of a set with splits, `test` is
@@ -89,18 +91,30 @@ def read_file(name: str, options: Options, columns: Sequence[Column], *, labels:
     Raises:
         DataError: as `read`; also a label that is not among `labels`.
     """
+    return _dataset(_file(name, options, columns, labels), columns, labels)
+
+
+def read_rows(
+    name: str, options: Options, columns: Sequence[Column], *, labels: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """As `read_file`, one dictionary a row; csv, json and images then need no package but Pillow."""
+    content = _content(_file(name, options, columns, labels), columns, labels)
+    return [dict(zip(content, row, strict=True)) for row in zip(*content.values(), strict=True)]
+
+
+def _file(name: str, options: Options, columns: Sequence[Column], labels: tuple[str, ...]) -> Rows:
     source = open_source(name)
     preferred = ("test", *EVAL_SPLITS, "train", ALL)
     table = source.splits[next(split for split in (*preferred, *source.splits) if split in source.splits)]()
     names, _ = find_columns(table, dict(options), columns)
     rows = parse_rows(table, names, columns)
     _check_labels(rows, labels, "model's labels")
-    return _dataset(rows, columns, labels)
+    return rows
 
 
 def _tables(section: Mapping[str, Any], notes: list[str]) -> tuple[Table, Table | None, str]:
     """Training table, evaluation table (None: split automatically) and where the latter came from."""
-    train, wanted = open_source(section["train"]), section.get("eval")
+    train, wanted = open_source(str(section["train"])), section.get("eval")
     if ALL not in train.splits and "train" not in train.splits:
         raise DataError(f"{train.name}: no split 'train'; splits: {', '.join(map(repr, train.splits))}")
     open_train = train.splits.get("train") or train.splits[ALL]
@@ -125,7 +139,7 @@ def _two_sources(train: Source, wanted: str, notes: list[str]) -> tuple[Table, T
         there = f"splits: {known}{closest(wanted, train.splits)}" if known else "it has no splits, so name a file"
         raise DataError(f"{train.name}: no split {wanted!r} for data.eval; {there}")
     held_out = open_source(wanted)
-    if train.path and held_out.path and train.path.samefile(held_out.path):
+    if _is_same(train, held_out):
         raise DataError(f"{train.name}: data.train and data.eval are the same; name another or leave data.eval out")
     if train.path and held_out.path and train.path.name == held_out.path.name:
         train, held_out = (
@@ -137,6 +151,12 @@ def _two_sources(train: Source, wanted: str, notes: list[str]) -> tuple[Table, T
     if split != ALL:
         notes.append(f"{held_out.name}: its split {split!r} is taken as data.eval")
     return (train.splits.get("train") or train.splits[ALL])(), held_out.splits[split](), held_out.shown
+
+
+def _is_same(train: Source, held_out: Source) -> bool:
+    if train.path and held_out.path:
+        return train.path.samefile(held_out.path)
+    return not (train.path or held_out.path) and train.name == held_out.name
 
 
 def _labels(train: Rows, known: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -194,17 +214,22 @@ def _check_counts(train: Rows, held_out: Rows) -> None:
             raise DataError(f"{rows.name}: {there} to {purpose}; at least {MIN_ROWS} are needed, add some")
 
 
-def _dataset(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> datasets.Dataset:
+def _content(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> dict[str, Sequence[Any]]:
+    """Canonical column -> what is stored, labels as indices; "origin" last."""
     index = {text: number for number, text in enumerate(labels)}
-    content: dict[str, Any] = {}
-    features: dict[str, Any] = {}
+    content: dict[str, Sequence[Any]] = {}
     for column in columns:
         if column.key not in rows.values:
             continue
         values, encode = rows.values[column.key], column.kind.encode
-        known = encode is not None and any(rows.labels)
-        content[column.key] = [encode(value, index) for value in values] if known and encode else list(values)
-        features[column.key] = dict(column.kind.feature)
-    features["origin"] = {"_type": "Value", "dtype": "string"}
-    content["origin"] = list(rows.places)
+        content[column.key] = [encode(value, index) for value in values] if encode and any(rows.labels) else values
+    return {**content, "origin": rows.places}
+
+
+def _dataset(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> "datasets.Dataset":
+    import datasets
+
+    content = {key: list(values) for key, values in _content(rows, columns, labels).items()}
+    kinds = {column.key: column.kind for column in columns}
+    features = {key: dict(kinds[key].feature) if key in kinds else dict(TEXT.feature) for key in content}
     return datasets.Dataset.from_dict(content, features=datasets.Features.from_dict(features))

@@ -32,7 +32,7 @@ def automatic_split(inputs: Sequence[bytes], labels: Sequence[Sequence[str]], sh
     side = {key: place(key) < share for key in inputs}
     members: dict[str, set[bytes]] = defaultdict(set)
     for key, texts in zip(inputs, labels, strict=True):
-        for text in texts:
+        for text in texts or ("",):  # rows without labels are one class
             members[text].add(key)
     for _, keys in sorted(members.items()):
         if len(keys) > 1 and not any(side[key] for key in keys):

@@ -47,7 +47,11 @@ def open_image(value: Any) -> Image.Image:
     """
     if isinstance(value, Mapping):
         value = value.get("bytes") or value["path"]
-    image = value if isinstance(value, Image.Image) else Image.open(io.BytesIO(value) if isinstance(value, bytes) else value)
+    image = (
+        value
+        if isinstance(value, Image.Image)
+        else Image.open(io.BytesIO(value) if isinstance(value, bytes) else value)
+    )
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         wide = np.asarray(image, dtype=np.float64)

@@ -89,5 +89,7 @@ def as_features(ids: Sequence[int], type_ids: Sequence[int] | None, facts: TextF
     """Ids (length,) as features; a text without any token becomes `lone_id`."""
     row = {"input_ids": np.asarray(ids or [facts.lone_id], dtype=np.int64)}
     if "token_type_ids" in facts.inputs:
-        row["token_type_ids"] = np.asarray(type_ids if ids and type_ids else [0] * len(row["input_ids"]), dtype=np.int64)
+        row["token_type_ids"] = np.asarray(
+            type_ids if ids and type_ids else [0] * len(row["input_ids"]), dtype=np.int64
+        )
     return row

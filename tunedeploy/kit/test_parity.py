@@ -60,7 +60,9 @@ def check(variant, got, expected):
     worst = float(np.abs(got - expected).max())
     if variant == "fp32" or same_machine():
         row = int(np.abs(got - expected).max(axis=1).argmax())
-        assert worst <= rule["max_abs"], f"{variant}: logits differ by {worst:.3g} on row {row}, allowed {rule['max_abs']:.3g}"
+        assert worst <= rule["max_abs"], (
+            f"{variant}: logits differ by {worst:.3g} on row {row}, allowed {rule['max_abs']:.3g}"
+        )
         return
     ordered = np.sort(expected, axis=1)
     clear = (ordered[:, -1] - ordered[:, -2]) > rule["near_tie"]
@@ -87,7 +89,9 @@ def test_raw_rows_give_the_golden_outputs(variant):
             expected = ARRAYS[f"raw{at:03d}/input/{name}"]
             assert value.shape == expected.shape, f"row {at}: {name} has shape {value.shape}, expected {expected.shape}"
             worst = float(np.abs(value.astype(np.float64) - expected).max(initial=0.0))
-            assert worst <= GOLDEN["input_tolerance"], f"row {at}: preprocessing gives another {name}, off by {worst:.3g}"
+            assert worst <= GOLDEN["input_tolerance"], (
+                f"row {at}: preprocessing gives another {name}, off by {worst:.3g}"
+            )
         check(variant, run(session, inputs), ARRAYS[f"raw{at:03d}/output/{variant}"])
 
 

@@ -40,13 +40,16 @@ def parameter_groups(model: nn.Module, options: Options, lr: float) -> list[dict
         if parameter.requires_grad:
             groups.setdefault(depths[name], []).append(parameter)
     return [
-        {"params": group, "lr": lr * options.layer_decay ** (deepest - depth)} for depth, group in sorted(groups.items())
+        {"params": group, "lr": lr * options.layer_decay ** (deepest - depth)}
+        for depth, group in sorted(groups.items())
     ]
 
 
 def _depths(model: nn.Module) -> Iterator[tuple[str, int]]:
     """Depth of every parameter: 0 before the first block of the longest stack, then the block, then one more."""
-    stacks = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList | nn.Sequential)]
+    stacks = [
+        (name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList | nn.Sequential)
+    ]
     stack = max(stacks, key=lambda one: sum(p.numel() for p in one[1].parameters()), default=("", nn.ModuleList()))
     count, seen = len(list(stack[1].children())), False
     for name, _ in model.named_parameters():

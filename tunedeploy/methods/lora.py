@@ -38,7 +38,9 @@ def attach(assembly: Assembly, options: Options) -> None:
     trunk = assembly.model.trunk
     found = targets(trunk, options.rank)
     if not found:
-        raise ModelError(f"lora: no layer is larger than a rank-{options.rank} adapter; lower tune.rank or tune.method: full")
+        raise ModelError(
+            f"lora: no layer is larger than a rank-{options.rank} adapter; lower tune.rank or tune.method: full"
+        )
     freeze_trunk(assembly)
     config: Any = LoraConfig(
         r=options.rank,

@@ -13,7 +13,7 @@ from torchvision.models import get_model, get_model_weights
 from torchvision.transforms import v2
 from transformers import AutoModel
 
-from tunedeploy.encoders import Features, Inputs, Row
+from tunedeploy.encoders import Features, Row
 from tunedeploy.encoders.image import ImageEncoder, ImageFacts, open_image
 from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Classifier
@@ -86,9 +86,13 @@ def _torchvision(source: Source) -> tuple[nn.Module, set[str], list[str]]:
     try:
         trunk = get_model(source.name, weights=own)
     except (ValueError, KeyError, AttributeError) as error:
-        raise ModelError(f"torchvision://{source.name}: {first_line(error)}; see torchvision.models.list_models()") from error
+        raise ModelError(
+            f"torchvision://{source.name}: {first_line(error)}; see torchvision.models.list_models()"
+        ) from error
     except OSError as error:
-        raise ModelError(f"torchvision://{source.name}: its weights {own!r} cannot be fetched: {first_line(error)}") from error
+        raise ModelError(
+            f"torchvision://{source.name}: its weights {own!r} cannot be fetched: {first_line(error)}"
+        ) from error
     notes = [f"weights match {fit_weights(trunk, read_weights(Path(file)), file)}"] if file else []
     linears = [name for name, module in trunk.named_modules() if isinstance(module, nn.Linear)]
     if not linears:
@@ -102,14 +106,18 @@ def _timm(source: Source) -> tuple[nn.Module, set[str], list[str]]:
     try:
         import timm
     except ModuleNotFoundError as error:
-        raise ModelError(f"timm://{source.name} needs timm; install it with pip install 'tunedeploy[vision]'") from error
+        raise ModelError(
+            f"timm://{source.name} needs timm; install it with pip install 'tunedeploy[vision]'"
+        ) from error
     if source.weights and not Path(source.weights).is_file():
         raise ModelError(f"timm://{source.name}: weights {source.weights!r} is no file; timm's own are on the hub")
     try:
         trunk = timm.create_model(source.name)
     except RuntimeError as error:
         near = ", ".join(timm.list_models(f"*{source.name.split('_')[0]}*")[:5])
-        raise ModelError(f"timm://{source.name}: {first_line(error)}" + (f"; near it: {near}" if near else "")) from error
+        raise ModelError(
+            f"timm://{source.name}: {first_line(error)}" + (f"; near it: {near}" if near else "")
+        ) from error
     notes = []
     if source.weights:
         notes = [f"weights match {fit_weights(trunk, read_weights(Path(source.weights)), source.weights)}"]
@@ -223,7 +231,12 @@ class TorchvisionEncoder(ImageEncoder):
         super().__init__(facts)
         self.seed = seed
         self.pipeline = v2.Compose(
-            [*augmentation(augment, facts), v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(facts.mean), list(facts.std))]
+            [
+                *augmentation(augment, facts),
+                v2.ToImage(),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize(list(facts.mean), list(facts.std)),
+            ]
         )
 
     def encode(self, rows: Sequence[Row]) -> list[Features]:

@@ -76,7 +76,9 @@ def pool(hidden: torch.Tensor, mask: torch.Tensor, how: str) -> torch.Tensor:
     return hidden.gather(1, index).squeeze(1)
 
 
-def build(source: Source, *, labels: int, pooling: str, attention: str = "sdpa") -> tuple[TextClassifier, frozenset[str]]:
+def build(
+    source: Source, *, labels: int, pooling: str, attention: str = "sdpa"
+) -> tuple[TextClassifier, frozenset[str]]:
     """A classifier on a checkpoint's trunk, in float32 and eval mode, and the names of its fresh parameters.
 
     Args:
@@ -146,7 +148,9 @@ def positions(config: Any) -> int:
 
 def transformers_with_offset() -> frozenset[str]:
     """Model types whose position ids start at pad_token_id + 1."""
-    return frozenset({"roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xlm-roberta-xl", "roberta-prelayernorm"})
+    return frozenset(
+        {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xlm-roberta-xl", "roberta-prelayernorm"}
+    )
 
 
 class TransformersEncoder:
@@ -205,7 +209,8 @@ def text_facts(model: TextClassifier, tokenizer: PreTrainedTokenizerBase, max_le
     types = "token_type_ids" in tokenizer.model_input_names and model.takes_types
     pad = int(tokenizer.pad_token_id or 0)
     lone = next(
-        (one for one in (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id) if one is not None), pad
+        (one for one in (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id) if one is not None),
+        pad,
     )
     return TextFacts(
         max_length=max_length,

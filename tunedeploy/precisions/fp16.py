@@ -39,7 +39,9 @@ def convert(source: Path, target: Path, setting: dict[str, Any], samples: Sequen
         if weight.data_type == onnx.TensorProto.FLOAT:
             largest = float(np.abs(onnx.numpy_helper.to_array(weight)).max(initial=0.0))
             if largest > LARGEST and largest < float(np.finfo(np.float32).max) / 2:
-                raise BudgetError(f"quantize: {weight.name} holds {largest:.3g}, float16 ends at {LARGEST:.0f}; use int8 or fp32")
+                raise BudgetError(
+                    f"quantize: {weight.name} holds {largest:.3g}, float16 ends at {LARGEST:.0f}; use int8 or fp32"
+                )
     half = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=False)
     onnx_files.clean(half)
     onnx_files.write(half, target)

@@ -81,7 +81,9 @@ def convert(recipe: "Recipe", rundir: RunDir, merged: Assembly) -> onnx.ModelPro
             raise
         write_text(rundir / FOLDER / "export.log", f"{said.getvalue()}\n{error}\n")
         line = str(error).strip().splitlines()[0][:160]
-        raise ModelError(f"export: torch.onnx cannot convert this model: {line}; see {rundir / FOLDER / 'export.log'}") from error
+        raise ModelError(
+            f"export: torch.onnx cannot convert this model: {line}; see {rundir / FOLDER / 'export.log'}"
+        ) from error
     write_text(rundir / FOLDER / "export.log", said.getvalue())
     assert program is not None
     model: onnx.ModelProto = program.model_proto
@@ -97,7 +99,11 @@ def quietly(said: io.StringIO) -> Any:
     names = ("torch.onnx", "torch", "onnxscript", "onnx_ir")
     loggers = [logging.getLogger(name) for name in names]
     before = [(one.propagate, list(one.handlers)) for one in loggers]
-    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(said),
+    ):
         warnings.simplefilter("always")
         try:
             for one in loggers:

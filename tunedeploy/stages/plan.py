@@ -26,6 +26,7 @@ RECIPE_KEYS = ("task", "model", "data", "tune", "train", "export")
 AFTER = ()
 OUTPUTS = ("data",)
 TIMED = 3  # steps; the first of them is thrown away
+PROBE_ROWS = 32  # a step; time grows with the rows beyond that
 
 
 def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
@@ -36,7 +37,10 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     """
     found = describe(recipe)
     write_json(rundir / "data" / "doctor.json", found["data"]["doctor"])
-    write_json(rundir / "data" / "fingerprint.json", {name: found["data"][name] for name in ("fingerprint", "labels", "eval_source")})
+    write_json(
+        rundir / "data" / "fingerprint.json",
+        {name: found["data"][name] for name in ("fingerprint", "labels", "eval_source")},
+    )
     return found
 
 
@@ -107,7 +111,11 @@ def estimates(recipe: "Recipe", assembly: Assembly, data: "Data", weights: dict[
     steps = math.ceil(rows / (options.batch_size * options.accumulate)) * options.epochs
     caches = plugins.load("methods", recipe.tune.method).CACHES_FEATURES and assembly.augmented is None
     passes = math.ceil((rows + len(data.eval)) / options.batch_size)
-    total_s = passes * seconds if caches else steps * options.accumulate * seconds + options.epochs * len(data.eval) / options.batch_size * seconds / 3
+    total_s = (
+        passes * seconds
+        if caches
+        else steps * options.accumulate * seconds + options.epochs * len(data.eval) / options.batch_size * seconds / 3
+    )
     if options.budget_s:
         total_s = min(total_s, options.budget_s)
     return {
@@ -124,7 +132,7 @@ def estimates(recipe: "Recipe", assembly: Assembly, data: "Data", weights: dict[
 def step_seconds(recipe: "Recipe", assembly: Assembly, data: "Data") -> float:
     """Seconds of one micro-batch: forward and backward where something below the head is trained."""
     task = plugins.load("tasks", recipe.task)
-    count = min(recipe.train.batch_size, len(data.train))
+    count = min(recipe.train.batch_size, PROBE_ROWS, len(data.train))
     model = assembly.model
     caches = plugins.load("methods", recipe.tune.method).CACHES_FEATURES
     set_training(model)
@@ -142,4 +150,4 @@ def step_seconds(recipe: "Recipe", assembly: Assembly, data: "Data") -> float:
             loss.backward()
         times.append(time.monotonic() - began)
     model.zero_grad(set_to_none=True)
-    return float(np.median(times[1:]))
+    return float(np.median(times[1:])) * recipe.train.batch_size / count

@@ -57,7 +57,12 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
             label(target, name, setting, source)
             converted = Session(target)
             value = judged(task.score, metric, converted, encoder, data.eval, label_ids)
-            one = {"setting": setting, "metric": value, "drop": round(fp32 - value, 4), **weight(target, converted, probe)}
+            one = {
+                "setting": setting,
+                "metric": value,
+                "drop": round(fp32 - value, 4),
+                **weight(target, converted, probe),
+            }
             tried.append(one)
             if not over_budget(recipe, name, one):
                 variants[name] = {"file": f"{FOLDER}/{precision.FILE}", **one, "tried": tried[:-1]}
@@ -80,9 +85,7 @@ def encoder_of(recipe: "Recipe", rundir: RunDir) -> Encoder:
 def onnx_facts(path: Any) -> dict[str, Any]:
     """What `onnx_files.describe` put into a file."""
     metadata = Session(path).metadata
-    return {
-        name: json.loads(metadata[f"tunedeploy.{name}"]) for name in ("labels", "preprocessing", "lineage")
-    }
+    return {name: json.loads(metadata[f"tunedeploy.{name}"]) for name in ("labels", "preprocessing", "lineage")}
 
 
 def judged(score: Any, metric: str, session: Session, encoder: Encoder, rows: Any, label_ids: Array) -> float:

@@ -25,11 +25,25 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     ledger = read_json(rundir / "ledger.json")
     seconds = [(name, f"{rundir.record(name).seconds:.1f}") for name in ("plan", *AFTER) if rundir.has(name)]
     variants = [
-        (name, one["file"], f"{one['bytes'] / 1e6:.2f}", f"{one['metric']:.2f}", f"{one['drop']:.2f}", f"{one['ms']:.2f}")
+        (
+            name,
+            one["file"],
+            f"{one['bytes'] / 1e6:.2f}",
+            f"{one['metric']:.2f}",
+            f"{one['drop']:.2f}",
+            f"{one['ms']:.2f}",
+        )
         for name, one in quantize["variants"].items()
     ]
     checks = [
-        (one["name"], one["stage"], number(one["value"]), "" if one["limit"] is None else number(one["limit"]), str(one["rows"]), verdict(one["ok"]))
+        (
+            one["name"],
+            one["stage"],
+            number(one["value"]),
+            "" if one["limit"] is None else number(one["limit"]),
+            str(one["rows"]),
+            verdict(one["ok"]),
+        )
         for one in [*ledger["merge"], *ledger["comparisons"]]
     ]
     history = [tuple(number(value) for value in one.values()) for one in train["history"]]

@@ -69,14 +69,20 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
     label_ids, eval_ids = task.targets(data.train), task.targets(data.eval)
     train = Feed(data.train, assembly.encoder, assembly.augmented)
     evaluation = Feed(data.eval, assembly.encoder)
-    first = {name: value.to(accelerator.device) for name, value in train.inputs(np.arange(min(2, len(label_ids)))).items()}
-    unreached = start.freeze_unreached(assembly, first, torch.from_numpy(label_ids[:2]).to(accelerator.device), task.loss)
+    first = {
+        name: value.to(accelerator.device) for name, value in train.inputs(np.arange(min(2, len(label_ids)))).items()
+    }
+    unreached = start.freeze_unreached(
+        assembly, first, torch.from_numpy(label_ids[:2]).to(accelerator.device), task.loss
+    )
     if unreached:
         progress.note(f"{unreached:,} weights get no gradient from this task and stay frozen")
     module: torch.nn.Module = assembly.model
     feeds: tuple[Any, Any] = (train, evaluation)
     if method.CACHES_FEATURES and assembly.augmented is None and accelerator.num_processes == 1:
-        features = [kept(recipe, rundir, assembly, feed, name) for feed, name in ((train, "train"), (evaluation, "eval"))]
+        features = [
+            kept(recipe, rundir, assembly, feed, name) for feed, name in ((train, "train"), (evaluation, "eval"))
+        ]
         module = HeadOnly(assembly.model.head, features[0])
         feeds = (FeatureFeed(features[0]), FeatureFeed(features[1]))
     balance = balance_of(recipe.train.balance, label_ids)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from tunedeploy import parity, plugins, progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Array, Encoder, Features, Inputs
@@ -109,7 +110,13 @@ def integrity(rundir: RunDir) -> list[Comparison]:
     for stage in ("train", "merge", "export", "quantize"):
         changed = rundir.changed(rundir.record(stage))
         made.append(
-            Comparison(name="files changed or missing", stage=stage, file=changed[0] if changed else stage, value=len(changed), limit=0)
+            Comparison(
+                name="files changed or missing",
+                stage=stage,
+                file=changed[0] if changed else stage,
+                value=len(changed),
+                limit=0,
+            )
         )
     return made
 
@@ -181,7 +188,9 @@ def metamorphic(scene: Scene) -> list[Comparison]:
                 padded, where["padding"] = more, names[at]
     limit = parity.tolerance(floor, spread)
     facts = {"noise_floor": floor, "output_range": spread}
-    made = [("batch invariance", together, where["batch"])] + ([("padding invariance", padded, where["padding"])] if paddable else [])
+    made = [("batch invariance", together, where["batch"])] + (
+        [("padding invariance", padded, where["padding"])] if paddable else []
+    )
     return [
         Comparison(
             name=f"{name}: largest logit difference", stage="export", file="onnx/model.onnx", value=value, limit=limit,

@@ -24,5 +24,7 @@ class Limits:
         if model.ir_version > self.ir:
             lines.append(f"IR version {model.ir_version} is newer than the target reads ({self.ir})")
         if size_bytes > self.max_bytes:
-            lines.append(f"{size_bytes / 1e6:.0f} MB is over the target's {self.max_bytes / 1e6:.0f} MB; quantize to int8")
+            lines.append(
+                f"{size_bytes / 1e6:.0f} MB is over the target's {self.max_bytes / 1e6:.0f} MB; quantize to int8"
+            )
         return [*lines, *(f"operator {name} has no kernel on the target" for name in found)]

@@ -61,7 +61,10 @@ def assemble(recipe: "Recipe", labels: int) -> "Assembly":
         facts = replace(facts, stretch=True, resize=facts.size)
     model, fresh, notes = image.build(source, labels=labels)
     if source.is_random:
-        notes = [*notes, f"{source.scheme}://{source.name} starts from random weights; model.weights names a file of them"]
+        notes = [
+            *notes,
+            f"{source.scheme}://{source.name} starts from random weights; model.weights names a file of them",
+        ]
     return Assembly(
         model=model,
         encoder=image.TorchvisionEncoder(facts),
@@ -93,10 +96,14 @@ def save(assembly: "Assembly", labels: tuple[str, ...], folder: Path) -> None:
         model.trunk.config.id2label = dict(enumerate(labels))
         model.trunk.config.label2id = {label: at for at, label in enumerate(labels)}
     image.save_trunk(model, Source(scheme=scheme, name=name), folder)
-    save_file({key: tensor.contiguous() for key, tensor in model.head.state_dict().items()}, folder / "head.safetensors")
+    save_file(
+        {key: tensor.contiguous() for key, tensor in model.head.state_dict().items()}, folder / "head.safetensors"
+    )
     facts = assembly.encoder.facts
     write_json(folder / "preprocessor_config.json", image.processor_of_facts(facts_from(facts)))
-    write_json(folder / "tunedeploy.json", {"task": HUB_TASK, "labels": list(labels), **assembly.facts, "encoder": facts})
+    write_json(
+        folder / "tunedeploy.json", {"task": HUB_TASK, "labels": list(labels), **assembly.facts, "encoder": facts}
+    )
 
 
 def load(folder: Path, *, attention: str = "sdpa") -> "Assembly":

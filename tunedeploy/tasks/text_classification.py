@@ -21,9 +21,15 @@ __all__ = ["decode", "loss", "metric_name", "score", "targets"]
 
 HUB_TASK = "text-classification"  # optimum's and the hub's name
 COLUMNS = (
-    Column(key="text", kind=TEXT, guesses=("text", "sentence", "review", "content", "tweet", "utterance", "query", "sentence1", "premise")),
+    Column(
+        key="text",
+        kind=TEXT,
+        guesses=("text", "sentence", "review", "content", "tweet", "utterance", "query", "sentence1", "premise"),
+    ),
     Column(key="text_pair", kind=TEXT, required=False),
-    Column(key="label", kind=CATEGORY, guesses=("label", "labels", "category", "class", "intent", "target", "sentiment")),
+    Column(
+        key="label", kind=CATEGORY, guesses=("label", "labels", "category", "class", "intent", "target", "sentiment")
+    ),
 )
 BARE_INPUT = "text"  # the column that `predict INPUT` fills
 METHOD_DEFAULTS: dict[str, dict[str, Any]] = {}
@@ -63,7 +69,9 @@ def assemble(recipe: "Recipe", labels: int) -> "Assembly":
     model, fresh = text.build(source, labels=labels, pooling=pooling)
     limit = text.longest(source, tokenizer)
     if data.max_length and data.max_length > text.positions(model.trunk.config):
-        raise RecipeError(f"data.max_length: {data.max_length} is over the model's {text.positions(model.trunk.config)}")
+        raise RecipeError(
+            f"data.max_length: {data.max_length} is over the model's {text.positions(model.trunk.config)}"
+        )
     facts = text.text_facts(model, tokenizer, data.max_length or limit)
     return Assembly(
         model=model,
@@ -86,9 +94,17 @@ def save(assembly: "Assembly", labels: tuple[str, ...], folder: Path) -> None:
     with text.quiet():
         trunk.save_pretrained(folder)
         text.save_tokenizer(encoder.tokenizer, folder, TextFacts(**_tupled(encoder.facts)))
-    save_file({name: tensor.contiguous() for name, tensor in assembly.model.head.state_dict().items()}, folder / "head.safetensors")
-    write_json(folder / "1_Pooling" / "config.json", _pooling_config(str(assembly.facts["pooling"]), trunk.config.hidden_size))
-    write_json(folder / "tunedeploy.json", {"task": HUB_TASK, "labels": list(labels), **assembly.facts, "encoder": encoder.facts})
+    save_file(
+        {name: tensor.contiguous() for name, tensor in assembly.model.head.state_dict().items()},
+        folder / "head.safetensors",
+    )
+    write_json(
+        folder / "1_Pooling" / "config.json", _pooling_config(str(assembly.facts["pooling"]), trunk.config.hidden_size)
+    )
+    write_json(
+        folder / "tunedeploy.json",
+        {"task": HUB_TASK, "labels": list(labels), **assembly.facts, "encoder": encoder.facts},
+    )
 
 
 def load(folder: Path, *, attention: str = "sdpa") -> "Assembly":
@@ -120,7 +136,16 @@ def dynamic_axes(facts: dict[str, Any]) -> dict[str, dict[int, str]]:
 
 def edge_rows(sample: Row) -> list[Row]:
     """Rows that break careless exports: empty, one sign, overlong, other scripts, odd case and blanks."""
-    texts = ["", "a", "A" * 3000, "word " * 2000, "ÄÖÜ naïve ĳ İstanbul", "日本語のテキスト 🙂", "  \t blanks \n", "MiXeD CaSe"]
+    texts = [
+        "",
+        "a",
+        "A" * 3000,
+        "word " * 2000,
+        "ÄÖÜ naïve ĳ İstanbul",
+        "日本語のテキスト 🙂",
+        "  \t blanks \n",
+        "MiXeD CaSe",
+    ]
     pair = {"text_pair": "b"} if sample.get("text_pair") is not None else {}
     return [{"text": one, **pair} for one in texts]
 
@@ -133,4 +158,3 @@ def _pooling_config(pooling: str, width: int) -> dict[str, Any]:
     names = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens", "last": "lasttoken"}
     flags = {f"pooling_mode_{theirs}": ours == pooling for ours, theirs in names.items()}
     return {"word_embedding_dimension": width, **flags, "pooling_mode": pooling}
-

@@ -23,9 +23,15 @@ def save(folder: Path, tensors: dict[str, dict[str, torch.Tensor]], optimizer: O
         optimizer: its state goes along.
         meta: position and history, JSON.
     """
-    flat = {f"{group}/{name}": value.contiguous() for group, values in tensors.items() for name, value in values.items()}
+    flat = {
+        f"{group}/{name}": value.contiguous() for group, values in tensors.items() for name, value in values.items()
+    }
     for index, state in optimizer.state_dict()["state"].items():
-        flat |= {f"optimizer/{index}/{name}": torch.as_tensor(value).clone() for name, value in state.items() if value is not None}
+        flat |= {
+            f"optimizer/{index}/{name}": torch.as_tensor(value).clone()
+            for name, value in state.items()
+            if value is not None
+        }
     flat["rng/torch"] = torch.get_rng_state()
     if torch.cuda.is_available():
         flat["rng/cuda"] = torch.cuda.get_rng_state()
@@ -34,7 +40,9 @@ def save(folder: Path, tensors: dict[str, dict[str, torch.Tensor]], optimizer: O
         (beside / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
 
-def load(folder: Path, optimizer: Optimizer, *, key: str) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]] | None:
+def load(
+    folder: Path, optimizer: Optimizer, *, key: str
+) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]] | None:
     """The last checkpoint of a run with the same key, or None; the optimizer and the generators are set to it."""
     path = folder / NAME / "meta.json"
     if not path.is_file():

@@ -76,9 +76,15 @@ def fit(job: Job, rundir: RunDir) -> Course:
     budget_s = options.budget_s
     update = progress.tracker("train", steps * options.epochs)
     began = time.monotonic() - course.elapsed_s
-    draws = class_weights(job.label_ids, int(job.label_ids.max()) + 1)[job.label_ids] if options.balance == "resample" else None
+    draws = (
+        class_weights(job.label_ids, int(job.label_ids.max()) + 1)[job.label_ids]
+        if options.balance == "resample"
+        else None
+    )
     while course.epoch < options.epochs and not out_of_time(course, budget_s):
-        for at, window in enumerate(windows(job.train.lengths, size=size, seed=options.seed, epoch=course.epoch, weights=draws)):
+        for at, window in enumerate(
+            windows(job.train.lengths, size=size, seed=options.seed, epoch=course.epoch, weights=draws)
+        ):
             if at < course.window:
                 continue  # done before the interruption
             done = share_done(course, steps * options.epochs, budget_s)
@@ -148,7 +154,14 @@ def judge(job: Job, model: torch.nn.Module, course: Course, loss: float) -> None
     logits = logits_of(forward, job.eval, batch_size=EVAL_BATCH)
     value = job.task.score(job.metric, logits, job.eval_ids)
     rows = job.task.loss(torch.from_numpy(logits), torch.from_numpy(job.eval_ids), 0.0)
-    course.history.append({"epoch": course.epoch, "train_loss": round(loss, 6), "eval_loss": round(float(rows.mean()), 6), job.metric: round(value, 4)})
+    course.history.append(
+        {
+            "epoch": course.epoch,
+            "train_loss": round(loss, 6),
+            "eval_loss": round(float(rows.mean()), 6),
+            job.metric: round(value, 4),
+        }
+    )
     course.stale += 1
     if value > course.best:
         course.best, course.best_epoch, course.stale = value, course.epoch - 1, 0

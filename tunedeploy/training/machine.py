@@ -20,7 +20,9 @@ def precision_of(choice: str) -> str:
     if choice == "fp16" and not cuda:
         raise RecipeError("train.precision: fp16 needs a GPU, and none is here; write auto, bf16 or fp32")
     if choice == "bf16" and not has_bf16:
-        raise RecipeError("train.precision: bf16 would be emulated on this machine, slower than fp32; write auto or fp32")
+        raise RecipeError(
+            "train.precision: bf16 would be emulated on this machine, slower than fp32; write auto or fp32"
+        )
     return choice
 
 

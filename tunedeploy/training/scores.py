@@ -79,9 +79,19 @@ def confusion_text(matrix: Array, labels: Sequence[str]) -> str:
     if len(labels) <= SHOWN:
         width = max(5, *(len(label) for label in labels)) + 1
         head = "true \\ predicted".ljust(width) + "".join(label[:9].rjust(10) for label in labels)
-        return "\n".join([head, *(label.ljust(max(width, 16)) + "".join(str(n).rjust(10) for n in row) for label, row in zip(labels, matrix, strict=True))])
+        return "\n".join(
+            [
+                head,
+                *(
+                    label.ljust(max(width, 16)) + "".join(str(n).rjust(10) for n in row)
+                    for label, row in zip(labels, matrix, strict=True)
+                ),
+            ]
+        )
     wrong = matrix.copy()
     np.fill_diagonal(wrong, 0)
     worst = np.argsort(wrong, axis=None)[::-1][:10]
     pairs = [(int(at) // len(labels), int(at) % len(labels)) for at in worst if wrong.flat[at]]
-    return "\n".join(["most often confused:", *(f"{wrong[i, j]:6d}  {labels[i]} taken for {labels[j]}" for i, j in pairs)])
+    return "\n".join(
+        ["most often confused:", *(f"{wrong[i, j]:6d}  {labels[i]} taken for {labels[j]}" for i, j in pairs)]
+    )

@@ -1,0 +1,147 @@
+"""What the terminal shows: progress with time left, notes, tables; plain lines where there is no terminal."""
+
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+EVERY_S = 10.0  # between plain progress lines: a log stays short and still shows life
+
+
+class Console:
+    """A progress.Listener that writes to stderr; silent when told so.
+
+    Args:
+        silent: say nothing (`--json`, whose document stands alone).
+    """
+
+    def __init__(self, *, silent: bool = False) -> None:
+        self.silent = silent
+        self.live = sys.stderr.isatty()
+        self.open = False
+        self.name = ""
+        self.began = self.told = 0.0
+
+    def note(self, text: str) -> None:
+        """One line."""
+        if self.silent:
+            return
+        self.close()
+        print(text, file=sys.stderr, flush=True)
+
+    def update(self, name: str, done: float, total: float, text: str) -> None:
+        """A bar's line, with time left."""
+        if self.silent:
+            return
+        now = time.monotonic()
+        if name != self.name or done <= 0:
+            self.name, self.began, self.told = name, now, now
+        left = (now - self.began) / done * (total - done) if done else 0.0
+        line = f"{name}: {done:.0f}/{total:.0f} ({done / max(total, 1):.0%}), {clock(left)} left  {text}".rstrip()
+        if self.live:
+            sys.stderr.write(f"\r\x1b[2K{line[:150]}")
+            sys.stderr.flush()
+            self.open = done < total
+            if done >= total:
+                self.close(force=True)
+        elif now - self.told >= EVERY_S:
+            self.told = now
+            print(line, file=sys.stderr, flush=True)
+        if done >= total:
+            self.name = ""
+
+    def close(self, *, force: bool = False) -> None:
+        """Clear a progress line that is still open."""
+        if self.live and (self.open or force):
+            sys.stderr.write("\r\x1b[2K")
+        self.open = False
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 45 s, 3:20 min or 2:05 h."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes}:{rest:02d} min" if minutes < 100 else f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Columns aligned with blanks; figures to the right."""
+    lines = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if is_figure(cell) else cell.ljust(width)
+            for cell, width in zip(line, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def is_figure(cell: str) -> bool:
+    """Whether a cell starts like a number."""
+    return cell[:1].isdigit() or cell[:1] == "-"
+
+
+def figure(value: Any) -> str:
+    """A number with three digits that count, or text as it is."""
+    return f"{value:.3g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def ledger_table(comparisons: Iterable[Mapping[str, Any]]) -> str:
+    """A ledger for people."""
+    return table(
+        ("comparison", "stage", "value", "limit", "rows", "verdict"),
+        [
+            (
+                one["name"],
+                one["stage"],
+                figure(one["value"]),
+                "" if one["limit"] is None else ("<= " if one["at_most"] else ">= ") + figure(one["limit"]),
+                one["rows"],
+                "held" if one["ok"] else "BREACH",
+            )
+            for one in comparisons
+        ],
+    )
+
+
+def variants_table(variants: Mapping[str, Mapping[str, Any]], metric: str) -> str:
+    """The files of a bundle for people."""
+    return table(
+        ("variant", "file", "MB", f"{metric} %", "drop", "ms a row"),
+        [
+            (
+                name,
+                one["file"],
+                f"{one['bytes'] / 1e6:.2f}",
+                f"{one['metric']:.2f}",
+                f"{one['drop']:.2f}",
+                f"{one['ms']:.2f}",
+            )
+            for name, one in variants.items()
+        ],
+    )
+
+
+def plan_text(plan: Mapping[str, Any]) -> str:
+    """A plan for people: values with provenance, then weights and estimates."""
+    values = table(
+        ("key", "value", "from"), [(key, figure(one["value"]), one["source"]) for key, one in plan["recipe"].items()]
+    )
+    weights, estimates = plan["weights"], plan["estimates"]
+    rows = plan["data"]["rows"]
+    share = weights["trainable"] / weights["total"]
+    return "\n".join(
+        [
+            values,
+            "",
+            f"decided here: {', '.join(f'{name} {value}' for name, value in plan['decided'].items() if name != 'preprocessing')}",
+            f"data: {rows['train']} rows to train on, {rows['eval']} to evaluate on ({plan['data']['eval_source']})",
+            f"labels: {', '.join(plan['data']['labels'][:20])}",
+            f"weights: {weights['trainable']:,} of {weights['total']:,} are trained ({share:.2%})",
+            f"estimates: {estimates['minutes']:.1f} minutes ({estimates['steps']} steps), {estimates['memory_mb']} MB of memory, "
+            f"fp32 {estimates['fp32_mb']:.1f} MB, int8 {estimates['int8_mb']:.1f} MB, adapter {estimates['adapter_mb']:.2f} MB",
+        ]
+    )
