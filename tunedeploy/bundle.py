@@ -1,17 +1,19 @@
 """Load a bundle and use it: predict, score, verify; needs numpy, onnxruntime and tokenizers or Pillow, no torch."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from tunedeploy import parity, plugins
 from tunedeploy.encoders import Array, Row
 from tunedeploy.errors import RunError
 from tunedeploy.parity import Comparison
 from tunedeploy.rundir import files_below, read_json, sha256
-from tunedeploy.runtime import Session, logits_of
+from tunedeploy.runtime import Session, instruction_set, logits_of
 
 CHECKS = ("integrity", "parity", "preprocessing", "metric")
 
@@ -106,8 +108,6 @@ def _by_pytest(name: str) -> bool:
 
 def against_goldens(bundle: Bundle, checks: Sequence[str]) -> list[Comparison]:
     """Goldens of the parity kit, run again: inputs from raw rows, outputs from inputs, answers from outputs."""
-    from tunedeploy.kit.make import instruction_set
-
     folder = bundle.path / "parity"
     golden, rules = read_json(folder / "golden.json"), read_json(folder / "tolerances.json")
     try:
@@ -118,7 +118,7 @@ def against_goldens(bundle: Bundle, checks: Sequence[str]) -> list[Comparison]:
     if "preprocessing" in checks:
         made.append(inputs_again(bundle, golden, arrays))
         made.append(labels_again(bundle, golden))
-    here = rules["made_on"] == {"instruction_set": instruction_set(), "onnxruntime": _onnxruntime_version()}
+    here = rules["made_on"] == {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__}
     for variant, rule in rules["variants"].items():
         expected, got = outputs_again(bundle, variant, arrays)
         if "parity" in checks:
@@ -126,12 +126,6 @@ def against_goldens(bundle: Bundle, checks: Sequence[str]) -> list[Comparison]:
         if "metric" in checks:
             made.append(answers_kept(variant, rule, expected, got))
     return made
-
-
-def _onnxruntime_version() -> str:
-    import onnxruntime
-
-    return str(onnxruntime.__version__)
 
 
 def inputs_again(bundle: Bundle, golden: Mapping[str, Any], arrays: Mapping[str, Array]) -> Comparison:
@@ -151,8 +145,6 @@ def inputs_again(bundle: Bundle, golden: Mapping[str, Any], arrays: Mapping[str,
 
 def labels_again(bundle: Bundle, golden: Mapping[str, Any]) -> Comparison:
     """Labels of labels.json, of every .onnx file and of the goldens are the same, in order."""
-    import json
-
     lists = [read_json(bundle.path / "labels.json"), list(bundle.labels)]
     lists += [json.loads(bundle.session(name).metadata["tunedeploy.labels"]) for name in bundle.manifest["variants"]]
     odd = sum(one != golden["labels"] for one in lists)

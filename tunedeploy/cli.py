@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from tunedeploy import plugins, progress
@@ -258,12 +257,7 @@ def doctor(as_json: Json = False) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     try:
-        app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
-    except click.exceptions.Abort:
-        fail(["interrupted; what was finished is kept, the same command goes on from there"], 130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
+        app(args=list(arguments) if arguments is not None else None, prog_name="tunedeploy")
     except TunedeployError as error:
         fail(error.lines, error.exit_code)
     except KeyboardInterrupt:

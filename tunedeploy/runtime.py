@@ -1,6 +1,7 @@
 """Run an ONNX file with onnxruntime and numpy alone, in the session an app would open."""
 
 import math
+import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import onnxruntime
 from tunedeploy.encoders import Array, Encoder, Features, Inputs, Row
 from tunedeploy.errors import RunError
 
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 BATCH = 32  # rows; the int8 scale of a batch is shared, so the size is part of what was measured
 
 
@@ -86,3 +88,13 @@ def logits_of_features(session: Callable[[Inputs], Array], encoder: Encoder, fea
 def row_size(row: Features) -> int:
     """Length of a row's first array."""
     return len(next(iter(row.values())))
+
+
+def instruction_set() -> list[str]:
+    """The machine and the vector extensions that decide which integer kernel runs."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return [platform.machine(), platform.processor()]
+    flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "").split()
+    return [platform.machine(), *(flag for flag in FLAGS if flag in flags)]

@@ -1,8 +1,8 @@
 """Write the parity kit: goldens from raw rows and from batches, tolerances, and ONNX's own test format."""
 
 import io
-import platform
 import shutil
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,11 @@ import onnxruntime
 from tunedeploy import parity
 from tunedeploy.encoders import Array, Encoder, Inputs, Row
 from tunedeploy.rundir import write_json
-from tunedeploy.runtime import Session
+from tunedeploy.runtime import Session, instruction_set
 
-FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 BATCHES = (1, 2, 3, 7)
 SAME_MACHINE = 0.05  # of the drift: equal kernels on equal input differ by nothing, other thread counts by little
 PIXELS = 2e-5  # as in stages.verify: two float32 ways to normalise
-
-
-def instruction_set() -> list[str]:
-    """The machine and the vector extensions that decide which integer kernel runs."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return [platform.machine(), platform.processor()]
-    flags = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "").split()
-    return [platform.machine(), *(flag for flag in FLAGS if flag in flags)]
 
 
 def write(folder: Path, *, bundle: Path, encoder: Encoder, rows: Sequence[Row], limits: Mapping[str, Any]) -> None:
@@ -102,8 +91,6 @@ def onnx_test(folder: Path, inputs: Inputs, output: Array) -> None:
 
 def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
     """An .npz without time stamps, so that equal arrays are equal bytes."""
-    import zipfile
-
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(arrays):
             buffer = io.BytesIO()

@@ -9,6 +9,7 @@ from tunedeploy.data.recipe_data import data_of
 from tunedeploy.kit import make
 from tunedeploy.models.card import card
 from tunedeploy.rundir import RunDir, files_below, read_json, sha256, versions, whole_folder, write_json, write_text
+from tunedeploy.runtime import instruction_set
 from tunedeploy.stages.export import lineage
 from tunedeploy.stages.merge import sample
 from tunedeploy.stages.quantize import encoder_of
@@ -102,7 +103,7 @@ def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path, files: dict[str,
         "recipe": portable_recipe(recipe),
         "lineage": lineage(recipe, rundir),
         "versions": versions(),
-        "instruction_set": make.instruction_set(),
+        "instruction_set": instruction_set(),
     }
 
 

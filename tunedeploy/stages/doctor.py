@@ -7,7 +7,7 @@ from typing import Any
 import psutil
 import torch
 
-from tunedeploy.kit.make import instruction_set
+from tunedeploy.runtime import instruction_set
 from tunedeploy.rundir import versions
 from tunedeploy.training.machine import cpu_has_bf16, precision_of
 

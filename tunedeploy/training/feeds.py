@@ -12,6 +12,9 @@ from tunedeploy.models.classifier import Classifier
 from tunedeploy.training.batches import by_length, lengths_of
 
 
+QUIET = 0.1  # of the median spread of a feature
+
+
 class Feed:
     """Inputs of a model for any rows of a data set.
 
@@ -65,7 +68,11 @@ class HeadOnly(torch.nn.Module):
         torch.nn.init.zeros_(self.linear.weight)  # a convex problem: starting from zero is as good and has no seed
         torch.nn.init.zeros_(self.linear.bias)
         self.register_buffer("mean", torch.from_numpy(features.mean(0, dtype=np.float64)).float())
-        self.register_buffer("std", torch.from_numpy(features.std(0, dtype=np.float64)).float().clamp(min=1e-6))
+        std = features.std(0, dtype=np.float64)
+        # A feature that hardly moves carries noise: dividing by its own spread would give it a huge weight, which
+        # neither float16 nor int8 can hold beside the others.
+        floor = max(QUIET * float(np.median(std)), 1e-6)
+        self.register_buffer("std", torch.from_numpy(std.clip(min=floor)).float())
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Features (batch, width) to logits (batch, labels)."""
