@@ -169,8 +169,8 @@ def outputs_kept(variant: str, rule: Mapping[str, Any], expected: Array, got: Ar
     value, row = parity.largest_difference(expected, got)
     if exact or not np.isfinite(value):
         return Comparison(
-            name=f"{variant} vs golden outputs: largest logit difference", stage="bundle", file=rule["file"], value=value,
-            limit=rule["max_abs"], rows=len(expected), where=f"golden row {row}",
+            name=f"{variant} vs golden outputs: largest logit difference", stage="bundle", file=rule["file"],
+            value=value, limit=rule["max_abs"], rows=len(expected), where=f"golden row {row}",
         )  # fmt: skip
     clear = parity.margins(expected) > rule["near_tie"]
     flipped = np.flatnonzero(clear & (expected.argmax(1) != got.argmax(1)))

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tunedeploy import plugins, progress
-from tunedeploy.console import Console, ledger_table, plan_text, table, variants_table
+from tunedeploy.console import Console, bundle_text, indented, ledger_table, plan_text, table, training_text
 from tunedeploy.errors import TunedeployError, UsageError
 
 app = typer.Typer(
@@ -304,22 +304,4 @@ def shipped(as_json: bool, folder: Path, dist: Path) -> None:
     found = RunDir(folder).record("quantize").result
     made = [*ledger["merge"], *ledger["comparisons"]]
     document = {"run": str(folder), "bundle": str(dist), **found, "ledger": made}
-    say(
-        as_json,
-        document,
-        lambda: f"{ledger_table(made)}\n\n{variants_table(found['variants'], found['metric'])}\n\nbundle: {dist}",
-    )
-
-
-def training_text(folder: Path, found: dict[str, Any]) -> str:
-    """What a training ends with."""
-    metrics = found["metrics"]
-    text = (folder / "train" / "report.txt").read_text(encoding="utf-8")
-    last = f"accuracy {metrics['accuracy']:.2f} %, macro-F1 {metrics['macro_f1']:.2f} % on {metrics['rows']} rows"
-    return f"{text}\n{last}\n\nrun: {folder}\nnext: tunedeploy export {folder} --quantize int8"
-
-
-def indented(rows: list[tuple[str, str]]) -> str:
-    """Names and descriptions, two blanks in."""
-    width = max((len(name) for name, _ in rows), default=0)
-    return "\n".join(f"  {name.ljust(width)}  {text}".rstrip() for name, text in rows)
+    say(as_json, document, lambda: bundle_text(document))

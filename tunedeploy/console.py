@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 EVERY_S = 10.0  # between plain progress lines: a log stays short and still shows life
@@ -127,21 +128,35 @@ def variants_table(variants: Mapping[str, Mapping[str, Any]], metric: str) -> st
 
 def plan_text(plan: Mapping[str, Any]) -> str:
     """A plan for people: values with provenance, then weights and estimates."""
-    values = table(
-        ("key", "value", "from"), [(key, figure(one["value"]), one["source"]) for key, one in plan["recipe"].items()]
-    )
-    weights, estimates = plan["weights"], plan["estimates"]
-    rows = plan["data"]["rows"]
+    rows = [(key, figure(one["value"]), one["source"]) for key, one in plan["recipe"].items()]
+    decided = (f"{name} {value}" for name, value in plan["decided"].items() if name != "preprocessing")
+    weights, estimates, data = plan["weights"], plan["estimates"], plan["data"]
     share = weights["trainable"] / weights["total"]
-    return "\n".join(
-        [
-            values,
-            "",
-            f"decided here: {', '.join(f'{name} {value}' for name, value in plan['decided'].items() if name != 'preprocessing')}",
-            f"data: {rows['train']} rows to train on, {rows['eval']} to evaluate on ({plan['data']['eval_source']})",
-            f"labels: {', '.join(plan['data']['labels'][:20])}",
-            f"weights: {weights['trainable']:,} of {weights['total']:,} are trained ({share:.2%})",
-            f"estimates: {estimates['minutes']:.1f} minutes ({estimates['steps']} steps), {estimates['memory_mb']} MB of memory, "
-            f"fp32 {estimates['fp32_mb']:.1f} MB, int8 {estimates['int8_mb']:.1f} MB, adapter {estimates['adapter_mb']:.2f} MB",
-        ]
-    )
+    return f"""{table(("key", "value", "from"), rows)}
+
+decided here: {", ".join(decided)}
+data: {data["rows"]["train"]} rows to train on, {data["rows"]["eval"]} to evaluate on ({data["eval_source"]})
+labels: {", ".join(data["labels"][:20])}
+weights: {weights["trainable"]:,} of {weights["total"]:,} are trained ({share:.2%})
+time: {estimates["minutes"]:.1f} minutes, {estimates["steps"]} steps; memory: {estimates["memory_mb"]} MB
+size: fp32 {estimates["fp32_mb"]:.1f} MB, int8 {estimates["int8_mb"]:.1f} MB, adapter {estimates["adapter_mb"]:.2f} MB"""
+
+
+def training_text(folder: Path, found: dict[str, Any]) -> str:
+    """What a training ends with."""
+    metrics = found["metrics"]
+    text = (folder / "train" / "report.txt").read_text(encoding="utf-8")
+    last = f"accuracy {metrics['accuracy']:.2f} %, macro-F1 {metrics['macro_f1']:.2f} % on {metrics['rows']} rows"
+    return f"{text}\n{last}\n\nrun: {folder}\nnext: tunedeploy export {folder} --quantize int8"
+
+
+def indented(rows: list[tuple[str, str]]) -> str:
+    """Names and descriptions, two blanks in."""
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join(f"  {name.ljust(width)}  {text}".rstrip() for name, text in rows)
+
+
+def bundle_text(document: Mapping[str, Any]) -> str:
+    """What an export ends with: the ledger, the files, the folder."""
+    variants = variants_table(document["variants"], document["metric"])
+    return f"{ledger_table(document['ledger'])}\n\n{variants}\n\nbundle: {document['bundle']}"

@@ -111,11 +111,14 @@ def value_at(resolved: Mapping[str, Any], dotted: str) -> Any:
 
 def why_stale(rundir: RunDir, name: str) -> str:
     """Why an early stage cannot be used, and what to do, in one line."""
+    recipe = rundir / "recipe.yaml"
     if not rundir.has(name):
-        return f"{rundir.path}: stage {name!r} has not been finished; run 'tunedeploy train {rundir.path / 'recipe.yaml'} --run {rundir.path}'"
+        cure = f"run 'tunedeploy train {recipe} --run {rundir.path}' first"
+        return f"{rundir.path}: stage {name!r} has not been finished; {cure}"
     changed = rundir.changed(rundir.record(name))
     what = changed[0] if changed else "the recipe, the data or the base weights changed since"
-    return f"{rundir.path}: stage {name!r} is out of date: {what}; run 'tunedeploy run {rundir.path / 'recipe.yaml'} --run {rundir.path}'"
+    cure = f"run 'tunedeploy run {recipe} --run {rundir.path}'"
+    return f"{rundir.path}: stage {name!r} is out of date: {what}; {cure}"
 
 
 def is_main_process() -> bool:

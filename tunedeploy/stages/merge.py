@@ -52,23 +52,16 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     base = logits(start.base(recipe, len(data.labels)), features)
     with whole_folder(rundir / FOLDER) as folder:
         task.save(tuned, data.labels, folder)
-        reloaded_model = task.load(folder)
-        changed = changed_trunk(start.base(recipe, len(data.labels)), reloaded_model, rundir)
-        reloaded = logits(reloaded_model, reloaded_model.encoder.encode(sample(data.eval)))
+        again = task.load(folder)
+        reloaded = logits(again, again.encoder.encode(sample(data.eval)))
         limit = parity.tolerance(floor, parity.output_range(with_adapter))
         facts = {"noise_floor": floor, "output_range": parity.output_range(with_adapter)}
         comparisons = [
             equal("adapter vs merged", with_adapter, merged, limit, facts),
             equal("merged vs reloaded", merged, reloaded, limit, facts),
-            Comparison(
-                name="merged differs from base", stage="merge", file="merged", rows=len(base), at_most=False,
-                value=parity.largest_difference(merged, base)[0], limit=limit,
-            ),
-            Comparison(
-                name="trained trunk tensors that differ from base", stage="merge", file="merged", at_most=False,
-                value=changed[0], limit=min(1, changed[1]), facts={"trained": changed[1]},
-            ),
-        ]  # fmt: skip
+            differs(base, merged, limit),
+            trunk_differs(start.base(recipe, len(data.labels)), again, rundir),
+        ]
         breaches = [one.line() for one in comparisons if not one.ok]
         if breaches:
             raise ParityError(breaches)
@@ -124,9 +117,20 @@ def equal(name: str, first: Array, second: Array, limit: float, facts: dict[str,
     )  # fmt: skip
 
 
-def changed_trunk(base: Assembly, merged: Assembly, rundir: RunDir) -> tuple[int, int]:
-    """How many trunk tensors differ from the base, and how many adapter tensors were trained at all."""
-    adapter = load_file(rundir / "train" / "adapter.safetensors")
+def differs(base: Array, merged: Array, limit: float) -> Comparison:
+    """Merged outputs that equal the base's: the training is not in the folder."""
+    return Comparison(
+        name="merged differs from base", stage="merge", file="merged", rows=len(base), at_most=False,
+        value=parity.largest_difference(merged, base)[0], limit=limit,
+    )  # fmt: skip
+
+
+def trunk_differs(base: Assembly, merged: Assembly, rundir: RunDir) -> Comparison:
+    """Trunk tensors that differ from the base's: at least one where the method trained any."""
+    trained_tensors = len(load_file(rundir / "train" / "adapter.safetensors"))
     own, other = base.model.trunk.state_dict(), merged.model.trunk.state_dict()
-    differ = sum(name in other and not torch.equal(value, other[name]) for name, value in own.items())
-    return differ, len(adapter)
+    changed = sum(name in other and not torch.equal(value, other[name]) for name, value in own.items())
+    return Comparison(
+        name="trained trunk tensors that differ from base", stage="merge", file="merged", at_most=False,
+        value=changed, limit=min(1, trained_tensors), facts={"trained": trained_tensors},
+    )  # fmt: skip

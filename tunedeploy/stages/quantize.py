@@ -1,15 +1,19 @@
 """Quantize: shrink the file to the precisions asked for, each inside the accuracy budget or not at all."""
 
 import json
+import math
+import shutil
 import statistics
 import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
 
 from tunedeploy import onnx_files, plugins, progress
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.encoders import Array, Encoder, Inputs, in_batches
+from tunedeploy.encoders import Encoder, Inputs, in_batches
 from tunedeploy.errors import BudgetError
 from tunedeploy.rundir import RunDir, sha256
 from tunedeploy.runtime import Session, logits_of
@@ -26,6 +30,26 @@ CALIBRATION_ROWS = 128  # of the training split; min-max ranges settle by then
 RUNS = 15  # of the latency figure; its median decides on a budget, no test does
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """Measures files alike: metric on the evaluation split, bytes, and milliseconds of one row."""
+
+    recipe: "Recipe"
+    encoder: Encoder
+    metric: str
+    reference: float = math.nan  # the float32 file's metric
+
+    def __call__(self, path: Path) -> dict[str, Any]:
+        """`metric`, `drop` against the reference, `bytes` and `ms` of a file."""
+        task, rows = plugins.load("tasks", self.recipe.task), data_of(self.recipe).eval
+        session = Session(path)
+        update = progress.tracker("evaluate onnx", len(rows))
+        value = float(task.score(self.metric, logits_of(session, self.encoder, rows, update), task.targets(rows)))
+        probe = self.encoder.collate(self.encoder.encode(sample(rows, 1)))
+        drop = 0.0 if math.isnan(self.reference) else round(self.reference - value, 4)
+        return {"metric": round(value, 4), "drop": drop, "bytes": path.stat().st_size, "ms": latency(session, probe)}
+
+
 def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     """Write one file for each precision under `quantized/`, the first of its candidates that holds the budget.
 
@@ -35,44 +59,45 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     Raises:
         BudgetError: no candidate of a precision holds max_drop, max_size and max_latency; the lines have the numbers.
     """
-    task = plugins.load("tasks", recipe.task)
-    data = data_of(recipe)
-    train = rundir.record("train").result
+    shutil.rmtree(rundir / FOLDER, ignore_errors=True)  # a precision that is asked for no more leaves no file
     source = rundir / "onnx" / "model.onnx"
-    session = Session(source)
     encoder = encoder_of(recipe, rundir)
-    metric, label_ids = train["metric"], task.targets(data.eval)
-    fp32 = judged(task.score, metric, session, encoder, data.eval, label_ids)
-    probe = encoder.collate(encoder.encode(sample(data.eval, 1)))
-    variants = {"fp32": {"file": "onnx/model.onnx", "metric": fp32, "drop": 0.0, **weight(source, session, probe)}}
-    samples = batches(encoder, sample(data.train, CALIBRATION_ROWS))
-    problems = over_budget(recipe, "fp32", variants["fp32"]) if recipe.export.quantize == ("fp32",) else []
-    for name in (one for one in recipe.export.quantize if one != "fp32"):
-        precision = plugins.load("precisions", name)
-        target = rundir / FOLDER / precision.FILE
-        tried: list[dict[str, Any]] = []
-        for setting in precision.candidates(source, recipe.export):
-            progress.note(f"quantize: {name}, {setting['name']}")
-            precision.convert(source, target, setting, samples)
-            label(target, name, setting, source)
-            converted = Session(target)
-            value = judged(task.score, metric, converted, encoder, data.eval, label_ids)
-            one = {
-                "setting": setting,
-                "metric": value,
-                "drop": round(fp32 - value, 4),
-                **weight(target, converted, probe),
-            }
-            tried.append(one)
-            if not over_budget(recipe, name, one):
-                variants[name] = {"file": f"{FOLDER}/{precision.FILE}", **one, "tried": tried[:-1]}
-                break
-        else:
-            target.unlink(missing_ok=True)
+    metric = rundir.record("train").result["metric"]
+    fp32 = Judge(recipe=recipe, encoder=encoder, metric=metric)(source)
+    judge = Judge(recipe=recipe, encoder=encoder, metric=metric, reference=fp32["metric"])
+    variants = {"fp32": {"file": "onnx/model.onnx", **fp32}}
+    asked = [one for one in recipe.export.quantize if one != "fp32"]
+    problems = [] if asked else over_budget(recipe, "fp32", fp32)
+    for name in asked:
+        tried = attempts(recipe, rundir, name, judge)
+        if over_budget(recipe, name, tried[-1]):
             problems += [line for one in tried for line in over_budget(recipe, name, one)]
+            continue
+        file = f"{FOLDER}/{plugins.load('precisions', name).FILE}"
+        variants[name] = {"file": file, **tried[-1], "tried": tried[:-1]}
+        if tried[-1]["ms"] > fp32["ms"]:
+            progress.note(
+                f"quantize: {name} is slower than fp32 here: {tried[-1]['ms']:.2f} ms a row, {fp32['ms']:.2f}"
+            )
     if problems:
         raise BudgetError(problems)
     return {"metric": metric, "variants": variants}
+
+
+def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> list[dict[str, Any]]:
+    """Convert to a precision by its candidates in turn, up to the first within the budget; what each gave."""
+    precision = plugins.load("precisions", name)
+    source, target = rundir / "onnx" / "model.onnx", rundir / FOLDER / precision.FILE
+    samples = batches(judge.encoder, sample(data_of(recipe).train, CALIBRATION_ROWS))
+    tried: list[dict[str, Any]] = []
+    for setting in precision.candidates(source, recipe.export):
+        progress.note(f"quantize: {name}, {setting['name']}")
+        precision.convert(source, target, setting, samples)
+        label(target, name, setting, source)
+        tried.append({"setting": setting, **judge(target)})
+        if not over_budget(recipe, name, tried[-1]):
+            break
+    return tried
 
 
 def encoder_of(recipe: "Recipe", rundir: RunDir) -> Encoder:
@@ -82,26 +107,20 @@ def encoder_of(recipe: "Recipe", rundir: RunDir) -> Encoder:
     return encoder
 
 
-def onnx_facts(path: Any) -> dict[str, Any]:
+def onnx_facts(path: Path) -> dict[str, Any]:
     """What `onnx_files.describe` put into a file."""
     metadata = Session(path).metadata
     return {name: json.loads(metadata[f"tunedeploy.{name}"]) for name in ("labels", "preprocessing", "lineage")}
 
 
-def judged(score: Any, metric: str, session: Session, encoder: Encoder, rows: Any, label_ids: Array) -> float:
-    """The metric of a file on the evaluation split, in percent."""
-    update = progress.tracker("evaluate onnx", len(rows))
-    return round(float(score(metric, logits_of(session, encoder, rows, update), label_ids)), 4)
-
-
-def weight(path: Any, session: Session, probe: Inputs) -> dict[str, Any]:
-    """Bytes of a file, and the median milliseconds of one row."""
+def latency(session: Session, probe: Inputs) -> float:
+    """Median milliseconds of one row."""
     times = []
     for _ in range(RUNS):
         start = time.perf_counter()
         session(probe)
         times.append(time.perf_counter() - start)
-    return {"bytes": path.stat().st_size, "ms": round(statistics.median(times) * 1e3, 3)}
+    return round(statistics.median(times) * 1e3, 3)
 
 
 def over_budget(recipe: "Recipe", name: str, one: dict[str, Any]) -> list[str]:
@@ -118,7 +137,7 @@ def over_budget(recipe: "Recipe", name: str, one: dict[str, Any]) -> list[str]:
     return lines
 
 
-def label(path: Any, name: str, setting: dict[str, Any], source: Any) -> None:
+def label(path: Path, name: str, setting: dict[str, Any], source: Path) -> None:
     """Write into a quantized file what it is and what it was made from."""
     model, before = onnx.load(path), onnx.load(source)
     onnx_files.describe(model, {one.key.removeprefix("tunedeploy."): one.value for one in before.metadata_props})

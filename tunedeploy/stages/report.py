@@ -13,56 +13,62 @@ RECIPE_KEYS = ("task",)
 AFTER = ("train", "merge", "export", "quantize", "verify", "bundle")
 OUTPUTS = ("report.html",)
 STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "table{border-collapse:collapse;margin:1rem 0}td,th{border-bottom:1px solid #ddd;padding:.2rem .8rem;text-align:left}"
+    "body{font:15px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
+    "table{border-collapse:collapse;margin:1rem 0}"
+    "td,th{border-bottom:1px solid #ddd;padding:.2rem .8rem;text-align:left}"
     "pre{overflow:auto;background:#f6f6f6;padding:1rem}.ok{color:#0a7a2f}.no{color:#b00020;font-weight:bold}"
 )
 
 
 def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     """Write `report.html`, which loads nothing from elsewhere."""
-    train, quantize = rundir.record("train").result, rundir.record("quantize").result
-    ledger = read_json(rundir / "ledger.json")
+    train = rundir.record("train").result
+    value = train["metrics"][train["metric"]]
     seconds = [(name, f"{rundir.record(name).seconds:.1f}") for name in ("plan", *AFTER) if rundir.has(name)]
-    variants = [
-        (
-            name,
-            one["file"],
-            f"{one['bytes'] / 1e6:.2f}",
-            f"{one['metric']:.2f}",
-            f"{one['drop']:.2f}",
-            f"{one['ms']:.2f}",
-        )
-        for name, one in quantize["variants"].items()
-    ]
-    checks = [
-        (
-            one["name"],
-            one["stage"],
-            number(one["value"]),
-            "" if one["limit"] is None else number(one["limit"]),
-            str(one["rows"]),
-            verdict(one["ok"]),
-        )
-        for one in [*ledger["merge"], *ledger["comparisons"]]
-    ]
-    history = [tuple(number(value) for value in one.values()) for one in train["history"]]
+    history = [tuple(number(one) for one in epoch.values()) for epoch in train["history"]]
+    text = (rundir / "train" / "report.txt").read_text(encoding="utf-8")
     parts = [
-        f"<h1>{html.escape(recipe.task)}: {train['metrics'][train['metric']]:.2f} % {train['metric']}</h1>",
-        table(("variant", "file", "MB", "metric, %", "drop, points", "ms a row"), variants),
+        f"<h1>{html.escape(recipe.task)}: {value:.2f} % {train['metric']}</h1>",
+        variants(rundir),
         "<h2>Parity ledger</h2>",
-        table(("comparison", "stage", "value", "limit", "rows", ""), checks),
+        comparisons(rundir),
         "<h2>Training</h2>",
         table(tuple(train["history"][0]) if train["history"] else (), history),
-        f"<pre>{html.escape((rundir / 'train' / 'report.txt').read_text(encoding='utf-8'))}</pre>",
+        f"<pre>{html.escape(text)}</pre>",
         "<h2>Seconds</h2>",
         table(("stage", "s"), seconds),
         "<h2>Recipe</h2>",
         f"<pre>{html.escape(recipe.dump())}</pre>",
     ]
-    page = f"<!doctype html><html lang=en><meta charset=utf-8><title>tunedeploy report</title><style>{STYLE}</style>{''.join(parts)}</html>\n"
-    write_text(rundir / "report.html", page)
+    head = f"<meta charset=utf-8><title>tunedeploy report</title><style>{STYLE}</style>"
+    write_text(rundir / "report.html", f"<!doctype html><html lang=en>{head}{''.join(parts)}</html>\n")
     return {"file": "report.html"}
+
+
+def variants(rundir: RunDir) -> str:
+    """The files that ship."""
+    head = ("variant", "file", "MB", "metric, %", "drop, points", "ms a row")
+    return table(
+        head,
+        [
+            (
+                name,
+                one["file"],
+                *(f"{figure:.2f}" for figure in (one["bytes"] / 1e6, one["metric"], one["drop"], one["ms"])),
+            )
+            for name, one in rundir.record("quantize").result["variants"].items()
+        ],
+    )
+
+
+def comparisons(rundir: RunDir) -> str:
+    """The ledger."""
+    ledger = read_json(rundir / "ledger.json")
+    rows = []
+    for one in [*ledger["merge"], *ledger["comparisons"]]:
+        limit = "" if one["limit"] is None else number(one["limit"])
+        rows.append((one["name"], one["stage"], number(one["value"]), limit, one["rows"], verdict(one["ok"])))
+    return table(("comparison", "stage", "value", "limit", "rows", ""), rows)
 
 
 def verdict(ok: bool) -> str:

@@ -14,6 +14,7 @@ from tunedeploy.classification import decode, loss, metric_name, score, targets
 from tunedeploy.data.columns import CATEGORY, IMAGE, Column
 from tunedeploy.encoders import Encoder, Row
 from tunedeploy.encoders.image import ImageEncoder, facts_from
+from tunedeploy.errors import ModelError
 from tunedeploy.recipe import Section
 from tunedeploy.rundir import write_json
 
@@ -49,8 +50,10 @@ class Options(Section):
 
 def assemble(recipe: "Recipe", labels: int) -> "Assembly":
     """The model before training, and its encoder; see models.classifier.Assembly."""
-    from tunedeploy.models import image, sources
+    from tunedeploy.models import sources
     from tunedeploy.models.classifier import Assembly
+
+    image = _image_models()
 
     data: Any = recipe.data
     source = sources.locate(recipe.model.name, recipe.model.weights)
@@ -73,6 +76,14 @@ def assemble(recipe: "Recipe", labels: int) -> "Assembly":
         augmented=_augmented(recipe.train.augment, facts),
         notes=tuple(notes),
     )
+
+
+def _image_models() -> Any:
+    try:
+        from tunedeploy.models import image
+    except ModuleNotFoundError as error:
+        raise ModelError(f"image-classification needs {error.name}; pip install 'tunedeploy[vision]'") from error
+    return image
 
 
 def _augmented(name: str, facts: Any) -> Any:

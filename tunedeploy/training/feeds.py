@@ -11,7 +11,6 @@ from tunedeploy.encoders import Array, Encoder, Row
 from tunedeploy.models.classifier import Classifier
 from tunedeploy.training.batches import by_length, lengths_of
 
-
 QUIET = 0.1  # of the median spread of a feature
 
 

@@ -76,20 +76,13 @@ def fit(job: Job, rundir: RunDir) -> Course:
     budget_s = options.budget_s
     update = progress.tracker("train", steps * options.epochs)
     began = time.monotonic() - course.elapsed_s
-    draws = (
-        class_weights(job.label_ids, int(job.label_ids.max()) + 1)[job.label_ids]
-        if options.balance == "resample"
-        else None
-    )
     while course.epoch < options.epochs and not out_of_time(course, budget_s):
-        for at, window in enumerate(
-            windows(job.train.lengths, size=size, seed=options.seed, epoch=course.epoch, weights=draws)
-        ):
+        for at, window in enumerate(epoch_windows(job, size, course.epoch)):
             if at < course.window:
                 continue  # done before the interruption
-            done = share_done(course, steps * options.epochs, budget_s)
+            scale = factor(options.schedule, share_done(course, steps * options.epochs, budget_s), options.warmup)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * factor(options.schedule, done, options.warmup)
+                group["lr"] = rate * scale
             loss = take_step(job, model, optimizer, window, course.step)
             course.step, course.window, course.elapsed_s = course.step + 1, at + 1, time.monotonic() - began
             update(course.step, f"epoch {course.epoch + 1}/{options.epochs} loss {loss:.4f}")
@@ -108,6 +101,15 @@ def fit(job: Job, rundir: RunDir) -> Course:
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     load_trained(job.module, {name: value.to(accelerator.device) for name, value in course.best_state.items()})
     return course
+
+
+def epoch_windows(job: Job, size: int, epoch: int) -> list[Array]:
+    """Rows of each step of an epoch; rare classes drawn more often where the recipe says resample."""
+    options = job.recipe.train
+    weights = None
+    if options.balance == "resample":
+        weights = class_weights(job.label_ids, int(job.label_ids.max()) + 1)[job.label_ids]
+    return windows(job.train.lengths, size=size, seed=options.seed, epoch=epoch, weights=weights)
 
 
 def take_step(job: Job, model: torch.nn.Module, optimizer: Any, window: Array, step: int) -> float:
