@@ -11,8 +11,12 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.tiny import Tiny
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -40,6 +44,14 @@ def assets() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no data sets in {folder}; name their folder in TUNEDEPLOY_ASSETS")
     return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> "Tiny":
+    """Tiny real models and data sets, each made when it is first asked for."""
+    from tests.tiny import Tiny
+
+    return Tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")

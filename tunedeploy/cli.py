@@ -23,12 +23,8 @@ app = typer.Typer(
 )
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values that win over the recipe's.")
-]
-Run = Annotated[
-    Path | None, typer.Argument(metavar="[RUN]", help="A run folder; the latest under ./runs when left out.")
-]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that win over the recipe's.")]
+Run = Annotated[Path | None, typer.Argument(metavar="RUN", help="A run folder; the latest under ./runs when left out.")]
 Target = Annotated[Path, typer.Argument(metavar="PATH", help="A run or a bundle.")]
 RunOption = Annotated[Path | None, typer.Option("--run", help="The run folder; runs/NAME of the recipe when left out.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Redo everything, whatever is there.")]
@@ -184,7 +180,7 @@ def evaluate(
 @app.command()
 def predict(
     path: Target,
-    inputs: Annotated[list[str] | None, typer.Argument(metavar="[INPUT]...", help="Texts, or image files.")] = None,
+    inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT", help="Texts, or image files.")] = None,
     data: Annotated[str | None, typer.Option("--data", metavar="FILE", help="A file of rows instead.")] = None,
     variant: Variant = None,
     as_json: Json = False,
@@ -223,7 +219,7 @@ def report(run: Run = None, as_json: Json = False) -> None:
 
 @app.command("list")
 def list_names(
-    axis: Annotated[str | None, typer.Argument(metavar="[AXIS]", help=", ".join(plugins.AXES))] = None,
+    axis: Annotated[str | None, typer.Argument(metavar="AXIS", help=", ".join(plugins.AXES))] = None,
     as_json: Json = False,
 ) -> None:
     """Names as the recipe writes them."""

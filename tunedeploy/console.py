@@ -139,7 +139,7 @@ data: {data["rows"]["train"]} rows to train on, {data["rows"]["eval"]} to evalua
 labels: {", ".join(data["labels"][:20])}
 weights: {weights["trainable"]:,} of {weights["total"]:,} are trained ({share:.2%})
 time: {estimates["minutes"]:.1f} minutes, {estimates["steps"]} steps; memory: {estimates["memory_mb"]} MB
-size: fp32 {estimates["fp32_mb"]:.1f} MB, int8 {estimates["int8_mb"]:.1f} MB, adapter {estimates["adapter_mb"]:.2f} MB"""
+size: fp32 {estimates["fp32_mb"]:.1f}, int8 {estimates["int8_mb"]:.1f}, adapter {estimates["adapter_mb"]:.2f} MB"""
 
 
 def training_text(folder: Path, found: dict[str, Any]) -> str:

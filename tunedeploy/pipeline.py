@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from tunedeploy.rundir import Record, RunDir, files_below, key_of, versions, wri
 if TYPE_CHECKING:
     from tunedeploy.recipe import Recipe
 
+MAKES_BUNDLE = frozenset({"merge", "export", "quantize", "verify", "bundle"})
 STAGES = ("plan", "train", "merge", "export", "quantize", "verify", "bundle", "report")
 
 
@@ -65,6 +67,9 @@ def run_stage(stage: ModuleType, recipe: "Recipe", rundir: RunDir, *, key: str, 
     name = stage.__name__.rpartition(".")[2]
     if main:
         rundir.forget(name)
+        if name in MAKES_BUNDLE:  # the bundle of an earlier recipe must not pass for this one's, should a check fail
+            rundir.forget("bundle")
+            shutil.rmtree(rundir / "dist", ignore_errors=True)
     began = time.monotonic()
     result = stage.run(recipe, rundir)
     seconds = time.monotonic() - began

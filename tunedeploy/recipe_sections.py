@@ -136,7 +136,7 @@ class TrainOptions(Section):
     objective: Text | None = Field(
         default=None, description="What is minimised beside the task's loss."
     )  # the loss alone is the shortest way to the metric
-    threads: int | None = Field(default=None, ge=1, description="CPU threads.")  # null: one a physical core
+    threads: int | None = Field(default=None, ge=1, description="CPU threads.")  # null: torch's own choice, a core each
 
     @property
     def budget_s(self) -> int | None:

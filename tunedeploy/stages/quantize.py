@@ -67,11 +67,11 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     judge = Judge(recipe=recipe, encoder=encoder, metric=metric, reference=fp32["metric"])
     variants = {"fp32": {"file": "onnx/model.onnx", **fp32}}
     asked = [one for one in recipe.export.quantize if one != "fp32"]
-    problems = [] if asked else over_budget(recipe, "fp32", fp32)
+    problems = [] if asked else over_budget(recipe, "fp32", fp32, source)
     for name in asked:
         tried = attempts(recipe, rundir, name, judge)
-        if over_budget(recipe, name, tried[-1]):
-            problems += [line for one in tried for line in over_budget(recipe, name, one)]
+        if tried[-1]["problems"]:
+            problems += [line for one in tried for line in one["problems"]]
             continue
         file = f"{FOLDER}/{plugins.load('precisions', name).FILE}"
         variants[name] = {"file": file, **tried[-1], "tried": tried[:-1]}
@@ -94,8 +94,10 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> list[
         progress.note(f"quantize: {name}, {setting['name']}")
         precision.convert(source, target, setting, samples)
         label(target, name, setting, source)
-        tried.append({"setting": setting, **judge(target)})
-        if not over_budget(recipe, name, tried[-1]):
+        one = {"setting": setting, **judge(target)}
+        found = over_budget(recipe, name, one, target)
+        tried.append({**one, "problems": found})
+        if not found:
             break
     return tried
 
@@ -123,8 +125,8 @@ def latency(session: Session, probe: Inputs) -> float:
     return round(statistics.median(times) * 1e3, 3)
 
 
-def over_budget(recipe: "Recipe", name: str, one: dict[str, Any]) -> list[str]:
-    """Which limits of the recipe a variant breaks, one line each."""
+def over_budget(recipe: "Recipe", name: str, one: dict[str, Any], path: Path) -> list[str]:
+    """Which limits of the recipe and of its target a variant breaks, one line each."""
     limits = recipe.export
     how = f"quantize: {name}" + (f" ({one['setting']['name']})" if "setting" in one else "")
     lines = []
@@ -134,7 +136,8 @@ def over_budget(recipe: "Recipe", name: str, one: dict[str, Any]) -> list[str]:
         lines.append(f"{how}: has {one['bytes'] / 1e6:.2f} MB, allowed {limits.max_size:g}")
     if limits.max_latency is not None and one["ms"] > limits.max_latency:
         lines.append(f"{how}: takes {one['ms']:.2f} ms a row, allowed {limits.max_latency:g}")
-    return lines
+    there = plugins.load("targets", limits.target).breaches(onnx.load(path), one["bytes"])
+    return [*lines, *(f"{how}: target {limits.target}: {line}" for line in there)]
 
 
 def label(path: Path, name: str, setting: dict[str, Any], source: Path) -> None:

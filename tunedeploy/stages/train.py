@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from tunedeploy import plugins, progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Array
-from tunedeploy.models import start
+from tunedeploy.models import sources, start
 from tunedeploy.models.classifier import Assembly, set_training, trained_state
 from tunedeploy.rundir import RunDir, key_of, whole_folder
 from tunedeploy.training.batches import balance_of, class_weights
@@ -93,8 +93,16 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
     return Job(
         recipe=recipe, task=task, accelerator=accelerator, module=module, fresh=assembly.fresh, train=feeds[0],
         eval=feeds[1], label_ids=label_ids, eval_ids=eval_ids, metric=task.metric_name(eval_ids),
-        penalty=penalty, row_weights=weights,
+        penalty=penalty, row_weights=weights, key=checkpoint_key(recipe, data),
     )  # fmt: skip
+
+
+def checkpoint_key(recipe: "Recipe", data: "Data") -> str:
+    """A hash of all that the course of training depends on."""
+    resolved = recipe.resolved()
+    parts = {name: resolved[name] for name in ("task", "model", "tune", "train")}
+    model = sources.fingerprint(recipe.model.name, recipe.model.weights)
+    return key_of(parts | {"data": data.fingerprint, "weights": model})
 
 
 def kept(recipe: "Recipe", rundir: RunDir, assembly: Assembly, feed: Feed, name: str) -> Array:
@@ -102,7 +110,8 @@ def kept(recipe: "Recipe", rundir: RunDir, assembly: Assembly, feed: Feed, name:
     resolved = recipe.resolved()
     data = data_of(recipe)
     parts = {"model": resolved["model"], "facts": dict(assembly.facts), "encoder": assembly.encoder.facts}
-    key = key_of(parts | {"data": data.fingerprint, "split": name})
+    weights = sources.fingerprint(recipe.model.name, recipe.model.weights)
+    key = key_of(parts | {"data": data.fingerprint, "split": name, "weights": weights, "seed": recipe.train.seed})
     update = progress.tracker(f"features of {name} rows", len(feed.lengths))
     set_training(assembly.model.eval(), False)
     path = rundir / "cache" / "features" / f"{name}-{key[:16]}.npy"

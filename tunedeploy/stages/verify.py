@@ -37,7 +37,14 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     Raises:
         ParityError: one line a breach. The ledger is written all the same.
     """
+    start = time.monotonic()
     comparisons = examine(recipe, rundir)
+    write_json(rundir / LEDGER, {
+        "ok": all(one.ok for one in comparisons),
+        "seconds": round(time.monotonic() - start, 2),
+        "merge": rundir.record("merge").result["comparisons"],
+        "comparisons": [one.to_json() for one in comparisons],
+    })  # fmt: skip
     breaches = [one.line() for one in comparisons if not one.ok]
     if breaches:
         raise ParityError(breaches)
@@ -45,8 +52,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
 
 
 def examine(recipe: "Recipe", rundir: RunDir, checks: tuple[str, ...] = CHECKS) -> list[Comparison]:
-    """Every comparison of a run, written to its ledger; breaches included, nothing raised for them."""
-    start = time.monotonic()
+    """Every comparison of a run; breaches included, nothing raised for them."""
     made: list[Comparison] = []
     if "integrity" in checks:
         made += integrity(rundir)
@@ -61,13 +67,6 @@ def examine(recipe: "Recipe", rundir: RunDir, checks: tuple[str, ...] = CHECKS) 
             for check in stages[name]:
                 progress.note(f"verify: {check.__name__.replace('_', ' ')}")
                 made += check(scene)
-    ledger = {
-        "ok": all(one.ok for one in made),
-        "seconds": round(time.monotonic() - start, 2),
-        "merge": rundir.record("merge").result["comparisons"],
-        "comparisons": [one.to_json() for one in made],
-    }
-    write_json(rundir / LEDGER, ledger)
     return made
 
 
@@ -111,8 +110,9 @@ def labels_kept(scene: Scene) -> list[Comparison]:
         width = Session(scene.rundir / variant["file"])(scene.encoder.collate(scene.features[:1])).shape[-1]
         made.append(
             Comparison(
-                name=f"{name}: labels out of order", stage="export" if name == "fp32" else "quantize", file=variant["file"],
-                value=len(odd) + abs(width - len(trained)), limit=0, where=f"label {odd[0]}" if odd else "",
+                name=f"{name}: labels out of order", file=variant["file"],
+                stage="export" if name == "fp32" else "quantize", value=len(odd) + abs(width - len(trained)), limit=0,
+                where=f"label {odd[0]}" if odd else "",
             )
         )  # fmt: skip
     return made

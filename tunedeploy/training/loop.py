@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from tunedeploy import plugins, progress
 from tunedeploy.encoders import Array
 from tunedeploy.models.classifier import load_trained, set_training, trained_state
-from tunedeploy.rundir import RunDir, key_of
+from tunedeploy.rundir import RunDir
 from tunedeploy.training import checkpoint
 from tunedeploy.training.batches import class_weights, micro_batches, windows
 from tunedeploy.training.feeds import HeadOnly
@@ -61,16 +61,16 @@ class Job:
     metric: str
     penalty: Any
     row_weights: Array
+    key: str  # of all that a checkpoint depends on
 
 
 def fit(job: Job, rundir: RunDir) -> Course:
     """The loop: steps, evaluation after each epoch, best state kept, checkpoints in between."""
-    recipe, options, accelerator = job.recipe, job.recipe.train, job.accelerator
+    options, accelerator = job.recipe.train, job.accelerator
     optimizer = optimizer_of(job)
     rates = [group["lr"] for group in optimizer.param_groups]
     model, optimizer = accelerator.prepare(job.module, optimizer)
-    key = key_of({"recipe": recipe.resolved()["train"], "tune": recipe.resolved()["tune"], "rows": len(job.label_ids)})
-    course = resume(job, rundir, optimizer, key)
+    course = resume(job, rundir, optimizer)
     size = options.batch_size * options.accumulate * accelerator.num_processes
     steps = math.ceil(len(job.label_ids) / size)
     budget_s = options.budget_s
@@ -89,14 +89,14 @@ def fit(job: Job, rundir: RunDir) -> Course:
             if out_of_time(course, budget_s):
                 break
             if options.save_steps and course.step % options.save_steps == 0:
-                save(job, rundir, optimizer, course, key)
+                save(job, rundir, optimizer, course)
         course.epoch, course.window = course.epoch + 1, 0
         judge(job, model, course, loss)
         if options.patience is not None and course.stale >= options.patience:
             progress.note(f"stopped early: no better {job.metric} for {course.stale} epochs")
             break
         if course.epoch < options.epochs and not isinstance(job.module, HeadOnly):
-            save(job, rundir, optimizer, course, key)
+            save(job, rundir, optimizer, course)
     # Takes autocast off the forward that prepare() wrapped in it: what is measured from here on is float32.
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     load_trained(job.module, {name: value.to(accelerator.device) for name, value in course.best_state.items()})
@@ -180,6 +180,7 @@ def optimizer_of(job: Job) -> torch.optim.Optimizer:
         groups = method.parameter_groups(job.module, job.recipe.tune, options.lr)
     else:
         groups = [{"params": [one for one in job.module.parameters() if one.requires_grad], "lr": options.lr}]
+    groups = faster_head(job, groups)
     split = [
         {**group, "params": chosen, "weight_decay": options.weight_decay if matrices else 0.0}
         for group in groups
@@ -191,17 +192,27 @@ def optimizer_of(job: Job) -> torch.optim.Optimizer:
     return torch.optim.AdamW(split, lr=options.lr, fused=True)
 
 
-def save(job: Job, rundir: RunDir, optimizer: Any, course: Course, key: str) -> None:
+def faster_head(job: Job, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The groups with fresh parameters moved to one of their own, at the method's `head_lr` where it has one."""
+    rate = getattr(job.recipe.tune, "head_lr", None)
+    if rate is None or isinstance(job.module, HeadOnly):
+        return groups
+    fresh = {id(one): one for name, one in job.module.named_parameters() if name in job.fresh and one.requires_grad}
+    rest = [{**group, "params": [one for one in group["params"] if id(one) not in fresh]} for group in groups]
+    return [*rest, {"params": list(fresh.values()), "lr": rate}]
+
+
+def save(job: Job, rundir: RunDir, optimizer: Any, course: Course) -> None:
     """Write a checkpoint; FSDP shards have no whole state in one process, so such runs start anew."""
     if not job.accelerator.is_main_process or job.accelerator.distributed_type.value == "FSDP":
         return
     groups = {"state": trained_state(job.module, job.fresh), "best": course.best_state}
-    checkpoint.save(rundir / FOLDER, groups, optimizer.optimizer, {"key": key, "course": course.to_json()})
+    checkpoint.save(rundir / FOLDER, groups, optimizer.optimizer, {"key": job.key, "course": course.to_json()})
 
 
-def resume(job: Job, rundir: RunDir, optimizer: Any, key: str) -> Course:
+def resume(job: Job, rundir: RunDir, optimizer: Any) -> Course:
     """The course of an interrupted run of the same recipe, its state loaded, or a new one."""
-    found = checkpoint.load(rundir / FOLDER, optimizer.optimizer, key=key)
+    found = checkpoint.load(rundir / FOLDER, optimizer.optimizer, key=job.key)
     if found is None:
         return Course()
     groups, meta = found

@@ -1,0 +1,103 @@
+"""Every task x method x precision goes from a recipe to a bundle that holds, on small real models."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.tiny import TASKS, Tiny
+from tunedeploy import parity, pipeline, plugins
+from tunedeploy.bundle import load_bundle
+from tunedeploy.recipe import Recipe
+from tunedeploy.rundir import RunDir, read_json
+from tunedeploy.runtime import Session
+from tunedeploy.stages.merge import run_torch
+
+NAMES = {axis: tuple(plugins.names(axis)) for axis in ("tasks", "methods", "precisions")}
+TRAINED = [(task, method) for task in NAMES["tasks"] for method in NAMES["methods"]]
+
+
+def test_there_are_plugins_to_try_and_a_model_and_data_for_each_task() -> None:
+    assert set(NAMES["tasks"]) >= {"text-classification", "image-classification"}
+    assert set(NAMES["methods"]) >= {"full", "last-layer", "lora"}
+    assert set(NAMES["precisions"]) >= {"fp32", "fp16", "int8"}
+    assert set(TASKS) == set(NAMES["tasks"]), "tests/tiny.py: TASKS gives each task a tiny model, data and a row"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, tiny: Tiny) -> Any:
+    """A run folder a task and method, shared by the precisions: trained and exported once."""
+
+    @cache
+    def folder(task: str, method: str) -> Path:
+        return tmp_path_factory.mktemp(f"{task}-{method}")
+
+    def run(task: str, method: str, precision: str) -> tuple[Recipe, RunDir]:
+        path = folder(task, method)
+        recipe = tiny.recipe(
+            path / "written.yaml",
+            task,
+            tune={"method": method},
+            train={"lr": 0.01},
+            export={"quantize": precision, "max_drop": 100.0},
+        )
+        pipeline.run(recipe, RunDir(path / "run"))
+        return recipe, RunDir(path / "run")
+
+    return run
+
+
+@pytest.mark.parametrize("precision", NAMES["precisions"])
+@pytest.mark.parametrize(("task", "method"), TRAINED)
+def test_a_recipe_becomes_a_bundle_that_computes_what_was_trained(
+    task: str, method: str, precision: str, runs: Any
+) -> None:
+    recipe, rundir = runs(task, method, precision)
+    records = {name: rundir.record(name) for name in pipeline.STAGES}
+    manifest = read_json(rundir / "dist" / "manifest.json")
+
+    assert set(manifest["variants"]) == {"fp32", precision}
+    for variant in manifest["variants"].values():
+        assert (rundir / "dist" / variant["file"]).stat().st_size == variant["bytes"]
+    ledger = read_json(rundir / "ledger.json")
+    assert ledger["ok"]
+    assert len(ledger["comparisons"]) >= 6
+    assert all(one.ok for one in load_bundle(rundir / "dist").verify())
+    assert records["train"].result["steps"] >= 1
+    labels_in_every_file(rundir, manifest)
+    same_answer_on_a_new_row(recipe, rundir, ledger)
+
+
+def labels_in_every_file(rundir: RunDir, manifest: dict[str, Any]) -> None:
+    labels = rundir.record("train").result["labels"]
+    assert len(labels) == 3
+    for variant in manifest["variants"].values():
+        metadata = Session(rundir / "dist" / variant["file"]).metadata
+        assert json.loads(metadata["tunedeploy.labels"]) == labels
+
+
+def same_answer_on_a_new_row(recipe: Recipe, rundir: RunDir, ledger: dict[str, Any]) -> None:
+    """The merged model in torch and the shipped file, each with its own preprocessing."""
+    merged = plugins.load("tasks", recipe.task).load(rundir / "merged")
+    bundle = load_bundle(rundir / "dist")
+    row = TASKS[recipe.task]["row"]
+    expected = run_torch(merged.model, merged.encoder.collate(merged.encoder.encode([row])), double=False)
+    (limit,) = (one["limit"] for one in ledger["comparisons"] if one["name"].startswith("torch vs onnx"))
+    # Pixels of two decoders differ by a few float32 steps beside what the arithmetic gives.
+    assert parity.largest_difference(expected, bundle.logits([row]))[0] <= max(limit, 1e-5)
+    for name in bundle.manifest["variants"]:
+        assert np.isfinite(bundle.logits([row], name)).all()
+        assert bundle.predict([row], name)[0]["label"] in bundle.labels
+
+
+@pytest.mark.parametrize(("task", "method"), TRAINED)
+def test_another_precision_trains_and_exports_nothing_again(task: str, method: str, runs: Any) -> None:
+    _, rundir = runs(task, method, "fp32")
+    before = {name: rundir.record(name) for name in ("train", "merge", "export")}
+    times = {path: path.stat().st_mtime_ns for path in (rundir / "train").iterdir()}
+    runs(task, method, "fp16")
+    assert {name: rundir.record(name) for name in before} == before
+    assert {path: path.stat().st_mtime_ns for path in (rundir / "train").iterdir()} == times
