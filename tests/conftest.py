@@ -8,7 +8,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads do not survive a fork
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.finished import Finished
     from tests.tiny import Tiny
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -52,6 +54,26 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> "Tiny":
     from tests.tiny import Tiny
 
     return Tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def finished(tiny: "Tiny", tmp_path_factory: pytest.TempPathFactory) -> "Callable[[str], Finished]":
+    """A task's finished run, built when it is first asked for; to be read and not written."""
+    from tests.finished import build
+
+    return cache(lambda task: build(tiny, tmp_path_factory.mktemp("finished"), task))
+
+
+@pytest.fixture
+def text_run(finished: "Callable[[str], Finished]", tmp_path: Path) -> "Finished":
+    """A copy, to be written, of a finished run: texts, lora, int8."""
+    return finished("text-classification").copy(tmp_path)
+
+
+@pytest.fixture
+def image_run(finished: "Callable[[str], Finished]", tmp_path: Path) -> "Finished":
+    """A copy, to be written, of a finished run: images, full, int8."""
+    return finished("image-classification").copy(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -142,7 +142,7 @@ time: {estimates["minutes"]:.1f} minutes, {estimates["steps"]} steps; memory: {e
 size: fp32 {estimates["fp32_mb"]:.1f}, int8 {estimates["int8_mb"]:.1f}, adapter {estimates["adapter_mb"]:.2f} MB"""
 
 
-def training_text(folder: Path, found: dict[str, Any]) -> str:
+def training_text(folder: Path, found: Mapping[str, Any]) -> str:
     """What a training ends with."""
     metrics = found["metrics"]
     text = (folder / "train" / "report.txt").read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tunedeploy.recipe import Recipe
 
 MAKES_BUNDLE = frozenset({"merge", "export", "quantize", "verify", "bundle"})
+UNFINISHED = "train/checkpoint"  # what an interrupted training is resumed from
 STAGES = ("plan", "train", "merge", "export", "quantize", "verify", "bundle", "report")
 
 
@@ -56,7 +57,11 @@ def run(
             continue
         if at < STAGES.index(start) and name != "plan":
             raise RunError(why_stale(rundir, name))
+        if fresh and main:
+            shutil.rmtree(rundir / UNFINISHED, ignore_errors=True)
         records[name] = run_stage(stage, recipe, rundir, key=key, main=main)
+        if not main and name == "train":
+            break  # what follows is one process's work
     if main and start != "plan":
         write_text(rundir / "recipe.yaml", recipe.dump())
     return records

@@ -33,8 +33,9 @@ class Scene:
     double: Any
     onnx: Session
     encoder: Encoder
-    features: list[Features]
+    features: list[Features]  # of `real` rows of the evaluation split, then of the edge rows
     names: list[str]
+    real: int
 
 
 def scene_of(recipe: "Recipe", rundir: RunDir) -> Scene:
@@ -48,7 +49,7 @@ def scene_of(recipe: "Recipe", rundir: RunDir) -> Scene:
     return Scene(
         recipe=recipe, rundir=rundir, task=task, merged=merged, double=as_double(merged.model),
         onnx=Session(rundir / "onnx" / "model.onnx"), encoder=encoder_of(recipe, rundir),
-        features=merged.encoder.encode([*rows, *edges]), names=names,
+        features=merged.encoder.encode([*rows, *edges]), names=names, real=len(rows),
     )  # fmt: skip
 
 
@@ -98,8 +99,8 @@ def metamorphic(scene: Scene) -> list[Comparison]:
     """A row's answer depends neither on its padding nor on its batch mates (float32)."""
     floor, spread, together, padded = 0.0, 1e-6, 0.0, 0.0
     where = {"batch": "", "padding": ""}
-    rows = scene.features[:12] + scene.features[ROWS:]
-    names = scene.names[:12] + scene.names[ROWS:]
+    rows = scene.features[: min(12, scene.real)] + scene.features[scene.real :]
+    names = scene.names[: min(12, scene.real)] + scene.names[scene.real :]
     whole = scene.onnx(scene.encoder.collate(rows))
     paddable = scene.encoder.sizes(rows) != [None] and "sequence" in str(scene.task.dynamic_axes(scene.encoder.facts))
     for at, row in enumerate(rows):
@@ -142,7 +143,7 @@ def quantized_decisions(scene: Scene) -> list[Comparison]:
             continue
         session = Session(scene.rundir / variant["file"])
         got = logits_of(session, scene.encoder, rows)
-        edges = scene.features[ROWS:]
+        edges = scene.features[scene.real :]
         odd = sum(int((~np.isfinite(session(scene.encoder.collate([row])))).any()) for row in edges)
         count, clear = parity.flips(reference, got)
         allowed = max(1, round(parity.FLIPS * len(rows)))

@@ -91,5 +91,6 @@ def fold(model: nn.Module) -> None:
         merge: Any = layer
         merge.merge(safe_merge=True)
         model.set_submodule(name, merge.get_base_layer())
-    if hasattr(getattr(model, "trunk", None), "peft_config"):
-        del model.trunk.peft_config
+    trunk: Any = model.trunk
+    if hasattr(trunk, "peft_config"):
+        del trunk.peft_config

@@ -13,7 +13,7 @@ from PIL import Image
 from tunedeploy.classification import decode, loss, metric_name, score, targets
 from tunedeploy.data.columns import CATEGORY, IMAGE, Column
 from tunedeploy.encoders import Encoder, Row
-from tunedeploy.encoders.image import ImageEncoder, facts_from
+from tunedeploy.encoders.image import ImageEncoder, facts_from, open_image
 from tunedeploy.errors import ModelError
 from tunedeploy.recipe import Section
 from tunedeploy.rundir import write_json
@@ -42,7 +42,7 @@ class Options(Section):
 
     image: str | None = None  # the column with paths; class folders need none
     label: str | None = None  # the column with labels; class folders are labels
-    image_size: int | None = None  # pixels a side; the checkpoint's own
+    image_size: int | None = None  # pixels a side; the checkpoint's own, or the images' where weights are random
     mean: tuple[float, float, float] | None = None  # of values in 0..1, a channel; the checkpoint's own
     std: tuple[float, float, float] | None = None  # the checkpoint's own
     crop: bool = True  # False scales both sides to image_size, so that no border is lost
@@ -53,12 +53,12 @@ def assemble(recipe: "Recipe", labels: int) -> "Assembly":
     from tunedeploy.models import sources
     from tunedeploy.models.classifier import Assembly
 
-    image = _image_models()
-
+    image, image_input = _image_models()
     data: Any = recipe.data
     source = sources.locate(recipe.model.name, recipe.model.weights)
-    facts = image.image_facts(source)
-    facts = image.resized_facts(facts, data.image_size or facts.size, dynamic=recipe.export.dynamic_size)
+    facts = image_input.image_facts(source)
+    size = data.image_size or (size_of_data(recipe, facts.size) if source.is_random else facts.size)
+    facts = image_input.resized_facts(facts, size, dynamic=recipe.export.dynamic_size)
     facts = replace(facts, mean=tuple(data.mean or facts.mean), std=tuple(data.std or facts.std))
     if not data.crop:
         facts = replace(facts, stretch=True, resize=facts.size)
@@ -70,7 +70,7 @@ def assemble(recipe: "Recipe", labels: int) -> "Assembly":
         ]
     return Assembly(
         model=model,
-        encoder=image.TorchvisionEncoder(facts),
+        encoder=image_input.TorchvisionEncoder(facts),
         fresh=fresh,
         facts={"source": f"{source.scheme}://{source.name}" if source.scheme != "hf" else "hf"},
         augmented=_augmented(recipe.train.augment, facts),
@@ -78,18 +78,31 @@ def assemble(recipe: "Recipe", labels: int) -> "Assembly":
     )
 
 
-def _image_models() -> Any:
+def size_of_data(recipe: "Recipe", largest: int) -> int:
+    """The side for a trunk with random weights, which no size binds: that of the images, in steps of 32 pixels.
+
+    At least 64, since a trunk that halves the side five times has nothing left of less.
+    """
+    from tunedeploy.data.recipe_data import data_of
+
+    rows = data_of(recipe).train
+    places = np.linspace(0, len(rows) - 1, min(50, len(rows))).astype(int)
+    sides = [min(open_image(rows[int(at)]["image"]).size) for at in places]
+    return int(min(largest, max(64, -(-int(np.median(sides)) // 32) * 32)))
+
+
+def _image_models() -> tuple[Any, Any]:
     try:
-        from tunedeploy.models import image
+        from tunedeploy.models import image, image_input
     except ModuleNotFoundError as error:
         raise ModelError(f"image-classification needs {error.name}; pip install 'tunedeploy[vision]'") from error
-    return image
+    return image, image_input
 
 
 def _augmented(name: str, facts: Any) -> Any:
     if name == "none":
         return None
-    from tunedeploy.models.image import TorchvisionEncoder
+    from tunedeploy.models.image_input import TorchvisionEncoder
 
     return lambda seed: TorchvisionEncoder(facts, augment=name, seed=seed)
 
@@ -98,7 +111,7 @@ def save(assembly: "Assembly", labels: tuple[str, ...], folder: Path) -> None:
     """Write a plain model folder: trunk, preprocessing, head and labels."""
     from safetensors.torch import save_file
 
-    from tunedeploy.models import image
+    from tunedeploy.models import image, image_input
     from tunedeploy.models.sources import Source
 
     scheme, _, name = str(assembly.facts["source"]).partition("://")
@@ -111,7 +124,7 @@ def save(assembly: "Assembly", labels: tuple[str, ...], folder: Path) -> None:
         {key: tensor.contiguous() for key, tensor in model.head.state_dict().items()}, folder / "head.safetensors"
     )
     facts = assembly.encoder.facts
-    write_json(folder / "preprocessor_config.json", image.processor_of_facts(facts_from(facts)))
+    write_json(folder / "preprocessor_config.json", image_input.processor_of_facts(facts_from(facts)))
     write_json(
         folder / "tunedeploy.json", {"task": HUB_TASK, "labels": list(labels), **assembly.facts, "encoder": facts}
     )
@@ -122,13 +135,13 @@ def load(folder: Path, *, attention: str = "sdpa") -> "Assembly":
     del attention
     from safetensors.torch import load_file
 
-    from tunedeploy.models import image
+    from tunedeploy.models import image, image_input
     from tunedeploy.models.classifier import Assembly
 
     facts = json.loads((folder / "tunedeploy.json").read_text(encoding="utf-8"))
     model, _ = image.load_trunk(folder, len(facts["labels"]))
     model.head.load_state_dict(load_file(folder / "head.safetensors"))
-    encoder = image.TorchvisionEncoder(facts_from(facts["encoder"]))
+    encoder = image_input.TorchvisionEncoder(facts_from(facts["encoder"]))
     return Assembly(model=model.eval(), encoder=encoder, fresh=frozenset(), facts={"source": facts["source"]})
 
 

@@ -34,6 +34,7 @@ class Course:
     window: int = 0
     step: int = 0
     elapsed_s: float = 0.0
+    loss: float = math.nan  # of the last step
     best: float = -math.inf
     best_epoch: int = -1
     stale: int = 0
@@ -83,15 +84,15 @@ def fit(job: Job, rundir: RunDir) -> Course:
             scale = factor(options.schedule, share_done(course, steps * options.epochs, budget_s), options.warmup)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * scale
-            loss = take_step(job, model, optimizer, window, course.step)
+            course.loss = take_step(job, model, optimizer, window, course.step)
             course.step, course.window, course.elapsed_s = course.step + 1, at + 1, time.monotonic() - began
-            update(course.step, f"epoch {course.epoch + 1}/{options.epochs} loss {loss:.4f}")
+            update(course.step, f"epoch {course.epoch + 1}/{options.epochs} loss {course.loss:.4f}")
             if out_of_time(course, budget_s):
                 break
             if options.save_steps and course.step % options.save_steps == 0:
                 save(job, rundir, optimizer, course)
         course.epoch, course.window = course.epoch + 1, 0
-        judge(job, model, course, loss)
+        judge(job, model, course)
         if options.patience is not None and course.stale >= options.patience:
             progress.note(f"stopped early: no better {job.metric} for {course.stale} epochs")
             break
@@ -144,7 +145,7 @@ def take_step(job: Job, model: torch.nn.Module, optimizer: Any, window: Array, s
     return seen
 
 
-def judge(job: Job, model: torch.nn.Module, course: Course, loss: float) -> None:
+def judge(job: Job, model: torch.nn.Module, course: Course) -> None:
     """Evaluate, add to the history, and keep the state if it is the best so far."""
     job.module.eval()
     device = job.accelerator.device
@@ -159,7 +160,7 @@ def judge(job: Job, model: torch.nn.Module, course: Course, loss: float) -> None
     course.history.append(
         {
             "epoch": course.epoch,
-            "train_loss": round(loss, 6),
+            "train_loss": round(course.loss, 6),
             "eval_loss": round(float(rows.mean()), 6),
             job.metric: round(value, 4),
         }
@@ -193,11 +194,17 @@ def optimizer_of(job: Job) -> torch.optim.Optimizer:
 
 
 def faster_head(job: Job, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The groups with fresh parameters moved to one of their own, at the method's `head_lr` where it has one."""
+    """The groups with fresh parameters moved to one of their own, at the method's `head_lr` where it has one.
+
+    Of a trunk with random weights everything is fresh: then nothing is there to be careful with, and one rate does.
+    """
     rate = getattr(job.recipe.tune, "head_lr", None)
     if rate is None or isinstance(job.module, HeadOnly):
         return groups
-    fresh = {id(one): one for name, one in job.module.named_parameters() if name in job.fresh and one.requires_grad}
+    trained = {name: one for name, one in job.module.named_parameters() if one.requires_grad}
+    fresh = {id(one): one for name, one in trained.items() if name in job.fresh}
+    if len(fresh) == len(trained):
+        return groups
     rest = [{**group, "params": [one for one in group["params"] if id(one) not in fresh]} for group in groups]
     return [*rest, {"params": list(fresh.values()), "lr": rate}]
 

@@ -1,0 +1,77 @@
+"""Finished runs: one of texts (lora, int8) and one of images (full, int8), each built once and copied for a test."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.tiny import Tiny, images, texts
+from tunedeploy import api
+from tunedeploy.rundir import STAGE_FOLDER, RunDir, files_below, read_json, sha256, write_json
+
+TASKS: dict[str, dict[str, Any]] = {
+    "text-classification": {"tune": {"method": "lora"}, "train": {"epochs": 4, "lr": 0.01}},
+    "image-classification": {"tune": {"method": "full"}, "train": {"epochs": 3, "lr": 0.003}},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A recipe and the run that it made."""
+
+    recipe: Path
+    run: Path
+
+    def copy(self, folder: Path) -> "Finished":
+        """The same in a folder of a test's own; the data and the base model stay where they are."""
+        folder.mkdir(parents=True, exist_ok=True)
+        run = Path(shutil.copytree(self.run, folder / "run"))
+        return Finished(recipe=Path(shutil.copyfile(self.recipe, folder / self.recipe.name)), run=run)
+
+    @property
+    def rundir(self) -> RunDir:
+        """The run, as the package sees it."""
+        return RunDir(self.run)
+
+    @property
+    def dist(self) -> Path:
+        """Its bundle."""
+        return self.run / "dist"
+
+    def records(self) -> dict[str, str]:
+        """Stage to the hash of its record file: what was redone has another one."""
+        folder = self.run / STAGE_FOLDER
+        return {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.json"))}
+
+
+def build(tiny: Tiny, folder: Path, task: str) -> Finished:
+    """Run a tiny recipe to its end; its data and its recipe lie in the folder too."""
+    train = texts(folder / "rows.csv", rows=150) if task == "text-classification" else images(folder / "rows", each=40)
+    export = {"quantize": "int8", "max_drop": 100.0}
+    recipe = tiny.write(folder / "tiny.yaml", task, data={"train": str(train)}, export=export, **TASKS[task])
+    return Finished(recipe=recipe, run=api.through(recipe, run=folder / "run", until="report"))
+
+
+def repair_run(run: Path) -> None:
+    """Make every stage's record tell the hashes that its files have now, as one who tampers would."""
+    for path in sorted((run / STAGE_FOLDER).glob("*.json")):
+        record = read_json(path)
+        record["outputs"] = {name: sha256(run / name) for name in record["outputs"] if (run / name).is_file()}
+        write_json(path, record)
+
+
+def repair_bundle(dist: Path) -> None:
+    """Make the manifest tell the hashes, sizes and names of the files that are there now."""
+    manifest = read_json(dist / "manifest.json")
+    there = {path.relative_to(dist).as_posix(): path for path in files_below(dist)}
+    manifest["files"] = {name: sha256(path) for name, path in sorted(there.items()) if name != "manifest.json"}
+    for one in manifest["variants"].values():
+        one |= {"sha256": sha256(dist / one["file"]), "bytes": (dist / one["file"]).stat().st_size}
+    write_json(dist / "manifest.json", manifest)
+
+
+def edit_json(path: Path, **values: Any) -> None:
+    """Set keys of a JSON file."""
+    write_json(path, json.loads(path.read_text(encoding="utf-8")) | values)

@@ -1,0 +1,268 @@
+"""A stage runs when something it depends on has changed, and is kept, with its bytes, when nothing has."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.finished import Finished, repair_run
+from tunedeploy import api, pipeline, progress
+from tunedeploy.errors import BudgetError, ParityError, RunError
+from tunedeploy.rundir import files_below, latest, read_json, sha256, whole_folder, write_json, write_text
+
+AFTER_TRAIN = ["merge", "export", "quantize", "verify", "bundle", "report"]
+
+
+class Notes:
+    """A listener that keeps what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+    def update(self, name: str, done: float, total: float, text: str) -> None:
+        pass
+
+    def stages(self, word: str) -> list[str]:
+        """Stages whose line says `unchanged, kept` or `done`."""
+        return [name for name in pipeline.STAGES if any(line.startswith(f"{name}: {word}") for line in self.lines)]
+
+
+@pytest.fixture
+def notes() -> Iterator[Notes]:
+    heard = Notes()
+    with progress.listen(heard):
+        yield heard
+
+
+def redone(run: Finished, *overrides: str, notes: Notes, fresh: bool = False) -> list[str]:
+    """The stages that a second `run` did again; every other one has said that it was kept, and is untouched."""
+    before = run.records()
+    api.through(run.recipe, overrides, run=run.run, fresh=fresh, until="report")
+    again = notes.stages("done")
+    assert notes.stages("unchanged, kept") == [name for name in pipeline.STAGES if name not in again]
+    after = run.records()
+    assert [name for name in pipeline.STAGES if before[name] == after[name]] == notes.stages("unchanged, kept")
+    return again
+
+
+def test_a_second_run_keeps_every_stage_and_says_so(text_run: Finished, notes: Notes) -> None:
+    times = {path: path.stat().st_mtime_ns for path in files_below(text_run.run) if path.name != "recipe.yaml"}
+    assert redone(text_run, notes=notes) == []
+    assert {path: path.stat().st_mtime_ns for path in files_below(text_run.run) if path.name != "recipe.yaml"} == times
+
+
+def test_another_learning_rate_redoes_training_and_all_after_it(text_run: Finished, notes: Notes) -> None:
+    assert redone(text_run, "train.lr=0.005", notes=notes) == ["plan", "train", *AFTER_TRAIN]
+
+
+@pytest.mark.parametrize(
+    ("override", "again"),
+    [
+        ("export.max_drop=99", ["plan", "quantize", "verify", "bundle", "report"]),
+        ("export.quantize=fp16", ["plan", "quantize", "verify", "bundle", "report"]),
+        ("export.opset=19", ["plan", *AFTER_TRAIN[1:]]),
+    ],
+    ids=["max_drop", "quantize", "opset"],
+)
+def test_another_export_value_trains_and_merges_nothing_again(
+    override: str, again: list[str], text_run: Finished, notes: Notes
+) -> None:
+    assert redone(text_run, override, notes=notes) == again
+
+
+def test_an_export_value_is_kept_in_the_run_and_not_asked_for_again(text_run: Finished, notes: Notes) -> None:
+    api.export(text_run.run, {"quantize": "fp16"})
+    assert set(read_json(text_run.dist / "manifest.json")["variants"]) == {"fp32", "fp16"}
+    assert not (text_run.run / "quantized" / "model_int8.onnx").exists()
+    notes.lines.clear()
+    api.export(text_run.run)
+    assert notes.stages("done") == []
+
+
+def test_one_more_row_of_data_redoes_training(text_run: Finished, tmp_path: Path, notes: Notes) -> None:
+    old = Path(api.recipe_of(text_run.run).data.train)
+    rows = Path(shutil.copyfile(old, tmp_path / "rows.csv"))
+    assert redone(text_run, f"data.train={rows}", notes=notes) == []  # the same rows elsewhere are the same data
+    notes.lines.clear()
+    write_text(rows, rows.read_text(encoding="utf-8") + "thunder over the coast,weather\n")
+    assert redone(text_run, f"data.train={rows}", notes=notes) == ["plan", "train", *AFTER_TRAIN]
+
+
+def test_other_base_weights_redo_training(text_run: Finished, tmp_path: Path, notes: Notes) -> None:
+    model = Path(shutil.copytree(api.recipe_of(text_run.run).model.name, tmp_path / "bert"))
+    assert redone(text_run, f"model={model}", notes=notes) == []
+    notes.lines.clear()
+    weights = bytearray((model / "model.safetensors").read_bytes())
+    weights[-1] ^= 1  # the last bit pattern's sign and exponent stand in its last byte
+    (model / "model.safetensors").write_bytes(weights)
+    assert redone(text_run, f"model={model}", notes=notes)[:2] == ["plan", "train"]
+
+
+@pytest.mark.parametrize(
+    ("file", "again"),
+    [
+        ("train/adapter.safetensors", ["train"]),
+        ("merged/model.safetensors", ["merge"]),
+        ("onnx/model.onnx", ["export"]),
+        ("quantized/model_int8.onnx", ["quantize"]),
+        ("dist/onnx/model_int8.onnx", ["bundle"]),
+        ("report.html", ["report"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("how", ["flipped", "cut", "gone"])
+def test_a_damaged_file_is_made_again_with_the_same_bytes(
+    file: str, again: list[str], how: str, text_run: Finished, notes: Notes
+) -> None:
+    path = text_run.run / file
+    whole, seen = path.read_bytes(), sha256(path)
+    damage(path, how)
+    made = redone(text_run, notes=notes)
+    assert made[0] == again[0]
+    if file != "report.html":  # it shows seconds
+        assert sha256(path) == seen
+        assert path.read_bytes() == whole
+
+
+def damage(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    if how == "gone":
+        path.unlink()
+    elif how == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        content[len(content) // 2] ^= 0xFF
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("file", ["train/adapter.safetensors", "train/head.safetensors", "train/eval_logits.npy"])
+def test_export_refuses_a_damaged_training_in_one_line(file: str, text_run: Finished) -> None:
+    damage(text_run.run / file, "flipped")
+    with pytest.raises(RunError) as caught:
+        api.export(text_run.run)
+    assert len(caught.value.lines) == 1
+    assert f"'train' is out of date: {file}: changed" in caught.value.lines[0]
+    assert f"run 'tunedeploy run {text_run.run / 'recipe.yaml'}" in caught.value.lines[0]
+
+
+def test_export_refuses_a_run_that_was_never_trained(text_run: Finished) -> None:
+    shutil.rmtree(text_run.run / "stages")
+    with pytest.raises(RunError, match="stage 'train' has not been finished; run 'tunedeploy train"):
+        api.export(text_run.run)
+
+
+def test_a_run_that_fails_halfway_goes_on_from_there(text_run: Finished, notes: Notes) -> None:
+    for name in ("quantize", "verify", "bundle", "report"):
+        (text_run.run / "stages" / f"{name}.json").unlink()
+    api.through(text_run.recipe, run=text_run.run, until="report")
+    assert notes.stages("done") == ["quantize", "verify", "bundle", "report"]
+
+
+def test_fresh_redoes_every_stage_and_gives_the_same_weights(text_run: Finished, notes: Notes) -> None:
+    before = text_run.rundir.record("train").outputs
+    assert redone(text_run, notes=notes, fresh=True) == list(pipeline.STAGES)
+    assert text_run.rundir.record("train").outputs["train/adapter.safetensors"] == before["train/adapter.safetensors"]
+
+
+def test_two_runs_in_two_directories_give_the_same_bytes(text_run: Finished, tmp_path: Path) -> None:
+    recipe = Path(shutil.copyfile(text_run.recipe, tmp_path / "elsewhere.yaml"))
+    other = api.through(recipe, run=tmp_path / "deep" / "down" / "here", until="report")
+    names = [path.relative_to(other / "dist").as_posix() for path in files_below(other / "dist")]
+    assert "onnx/model_int8.onnx" in names
+    for name in names:
+        assert sha256(other / "dist" / name) == sha256(text_run.dist / name), name
+    assert read_json(other / "dist" / "manifest.json") == read_json(text_run.dist / "manifest.json")
+
+
+def test_exporting_twice_gives_the_same_bytes(text_run: Finished) -> None:
+    before = {path: sha256(path) for path in files_below(text_run.dist)}
+    api.export(text_run.run, {"quantize": "fp16"})
+    api.export(text_run.run, {"quantize": "int8"})
+    assert {path: sha256(path) for path in files_below(text_run.dist)} == before
+
+
+def test_whole_folder_leaves_nothing_when_the_block_fails(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "out") as folder:
+        (folder / "half").write_text("written")
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whole_folder_keeps_the_old_content_when_the_block_fails(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("old")
+    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "out") as folder:
+        (folder / "half").write_text("written")
+        raise ZeroDivisionError
+    assert [path.relative_to(tmp_path).as_posix() for path in files_below(tmp_path)] == ["out/old"]
+
+
+def test_whole_folder_swaps_the_old_content_out_whole(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("old")
+    with whole_folder(tmp_path / "out") as folder:
+        (folder / "new").write_text("new")
+    assert [path.relative_to(tmp_path).as_posix() for path in files_below(tmp_path)] == ["out/new"]
+
+
+def test_written_text_is_never_half_there(tmp_path: Path) -> None:
+    write_text(tmp_path / "a" / "b.txt", "one")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(tmp_path / "a" / "b.txt", "two \ud800")
+    assert (tmp_path / "a" / "b.txt").read_text() == "one"
+
+
+def test_a_failing_verify_leaves_no_bundle_and_says_where(text_run: Finished) -> None:
+    swap_two_weights(text_run.run / "merged" / "model.safetensors")
+    repair_run(text_run.run)
+    with pytest.raises(ParityError) as caught:
+        api.through(text_run.recipe, ["export.max_drop=99"], run=text_run.run, until="report")
+    assert any("trained model vs onnx" in line for line in caught.value.lines)
+    assert not text_run.dist.exists()
+    ledger = read_json(text_run.run / "ledger.json")
+    assert not ledger["ok"]
+    assert not (text_run.run / "stages" / "bundle.json").exists()
+
+
+def swap_two_weights(path: Path) -> None:
+    """Exchange the last two float32 values of a safetensors file: same size, same header."""
+    content = path.read_bytes()
+    path.write_bytes(content[:-8] + content[-4:] + content[-8:-4])
+
+
+def test_a_budget_that_is_missed_leaves_no_bundle(text_run: Finished) -> None:
+    with pytest.raises(BudgetError, match="MB, allowed 0.001"):
+        api.export(text_run.run, {"max_size": 0.001})
+    assert not text_run.dist.exists()
+
+
+def test_a_bundle_elsewhere_is_a_copy_of_the_run_s(text_run: Finished, tmp_path: Path) -> None:
+    there = api.export(text_run.run, output=tmp_path / "app" / "model")
+    assert there == tmp_path / "app" / "model"
+    assert {p.relative_to(there): sha256(p) for p in files_below(there)} == {
+        p.relative_to(text_run.dist): sha256(p) for p in files_below(text_run.dist)
+    }
+
+
+def test_the_latest_run_is_the_one_touched_last(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        write_text(tmp_path / name / "recipe.yaml", "")
+    write_json(tmp_path / "b" / "stages" / "plan.json", {})
+    assert latest(tmp_path) == tmp_path / "b"
+    with pytest.raises(RunError, match="no run under"):
+        latest(tmp_path / "a")
+
+
+def test_a_record_names_every_file_of_its_stage(text_run: Finished) -> None:
+    listed = {name for stage in pipeline.STAGES for name in text_run.rundir.record(stage).outputs}
+    there = {path.relative_to(text_run.run).as_posix() for path in files_below(text_run.run)}
+    own = {name for name in there if name.startswith(("stages/", "cache/"))} | {"recipe.yaml"}
+    assert there - own == listed
+    versions = text_run.rundir.record("export").versions
+    assert {"python", "torch", "onnx", "onnxruntime", "transformers", "peft"} <= set(versions)
+    assert json.dumps(versions)

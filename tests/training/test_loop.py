@@ -1,0 +1,347 @@
+"""The loop computes the same whatever a step is split into, keeps the best state, and stops when told."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.tiny import Tiny, texts
+from tunedeploy import pipeline, progress
+from tunedeploy.classification import score
+from tunedeploy.data.recipe_data import data_of
+from tunedeploy.models import start
+from tunedeploy.recipe import Recipe
+from tunedeploy.rundir import RunDir, read_json
+from tunedeploy.stages.train import job_of
+from tunedeploy.training import loop
+from tunedeploy.training.loop import Job, epoch_windows, optimizer_of, take_step
+from tunedeploy.training.machine import accelerator_of
+
+TASKS = ("text-classification", "image-classification")
+SPLITS = [(8, 1), (4, 2), (2, 4)]
+
+
+def job(recipe: Recipe, folder: Path) -> Job:
+    """A recipe's job in float32 with the dropout before the head off, since a split draws other masks."""
+    accelerator = accelerator_of("fp32")
+    data = data_of(recipe)
+    assembly = start.attached(recipe, len(data.labels))
+    assembly.model.dropout.p = 0.0
+    return job_of(recipe, RunDir(folder), assembly, data, accelerator)
+
+
+def steps_of(made: Job) -> tuple[list[float], dict[str, torch.Tensor]]:
+    """The loss of every step of one epoch, and the weights after it."""
+    options = made.recipe.train
+    model, optimizer = made.accelerator.prepare(made.module, optimizer_of(made))
+    windows = epoch_windows(made, options.batch_size * options.accumulate, 0)
+    losses = [take_step(made, model, optimizer, window, at) for at, window in enumerate(windows)]
+    return losses, {name: value.clone() for name, value in made.module.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def skewed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sentences of which eight in ten are of one class."""
+    return texts(tmp_path_factory.mktemp("skewed") / "skewed.csv", rows=90, shares=(0.1, 0.8, 0.1))
+
+
+# Adam divides a gradient by its own size, so that of a key's bias, which is rounding noise about zero, moves the weight
+# as far as a true one; SGD shows what the gradients are, and LoRA has no such parameter.
+@pytest.mark.parametrize(
+    ("task", "method", "optimizer"),
+    [
+        ("text-classification", "lora", "adamw"),
+        ("text-classification", "full", "sgd"),
+        ("image-classification", "lora", "adamw"),
+        ("image-classification", "full", "sgd"),
+    ],
+)
+@pytest.mark.parametrize("balance", ["none", "weights"])
+def test_8x1_and_4x2_and_2x4_give_the_same_losses_and_the_same_weights(
+    task: str, method: str, optimizer: str, balance: str, tiny: Tiny, skewed: Path, tmp_path: Path
+) -> None:
+    text = task == "text-classification"
+    found = []
+    for batch_size, accumulate in SPLITS:
+        recipe = tiny.recipe(
+            tmp_path / "r.yaml",
+            task,
+            model=None if text else str(tiny["vit"]),
+            tune={"method": method},
+            data={"train": str(skewed)} if text else {},
+            train={
+                "batch_size": batch_size,
+                "accumulate": accumulate,
+                "optimizer": optimizer,
+                "balance": balance,
+                "label_smoothing": 0.1,
+            },
+        )
+        found.append(steps_of(job(recipe, tmp_path)))
+    (losses, weights), *others = found
+    assert len(losses) >= 4
+    assert losses[-1] != losses[0]
+    for other_losses, other_weights in others:
+        assert other_losses == pytest.approx(losses, abs=1e-5)
+        worst = max((other_weights[name] - value).abs().max() for name, value in weights.items())
+        assert worst < 1e-5
+
+
+def test_a_step_minimises_the_weighted_mean_of_its_window(tiny: Tiny, skewed: Path, tmp_path: Path) -> None:
+    recipe = tiny.recipe(
+        tmp_path / "r.yaml", "text-classification", data={"train": str(skewed)}, train={"balance": "weights"}
+    )
+    made = job(recipe, tmp_path)
+    window = epoch_windows(made, 8, 0)[0]
+    label_ids = torch.from_numpy(made.label_ids[window])
+    counts = np.bincount(made.label_ids)
+    by_hand = torch.tensor(np.minimum(len(made.label_ids) / (3 * counts), 10.0)[made.label_ids[window]])
+    made.module.eval()
+    with torch.inference_mode():
+        rows = -torch.log_softmax(made.module(**made.train.inputs(window)).double(), 1)[range(len(window)), label_ids]
+    expected = float((rows * by_hand).sum() / by_hand.sum())
+    model, optimizer = made.accelerator.prepare(made.module, optimizer_of(made))
+    assert take_step(made, model, optimizer, window, 0) == pytest.approx(expected, abs=1e-6)
+
+
+def test_label_smoothing_is_a_share_of_the_mean_over_all_labels(tiny: Tiny, tmp_path: Path) -> None:
+    found = {}
+    for smoothing in (0.0, 0.3):
+        recipe = tiny.recipe(tmp_path / "r.yaml", "text-classification", train={"label_smoothing": smoothing})
+        made = job(recipe, tmp_path)
+        window = epoch_windows(made, 8, 0)[0]
+        model, optimizer = made.accelerator.prepare(made.module, optimizer_of(made))
+        made.module.eval()
+        with torch.inference_mode():
+            chances = torch.log_softmax(made.module(**made.train.inputs(window)).double(), 1)
+        plain = -chances[range(len(window)), torch.from_numpy(made.label_ids[window])].mean()
+        expected = (1 - smoothing) * plain - smoothing * chances.mean(1).mean()
+        found[smoothing] = take_step(made, model, optimizer, window, 0)
+        assert found[smoothing] == pytest.approx(float(expected), abs=1e-6)
+    assert found[0.0] != pytest.approx(found[0.3], abs=1e-3)
+
+
+def test_auto_weighs_classes_of_skewed_data_and_resample_evens_them_out(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    data = {"train": str(texts(tmp_path / "skewed.csv", rows=300, shares=(0.05, 0.9, 0.05)))}
+    made = {
+        balance: job(
+            tiny.recipe(tmp_path / "r.yaml", "text-classification", data=data, train={"balance": balance}), tmp_path
+        )
+        for balance in ("auto", "none", "resample")
+    }
+    assert made["auto"].metric == "macro_f1"
+    assert len(np.unique(made["auto"].row_weights)) > 1
+    assert set(made["none"].row_weights) == {1.0}
+    assert set(made["resample"].row_weights) == {1.0}
+    drawn = {
+        name: np.bincount(one.label_ids[np.concatenate(epoch_windows(one, 8, 0))]) / len(one.label_ids)
+        for name, one in made.items()
+    }
+    assert drawn["none"].max() > 0.8
+    assert drawn["resample"] == pytest.approx([1 / 3] * 3, abs=0.12)
+
+
+def train(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    return dict(pipeline.run(recipe, RunDir(folder), until="train")["train"].result)
+
+
+def test_training_stops_after_patience_epochs_without_a_better_evaluation(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(
+        tmp_path / "r.yaml",
+        "image-classification",
+        tune={"method": "lora", "head_lr": 1e-12},
+        train={"epochs": 50, "lr": 1e-12, "patience": 3},
+    )
+    result = train(recipe, tmp_path / "run")
+    assert len(result["history"]) == 4
+    assert result["best_epoch"] == 1
+
+
+def test_the_best_state_is_kept_and_not_the_last(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(
+        tmp_path / "r.yaml",
+        "text-classification",
+        tune={"method": "full", "head_lr": 5.0},
+        train={"epochs": 10, "lr": 5.0, "warmup": 1.0, "clip": 0.0, "optimizer": "sgd"},  # learns, then goes astray
+    )
+    result = train(recipe, tmp_path / "run")
+    accuracies = [one["accuracy"] for one in result["history"]]
+    assert len(accuracies) == 10
+    assert max(accuracies) > accuracies[-1] + 10
+    assert accuracies.index(max(accuracies)) + 1 == result["best_epoch"]
+    logits = np.load(tmp_path / "run" / "train" / "eval_logits.npy")
+    label_ids = np.array(data_of(recipe).eval["label"])
+    assert score("accuracy", logits, label_ids) == pytest.approx(max(accuracies), abs=1e-4)
+    assert result["metrics"]["accuracy"] == pytest.approx(max(accuracies), abs=1e-4)
+    assert read_json(tmp_path / "run" / "train" / "metrics.json")["accuracy"] == result["metrics"]["accuracy"]
+
+
+def test_a_run_ends_with_a_report_and_a_confusion_matrix_of_every_evaluation_row(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path / "r.yaml", "text-classification")
+    train(recipe, tmp_path / "run")
+    rows = [line.split(",") for line in (tmp_path / "run" / "train" / "confusion.csv").read_text().splitlines()]
+    labels = ["food", "sport", "weather"]
+    assert rows[0][1:] == [row[0] for row in rows[1:]] == labels
+    assert sum(int(cell) for row in rows[1:] for cell in row[1:]) == len(data_of(recipe).eval)
+    report = (tmp_path / "run" / "train" / "report.txt").read_text()
+    assert all(word in report for word in (*labels, "macro avg", "accuracy"))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_method_of_training_lowers_the_loss(task: str, tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path / "r.yaml", task, train={"epochs": 4, "lr": 0.01})
+    history = train(recipe, tmp_path / "run")["history"]
+    assert history[-1]["eval_loss"] < history[0]["eval_loss"] / 2
+    assert history[-1]["accuracy"] > 60
+
+
+def test_a_budget_of_time_ends_training_early_with_a_finished_run(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path / "r.yaml", "image-classification", train={"epochs": 100000, "budget": "1s"})
+    result = train(recipe, tmp_path / "run")
+    assert 1 <= len(result["history"]) < 1000
+    assert (tmp_path / "run" / "train" / "head.safetensors").is_file()
+
+
+def test_the_rate_of_the_recipe_is_that_of_a_trunk_from_random_weights(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(
+        tmp_path / "r.yaml",
+        "image-classification",
+        model="torchvision://squeezenet1_1" if False else "torchvision://shufflenet_v2_x0_5",
+        data={"image_size": 64},
+        tune={"method": "full"},
+        train={"lr": 0.0123},
+    )
+    assert {group["lr"] for group in optimizer_of(job(recipe, tmp_path)).param_groups} == {0.0123}
+
+
+def test_the_new_head_of_a_pretrained_trunk_has_a_rate_of_its_own(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(
+        tmp_path / "r.yaml", "text-classification", tune={"method": "full", "head_lr": 0.5}, train={"lr": 0.001}
+    )
+    made = job(recipe, tmp_path)
+    rates = {id(one): group["lr"] for group in optimizer_of(made).param_groups for one in group["params"]}
+    by_name = {name: rates[id(one)] for name, one in made.module.named_parameters() if one.requires_grad}
+    assert {name for name, rate in by_name.items() if rate == 0.5} == {"head.weight", "head.bias"}
+    assert {rate for name, rate in by_name.items() if name.startswith("trunk.")} == {0.001}
+
+
+def test_vectors_are_not_decayed_and_matrices_are(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(
+        tmp_path / "r.yaml", "text-classification", tune={"method": "full"}, train={"weight_decay": 0.3}
+    )
+    groups = optimizer_of(job(recipe, tmp_path)).param_groups
+    assert {(one.dim() > 1, group["weight_decay"]) for group in groups for one in group["params"]} == {
+        (True, 0.3),
+        (False, 0.0),
+    }
+
+
+class Interrupt:
+    """Ends the program, as a user would, when a note begins with a text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        if text.startswith(self.text):
+            raise KeyboardInterrupt
+
+    def update(self, name: str, done: float, total: float, text: str) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def interrupted(text: str) -> Iterator[None]:
+    with progress.listen(Interrupt(text)), pytest.raises(KeyboardInterrupt):
+        yield
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "train" / "adapter.safetensors") | load_file(folder / "train" / "head.safetensors")
+
+
+@pytest.mark.parametrize("save_steps", [1, 3, None])
+def test_a_run_interrupted_while_it_evaluates_goes_on_to_the_same_bits(
+    save_steps: int | None, tiny: Tiny, tmp_path: Path
+) -> None:
+    recipe = tiny.recipe(
+        tmp_path / "r.yaml",
+        "text-classification",
+        tune={"method": "lora", "dropout": 0.2},
+        train={"epochs": 3, "save_steps": save_steps},
+    )
+    train(recipe, tmp_path / "whole")
+    with interrupted("epoch 2"):
+        train(recipe, tmp_path / "cut")
+    assert not (tmp_path / "cut" / "train" / "head.safetensors").exists()
+    heard = Interrupt("no such note")
+    with progress.listen(heard):
+        train(recipe, tmp_path / "cut")
+    assert [note for note in heard.notes if note.startswith("resumed after step")]
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert whole.keys() == cut.keys()
+    assert all(torch.equal(value, cut[name]) for name, value in whole.items())
+    records = [read_json(tmp_path / name / "stages" / "train.json") for name in ("whole", "cut")]
+    assert records[0]["result"] == records[1]["result"]
+    assert not (tmp_path / "cut" / "train" / loop.checkpoint.NAME).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"train": {"lr": 0.0123}}, "another recipe"),
+        ({"data": "other rows"}, "other data, as many rows"),
+        ({"model": "other weights"}, "another model in the same place"),
+    ],
+    ids=["recipe", "data", "model"],
+)
+def test_a_checkpoint_of_something_else_is_not_gone_on_from(
+    change: dict[str, Any], why: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    import shutil
+
+    from safetensors.torch import save_file
+
+    model = Path(shutil.copytree(tiny["bert"], tmp_path / "bert"))
+    data = texts(tmp_path / "rows.csv")
+    options = {"epochs": 3}
+    recipe = tiny.recipe(
+        tmp_path / "r.yaml", "text-classification", model=str(model), data={"train": str(data)}, train=options
+    )
+    with interrupted("epoch 2"):
+        train(recipe, tmp_path / "cut")
+    if "data" in change:
+        data.write_text(data.read_text().replace("the", "some"), encoding="utf-8")
+    if "model" in change:
+        state = {name: value * 1.1 for name, value in load_file(model / "model.safetensors").items()}
+        save_file(state, model / "model.safetensors", metadata={"format": "pt"})
+    recipe = tiny.recipe(
+        tmp_path / "r.yaml",
+        "text-classification",
+        model=str(model),
+        data={"train": str(data)},
+        train=options | change.get("train", {}),
+    )
+    heard = Interrupt("no such note")
+    with progress.listen(heard):
+        train(recipe, tmp_path / "cut")
+    assert not [note for note in heard.notes if note.startswith("resumed")], why
+
+
+def test_fresh_does_not_go_on_from_a_checkpoint(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path / "r.yaml", "text-classification", train={"epochs": 3})
+    with interrupted("epoch 2"):
+        train(recipe, tmp_path / "cut")
+    heard = Interrupt("no such note")
+    with progress.listen(heard):
+        pipeline.run(recipe, RunDir(tmp_path / "cut"), until="train", fresh=True)
+    assert not [note for note in heard.notes if note.startswith("resumed")]
