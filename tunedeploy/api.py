@@ -128,7 +128,7 @@ def check_output(output: str | Path | None) -> None:
 
 def place(run: Path, output: str | Path | None) -> Path:
     """Copy a run's bundle where it is wanted, in one piece."""
-    if output is None:
+    if output is None or not pipeline.is_main_process():
         return run / "dist"
     with whole_folder(Path(output).absolute()) as folder:
         shutil.copytree(run / "dist", folder, dirs_exist_ok=True)

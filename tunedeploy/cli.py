@@ -12,6 +12,7 @@ import typer
 from tunedeploy import plugins, progress
 from tunedeploy.console import Console, bundle_text, indented, ledger_table, plan_text, table, training_text
 from tunedeploy.errors import TunedeployError, UsageError
+from tunedeploy.pipeline import is_main_process
 
 app = typer.Typer(
     add_completion=False,
@@ -272,12 +273,15 @@ def fail(lines: Sequence[str], code: int) -> None:
 @contextmanager
 def heard(as_json: bool) -> Iterator[None]:
     """Show progress and notes of the block on stderr; none of them with --json."""
-    console = Console(silent=as_json)
+    main = is_main_process()
+    console = Console(silent=as_json or not main)
     with progress.listen(console):
         try:
             yield
         finally:
             console.close()
+    if not main:
+        sys.exit(0)  # of a distributed launch one process speaks
 
 
 def say(as_json: bool, value: Any, text: Callable[[], str]) -> None:

@@ -33,7 +33,7 @@ class Check:
         self.folder = folder  # what relative paths of the file are relative to
         self.chosen: dict[str, tuple[str, ...]] = {}
         self.open: set[str] = set()  # axes with a name that is not known: keys of theirs cannot be judged
-        self.values = self._choose()
+        self.values = {key: value for key, value in self._choose().items() if not self._left_over(key, value)}
 
     def _choose(self) -> dict[str, Value]:
         """The written values over the defaults of the plug-ins they name; fills `chosen` on the way."""
@@ -49,6 +49,21 @@ class Check:
         for key in ("train.objective", "export.quantize", "export.target"):
             self._name(key, values)
         return values
+
+    def _left_over(self, key: str, value: Value) -> bool:
+        """Whether it is the default of a plug-in that the command line replaced; a run's recipe spells those out."""
+        section, _, leaf = key.partition(".")
+        written = self.written.values
+        replaced = {axis for name, axis in _AXES.items() if name in written and written[name].typed}
+        if value.typed or not replaced or not leaf or section not in RECORDS:
+            return False
+        if leaf in recipe_options.record(section, self.chosen).model_fields:
+            return False
+        return any(
+            axis in replaced and leaf in added.model_fields
+            and json.dumps(added.model_fields[leaf].default) == json.dumps(value.value)
+            for axis, _, added in recipe_options.every(section)
+        )  # fmt: skip
 
     def _first(self, axis: str) -> str | None:
         return next(iter(self.chosen[axis]), None)

@@ -43,6 +43,10 @@ def attach(assembly: Assembly, options: Options) -> None:
             f"lora: no layer is larger than a rank-{options.rank} adapter; lower tune.rank or tune.method: full"
         )
     freeze_trunk(assembly)
+    for module in trunk.modules():
+        if isinstance(module, nn.Dropout):
+            # Frozen weights cannot overfit, so masks on them only blur what the adapters read; tune.dropout is theirs.
+            module.p = 0.0
     config: Any = LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha if options.alpha is not None else 2 * options.rank,  # type: ignore[arg-type]
