@@ -33,7 +33,7 @@ WORDS = {
     "sport": "goal match tennis race coach medal swim score",
     "weather": "rain storm cloud sunny wind snow frost thunder",
 }
-FILLER = "the a was very and today we saw it with some more then again".split()
+FILLER = ["the", "a", "was", "very", "and", "today", "we", "saw", "it", "with", "some", "more", "then", "again"]
 COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 70), "red": (210, 50, 40)}
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tunedeploy import pipeline
 from tunedeploy import recipe as recipes
-from tunedeploy.errors import ParityError, RunError
+from tunedeploy.errors import ParityError, RunError, UsageError
 from tunedeploy.parity import Comparison
 from tunedeploy.rundir import RunDir, whole_folder
 
@@ -36,6 +36,7 @@ def through(
 ) -> Path:
     """Run a recipe's stages up to `until`, and return the run folder."""
     folder = Path(run) if run is not None else RUNS / Path(recipe).stem
+    check_run(folder, Path(recipe))
     pipeline.run(recipes.read(Path(recipe), overrides), RunDir(folder), until=until, fresh=fresh)
     return folder
 
@@ -90,7 +91,7 @@ def comparisons_of(path: Path, checks: Sequence[str] | None = None) -> list[Comp
 
     unknown = [one for one in checks or () if one not in CHECKS]
     if unknown:
-        raise RunError(f"--checks: no check {unknown[0]!r}; there are {', '.join(CHECKS)}")
+        raise UsageError(f"--checks: no check {unknown[0]!r}; there are {', '.join(CHECKS)}")
     if (path / "manifest.json").is_file():
         return Bundle(path).verify(checks or CHECKS)
     recipe = recipe_of(path)
@@ -111,6 +112,22 @@ def recipe_of(run: Path, overrides: Sequence[str] = ()) -> recipes.Recipe:
             f"{run}: is no run folder, it has no recipe.yaml; 'tunedeploy train RECIPE --run {run}' makes one"
         )
     return recipes.read(run / "recipe.yaml", overrides)
+
+
+def check_run(folder: Path, recipe: Path) -> None:
+    """Refuse to put a run where something else is.
+
+    Raises:
+        RunError: the folder is a file, lies in one, or holds what no run wrote.
+    """
+    is_file = next((one for one in (folder, *folder.parents) if one.is_file()), None)
+    if is_file is not None:
+        raise RunError(f"--run {folder}: {is_file} is a file; name a folder")
+    if not folder.is_dir() or not any(folder.iterdir()) or (folder / "stages").is_dir():
+        return
+    own = folder / "recipe.yaml"
+    if not own.is_file() or (recipe.is_file() and own.samefile(recipe)):
+        raise RunError(f"--run {folder}: holds something that is no run; name another folder")
 
 
 def check_output(output: str | Path | None) -> None:

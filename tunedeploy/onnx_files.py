@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 import onnxruntime
 
-from tunedeploy.rundir import key_of
+from tunedeploy.rundir import key_of, without_folders
 
 ONE_FILE = 2**31 - 2**20  # bytes; protobuf's limit, less room for metadata
 KEPT = ("pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy")  # which module of the PyTorch model a node is
@@ -81,10 +81,4 @@ def opset(model: onnx.ModelProto) -> int:
 
 def recipe_id(resolved: Mapping[str, Any]) -> str:
     """A hash of what a recipe says, the same wherever the files lie: paths count by their last part."""
-
-    def strip(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: strip(one) for key, one in value.items()}
-        return Path(value).name if isinstance(value, str) and value.startswith("/") else value
-
-    return key_of(strip(resolved))
+    return key_of(without_folders(resolved))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunedeploy import progress
 from tunedeploy.errors import RunError
-from tunedeploy.rundir import Record, RunDir, files_below, key_of, versions, write_text
+from tunedeploy.rundir import Record, RunDir, files_below, key_of, versions, without_folders, write_text
 
 if TYPE_CHECKING:
     from tunedeploy.recipe import Recipe
@@ -108,7 +108,7 @@ def origin_of(recipe: "Recipe") -> dict[str, str]:
 def stage_key(stage: ModuleType, recipe: "Recipe", origin: Mapping[str, str], records: Mapping[str, Record]) -> str:
     """A hash of all that a stage depends on: its part of the recipe, its ancestors' files, and the origin."""
     resolved = recipe.resolved()
-    part = {name: value_at(resolved, name) for name in stage.RECIPE_KEYS}
+    part = {name: without_folders(value_at(resolved, name)) for name in stage.RECIPE_KEYS}
     before = {name: dict(records[name].outputs) for name in stage.AFTER}
     return key_of({"recipe": part, "after": before, "origin": dict(origin)})
 

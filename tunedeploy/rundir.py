@@ -96,6 +96,16 @@ def key_of(parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()
 
 
+def without_folders(value: Any) -> Any:
+    """A resolved recipe, or a part of it, with every absolute path cut to its last part.
+
+    What lies there counts by its content, so that a recipe means the same on another machine.
+    """
+    if isinstance(value, Mapping):
+        return {key: without_folders(one) for key, one in value.items()}
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:

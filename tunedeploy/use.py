@@ -102,7 +102,7 @@ def evaluate(path: Path, data: str | None = None, variant: str | None = None) ->
         variant: fp32, int8, ...
 
     Returns:
-        `metric`, `value` in percent, `rows`, `variant`.
+        `metric`, `value` in percent, `rows`.
 
     Raises:
         UsageError: a bundle was given without data.
@@ -121,7 +121,7 @@ def evaluate(path: Path, data: str | None = None, variant: str | None = None) ->
     if unlabelled:
         raise DataError(f"{unlabelled[0].get('origin', data)}: no label; eval needs one on every row")
     value = model.task.score(model.metric, model.logits(rows), model.task.targets(rows))
-    return {"metric": model.metric, "value": round(float(value), 4), "rows": len(rows), "variant": variant or "fp32"}
+    return {"metric": model.metric, "value": round(float(value), 4), "rows": len(rows)}
 
 
 def predict(

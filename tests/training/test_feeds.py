@@ -1,19 +1,21 @@
 """A frozen trunk is run once, its kept features are what it would give each time; augmentation is reproducible."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from tests.tiny import Tiny
 from tunedeploy import pipeline, progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders.image import ImageFacts, open_image
 from tunedeploy.models import start
-from tunedeploy.models.image import TorchvisionEncoder
+from tunedeploy.models.image_input import TorchvisionEncoder
 from tunedeploy.recipe import TrainOptions
 from tunedeploy.rundir import RunDir
 from tunedeploy.training.feeds import FeatureFeed, Feed, HeadOnly
@@ -78,14 +80,10 @@ def test_a_second_training_reads_the_features_and_ends_the_same(task: str, tiny:
 
 
 def test_features_of_other_weights_in_the_same_folder_are_made_anew(tiny: Tiny, tmp_path: Path) -> None:
-    import shutil
-
     model = Path(shutil.copytree(tiny["bert"], tmp_path / "bert"))
     heads = []
     for scale in (1.0, 1.5):
         file = model / "model.safetensors"
-        from safetensors.torch import save_file
-
         state = {name: value * scale for name, value in load_file(file).items()}
         save_file(state, file, metadata={"format": "pt"})
         recipe = tiny.recipe(
@@ -115,8 +113,6 @@ def test_the_head_on_standardised_features_equals_the_plain_head_it_is_folded_in
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("size", [(16, 16), (40, 23), (1, 1)], ids=str)
 def test_a_preset_gives_finite_pixels_of_the_right_shape(preset: str, size: tuple[int, int]) -> None:
-    from PIL import Image
-
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     encoder = TorchvisionEncoder(ImageFacts(size=32, resize=36), augment=preset, seed=1)
     (row,) = encoder.encode([{"image": Image.fromarray(noise)}])

@@ -1,6 +1,7 @@
 """The loop computes the same whatever a step is split into, keeps the best state, and stops when told."""
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.tiny import Tiny, texts
 from tunedeploy import pipeline, progress
 from tunedeploy.classification import score
 from tunedeploy.data.recipe_data import data_of
+from tunedeploy.errors import UserError
 from tunedeploy.models import start
 from tunedeploy.recipe import Recipe
 from tunedeploy.rundir import RunDir, read_json
@@ -52,28 +54,20 @@ def skewed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # Adam divides a gradient by its own size, so that of a key's bias, which is rounding noise about zero, moves the weight
 # as far as a true one; SGD shows what the gradients are, and LoRA has no such parameter.
-@pytest.mark.parametrize(
-    ("task", "method", "optimizer"),
-    [
-        ("text-classification", "lora", "adamw"),
-        ("text-classification", "full", "sgd"),
-        ("image-classification", "lora", "adamw"),
-        ("image-classification", "full", "sgd"),
-    ],
-)
+@pytest.mark.parametrize(("method", "optimizer"), [("lora", "adamw"), ("full", "sgd")])
 @pytest.mark.parametrize("balance", ["none", "weights"])
-def test_8x1_and_4x2_and_2x4_give_the_same_losses_and_the_same_weights(
-    task: str, method: str, optimizer: str, balance: str, tiny: Tiny, skewed: Path, tmp_path: Path
+@pytest.mark.parametrize("model", ["bert", "vit"])
+def test_8x1_and_4x2_and_2x4_give_the_same_losses_and_the_same_weights(  # noqa: PLR0913
+    model: str, method: str, optimizer: str, balance: str, tiny: Tiny, skewed: Path, tmp_path: Path
 ) -> None:
-    text = task == "text-classification"
     found = []
     for batch_size, accumulate in SPLITS:
         recipe = tiny.recipe(
             tmp_path / "r.yaml",
-            task,
-            model=None if text else str(tiny["vit"]),
+            "text-classification" if model == "bert" else "image-classification",
+            model=str(tiny[model]),
+            data={"train": str(skewed)} if model == "bert" else {},
             tune={"method": method},
-            data={"train": str(skewed)} if text else {},
             train={
                 "batch_size": batch_size,
                 "accumulate": accumulate,
@@ -126,9 +120,7 @@ def test_label_smoothing_is_a_share_of_the_mean_over_all_labels(tiny: Tiny, tmp_
     assert found[0.0] != pytest.approx(found[0.3], abs=1e-3)
 
 
-def test_auto_weighs_classes_of_skewed_data_and_resample_evens_them_out(
-    tiny: Tiny, tmp_path: Path
-) -> None:
+def test_auto_weighs_classes_of_skewed_data_and_resample_evens_them_out(tiny: Tiny, tmp_path: Path) -> None:
     data = {"train": str(texts(tmp_path / "skewed.csv", rows=300, shares=(0.05, 0.9, 0.05)))}
     made = {
         balance: job(
@@ -165,22 +157,41 @@ def test_training_stops_after_patience_epochs_without_a_better_evaluation(tiny: 
 
 
 def test_the_best_state_is_kept_and_not_the_last(tiny: Tiny, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong"  # what is learned from the training rows costs accuracy on these
+    for label, other in {"blue": "green", "green": "red", "red": "blue"}.items():
+        shutil.copytree(tiny["images"] / label, wrong / other)
     recipe = tiny.recipe(
         tmp_path / "r.yaml",
-        "text-classification",
-        tune={"method": "full", "head_lr": 5.0},
-        train={"epochs": 10, "lr": 5.0, "warmup": 1.0, "clip": 0.0, "optimizer": "sgd"},  # learns, then goes astray
+        "image-classification",
+        model=str(tiny["vit"]),
+        data={"eval": str(wrong)},
+        tune={"method": "full", "head_lr": 0.001},
+        train={"epochs": 8, "lr": 0.001, "warmup": 1.0},
     )
     result = train(recipe, tmp_path / "run")
     accuracies = [one["accuracy"] for one in result["history"]]
-    assert len(accuracies) == 10
-    assert max(accuracies) > accuracies[-1] + 10
+    assert len(accuracies) == 8
+    assert accuracies[-1] == 0 < max(accuracies)
     assert accuracies.index(max(accuracies)) + 1 == result["best_epoch"]
     logits = np.load(tmp_path / "run" / "train" / "eval_logits.npy")
     label_ids = np.array(data_of(recipe).eval["label"])
     assert score("accuracy", logits, label_ids) == pytest.approx(max(accuracies), abs=1e-4)
     assert result["metrics"]["accuracy"] == pytest.approx(max(accuracies), abs=1e-4)
     assert read_json(tmp_path / "run" / "train" / "metrics.json")["accuracy"] == result["metrics"]["accuracy"]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_rate_that_ruins_the_weights_is_one_line_and_no_run(optimizer: str, tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(
+        tmp_path / "r.yaml",
+        "image-classification",
+        tune={"method": "full", "head_lr": 1e30},
+        train={"epochs": 5, "lr": 1e30, "clip": 0.0, "optimizer": optimizer},
+    )
+    with pytest.raises(UserError, match=r"train: .* (NaN|nan|inf).*; lower train.lr \(1e\+30 now\)") as raised:
+        train(recipe, tmp_path / "run")
+    assert len(raised.value.lines) == 1
+    assert not (tmp_path / "run" / "train" / "head.safetensors").exists()
 
 
 def test_a_run_ends_with_a_report_and_a_confusion_matrix_of_every_evaluation_row(tiny: Tiny, tmp_path: Path) -> None:
@@ -195,10 +206,10 @@ def test_a_run_ends_with_a_report_and_a_confusion_matrix_of_every_evaluation_row
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_method_of_training_lowers_the_loss(task: str, tiny: Tiny, tmp_path: Path) -> None:
-    recipe = tiny.recipe(tmp_path / "r.yaml", task, train={"epochs": 4, "lr": 0.01})
+def test_what_is_trained_tells_rows_apart_that_it_has_not_seen(task: str, tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path / "r.yaml", task, train={"epochs": 6, "lr": 0.02})
     history = train(recipe, tmp_path / "run")["history"]
-    assert history[-1]["eval_loss"] < history[0]["eval_loss"] / 2
+    assert history[-1]["eval_loss"] < history[0]["eval_loss"] * 0.8
     assert history[-1]["accuracy"] > 60
 
 
@@ -213,7 +224,7 @@ def test_the_rate_of_the_recipe_is_that_of_a_trunk_from_random_weights(tiny: Tin
     recipe = tiny.recipe(
         tmp_path / "r.yaml",
         "image-classification",
-        model="torchvision://squeezenet1_1" if False else "torchvision://shufflenet_v2_x0_5",
+        model="torchvision://shufflenet_v2_x0_5",
         data={"image_size": 64},
         tune={"method": "full"},
         train={"lr": 0.0123},
@@ -270,13 +281,18 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("save_steps", [1, 3, None])
+@pytest.mark.parametrize(
+    ("model", "tune"),
+    [("bert", {"method": "lora", "dropout": 0.2}), ("resnet", {"method": "full"})],  # dropout; running statistics
+    ids=["dropout", "batch normalisation"],
+)
 def test_a_run_interrupted_while_it_evaluates_goes_on_to_the_same_bits(
-    save_steps: int | None, tiny: Tiny, tmp_path: Path
+    model: str, tune: dict[str, Any], save_steps: int | None, tiny: Tiny, tmp_path: Path
 ) -> None:
     recipe = tiny.recipe(
         tmp_path / "r.yaml",
-        "text-classification",
-        tune={"method": "lora", "dropout": 0.2},
+        "text-classification" if model == "bert" else "image-classification",
+        tune=tune,
         train={"epochs": 3, "save_steps": save_steps},
     )
     train(recipe, tmp_path / "whole")
@@ -307,10 +323,6 @@ def test_a_run_interrupted_while_it_evaluates_goes_on_to_the_same_bits(
 def test_a_checkpoint_of_something_else_is_not_gone_on_from(
     change: dict[str, Any], why: str, tiny: Tiny, tmp_path: Path
 ) -> None:
-    import shutil
-
-    from safetensors.torch import save_file
-
     model = Path(shutil.copytree(tiny["bert"], tmp_path / "bert"))
     data = texts(tmp_path / "rows.csv")
     options = {"epochs": 3}

@@ -20,9 +20,7 @@ def test_fp16_without_a_gpu_is_refused_in_one_line_before_anything_is_trained(ti
     recipe = tiny.recipe(tmp_path / "r.yaml", "text-classification", train={"precision": "fp16"})
     with pytest.raises(RecipeError) as raised:
         pipeline.run(recipe, RunDir(tmp_path / "run"), until="train")
-    assert raised.value.lines == (
-        "train.precision: fp16 needs a GPU, and none is here; write auto, bf16 or fp32",
-    )
+    assert raised.value.lines == ("train.precision: fp16 needs a GPU, and none is here; write auto, bf16 or fp32",)
     assert not (tmp_path / "run" / "train").exists()
 
 

@@ -13,10 +13,13 @@ from tunedeploy.models.classifier import Assembly, freeze_trunk
 from tunedeploy.recipe import Section
 
 DEFAULTS = {
-    "train.lr": 1e-3,  # adapters start at zero and take rates 20 times those of full fine-tuning
+    "train.lr": 2e-3,  # adapters start at zero and take rates 40 times those of full fine-tuning
     "train.epochs": 3,
+    "train.batch_size": 16,  # twice the steps of 32 in a tenth more time; banking77 gains half a point
 }
 CACHES_FEATURES = False
+# A head that is right for the frozen features does not bend the adapters in the first steps (Kumar et al. 2022).
+PROBES_FIRST = True
 
 
 class Options(Section):
@@ -26,7 +29,6 @@ class Options(Section):
     alpha: float | None = None  # scale of the update is alpha / rank; twice the rank, so that it is 2 at any rank
     dropout: float = 0.0  # on the adapter's input; small data sets gain more from fewer epochs
     rslora: bool = False  # scale by alpha / sqrt(rank) (Kalajdzievski 2023), for ranks of 32 and more
-    head_lr: float = 5e-3  # the new head starts from nothing and may move faster than the adapters beside good weights
     dora: bool = False  # learn magnitude apart from direction (Liu et al. 2024); slower, a little better
 
 
@@ -43,10 +45,6 @@ def attach(assembly: Assembly, options: Options) -> None:
             f"lora: no layer is larger than a rank-{options.rank} adapter; lower tune.rank or tune.method: full"
         )
     freeze_trunk(assembly)
-    for module in trunk.modules():
-        if isinstance(module, nn.Dropout):
-            # Frozen weights cannot overfit, so masks on them only blur what the adapters read; tune.dropout is theirs.
-            module.p = 0.0
     config: Any = LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha if options.alpha is not None else 2 * options.rank,  # type: ignore[arg-type]

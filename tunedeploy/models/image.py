@@ -14,7 +14,7 @@ from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Classifier
 from tunedeploy.models.image_input import image_facts
 from tunedeploy.models.sources import Source, fit_weights, read_weights
-from tunedeploy.models.text import first_line, quiet
+from tunedeploy.models.text import first_line, quiet, unloadable
 
 
 class ImageClassifier(Classifier):
@@ -134,7 +134,7 @@ def _hugging_face(source: Source) -> tuple[nn.Module, set[str], list[str]]:
                 source.name, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
             )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise ModelError(f"model {source.name!r} cannot be loaded: {first_line(error)}") from error
+            raise unloadable(source, error) from error
     missing = set(info["missing_keys"])
     if getattr(trunk, "pooler", None) is not None and any(True for _ in trunk.pooler.parameters()):
         trunk.pooler = None

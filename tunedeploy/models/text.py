@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from tunedeploy.encoders import Array, Features, Inputs, Row
+from tunedeploy.encoders import Features, Inputs, Row
 from tunedeploy.encoders import text as encoding
 from tunedeploy.encoders.text import TextFacts
 from tunedeploy.errors import ModelError
@@ -100,7 +100,7 @@ def build(
                 raise ModelError(f"model {source.name!r}: {first_line(error)}") from error
             return build(source, labels=labels, pooling=pooling, attention="eager")
         except (OSError, KeyError, RuntimeError) as error:
-            raise ModelError(f"model {source.name!r} cannot be loaded: {first_line(error)}") from error
+            raise unloadable(source, error) from error
     missing = set(info["missing_keys"])
     if pooling != "pooler" and getattr(trunk, "pooler", None) is not None:
         # An unused pooler would be counted, tuned and shipped for nothing.
@@ -196,7 +196,7 @@ def open_tokenizer(source: Source) -> PreTrainedTokenizerBase:
         try:
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.name)
         except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-            raise ModelError(f"model {source.name!r}: no tokenizer: {first_line(error)}") from error
+            raise unloadable(source, error) from error
     if not tokenizer.is_fast:
         raise ModelError(f"model {source.name!r}: its tokenizer has no tokenizer.json, which the bundle needs")
     if tokenizer.pad_token_id is None:
@@ -253,6 +253,11 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
-def as_numpy(tensor: torch.Tensor) -> Array:
-    """A tensor on whatever device as a numpy array; bfloat16 becomes float32."""
-    return tensor.detach().to("cpu", torch.float32 if tensor.dtype == torch.bfloat16 else tensor.dtype).numpy()
+def unloadable(source: Source, error: Exception) -> ModelError:
+    """The error for a checkpoint that transformers cannot load: not there at all, or broken."""
+    if source.folder.is_dir():
+        return ModelError(f"model {source.name!r} cannot be loaded: {first_line(error)}")
+    return ModelError(
+        f"model {source.name!r}: no such folder here, and the hub has no such model or cannot be reached; "
+        "name a folder, a hub id or pkg://package/folder"
+    )

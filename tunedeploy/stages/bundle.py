@@ -8,7 +8,17 @@ from tunedeploy import onnx_files, plugins
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.kit import make
 from tunedeploy.models.card import card
-from tunedeploy.rundir import RunDir, files_below, read_json, sha256, versions, whole_folder, write_json, write_text
+from tunedeploy.rundir import (
+    RunDir,
+    files_below,
+    read_json,
+    sha256,
+    versions,
+    whole_folder,
+    without_folders,
+    write_json,
+    write_text,
+)
 from tunedeploy.runtime import instruction_set
 from tunedeploy.stages.export import lineage
 from tunedeploy.stages.merge import sample
@@ -95,7 +105,7 @@ def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path, files: dict[str,
         "schema": SCHEMA,
         "task": recipe.task,
         "method": recipe.tune.method,
-        "model": model_name(recipe.model.name),
+        "model": without_folders(recipe.model.name),
         "labels": train["labels"],
         "metric": train["metric"],
         "value": train["metrics"][train["metric"]],
@@ -115,16 +125,8 @@ def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path, files: dict[str,
     }
 
 
-def model_name(name: str) -> str:
-    """A model's name without this machine's folders."""
-    return Path(name).name if name.startswith("/") else name
-
-
 def portable_recipe(recipe: "Recipe") -> dict[str, Any]:
     """What was asked for, paths cut to their last part."""
     resolved = recipe.resolved()
-    for section in ("model", "data"):
-        resolved[section] = {
-            key: model_name(value) if isinstance(value, str) else value for key, value in resolved[section].items()
-        }
-    return resolved | {"id": onnx_files.recipe_id({name: part for name, part in resolved.items() if name != "export"})}
+    asked = {name: part for name, part in resolved.items() if name != "export"}
+    return {**without_folders(resolved), "id": onnx_files.recipe_id(asked)}

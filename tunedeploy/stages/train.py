@@ -10,12 +10,13 @@ from tunedeploy import plugins, progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Array
 from tunedeploy.models import sources, start
-from tunedeploy.models.classifier import Assembly, set_training, trained_state
+from tunedeploy.models.classifier import Assembly, trained_state
 from tunedeploy.rundir import RunDir, key_of, whole_folder
 from tunedeploy.training.batches import balance_of, class_weights
 from tunedeploy.training.feeds import FeatureFeed, Feed, HeadOnly, kept_features
 from tunedeploy.training.loop import EVAL_BATCH, FOLDER, Job, fit
 from tunedeploy.training.machine import accelerator_of, precision_of, set_threads
+from tunedeploy.training.probe import fit_head
 from tunedeploy.training.scores import logits_of, write_report
 
 if TYPE_CHECKING:
@@ -77,16 +78,19 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
     )
     if unreached:
         progress.note(f"{unreached:,} weights get no gradient from this task and stay frozen")
+    balance = balance_of(recipe.train.balance, label_ids)
+    weights = class_weights(label_ids, len(data.labels))[label_ids] if balance == "weights" else np.ones(len(label_ids))
     module: torch.nn.Module = assembly.model
     feeds: tuple[Any, Any] = (train, evaluation)
     if method.CACHES_FEATURES and assembly.augmented is None and accelerator.num_processes == 1:
         features = [
-            kept(recipe, rundir, assembly, feed, name) for feed, name in ((train, "train"), (evaluation, "eval"))
+            kept(recipe, rundir, assembly, feed, name) for feed, name in zip(feeds, ("train", "eval"), strict=True)
         ]
         module = HeadOnly(assembly.model.head, features[0])
         feeds = (FeatureFeed(features[0]), FeatureFeed(features[1]))
-    balance = balance_of(recipe.train.balance, label_ids)
-    weights = class_weights(label_ids, len(data.labels))[label_ids] if balance == "weights" else np.ones(len(label_ids))
+    elif getattr(method, "PROBES_FIRST", False) and pretrained(assembly) and accelerator.is_main_process:
+        features = kept(recipe, rundir, assembly, Feed(data.train, assembly.encoder), "train")
+        fit_head(assembly.model.head, features, label_ids, weights, seed=recipe.train.seed)
     penalty = None
     if recipe.train.objective:
         penalty = plugins.load("objectives", recipe.train.objective).Objective(module, assembly.fresh, recipe.train)
@@ -95,6 +99,11 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
         eval=feeds[1], label_ids=label_ids, eval_ids=eval_ids, metric=task.metric_name(eval_ids),
         penalty=penalty, row_weights=weights, key=checkpoint_key(recipe, data),
     )  # fmt: skip
+
+
+def pretrained(assembly: Assembly) -> bool:
+    """Whether nothing of the trunk is fresh, so that its features say something."""
+    return not any(name.startswith("trunk.") for name in assembly.fresh)
 
 
 def checkpoint_key(recipe: "Recipe", data: "Data") -> str:
@@ -113,7 +122,6 @@ def kept(recipe: "Recipe", rundir: RunDir, assembly: Assembly, feed: Feed, name:
     weights = sources.fingerprint(recipe.model.name, recipe.model.weights)
     key = key_of(parts | {"data": data.fingerprint, "split": name, "weights": weights, "seed": recipe.train.seed})
     update = progress.tracker(f"features of {name} rows", len(feed.lengths))
-    set_training(assembly.model.eval(), False)
     path = rundir / "cache" / "features" / f"{name}-{key[:16]}.npy"
     return kept_features(assembly.model.eval(), feed, path, batch_size=EVAL_BATCH, progress=update)
 

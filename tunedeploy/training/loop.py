@@ -6,11 +6,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
 from tunedeploy import plugins, progress
 from tunedeploy.encoders import Array
+from tunedeploy.errors import UserError
 from tunedeploy.models.classifier import load_trained, set_training, trained_state
 from tunedeploy.rundir import RunDir
 from tunedeploy.training import checkpoint
@@ -117,6 +119,9 @@ def take_step(job: Job, model: torch.nn.Module, optimizer: Any, window: Array, s
     """One optimizer step on a window of rows, split into micro-batches; returns its mean loss.
 
     Each row's loss is divided by the weight of the whole window, so that a split changes nothing.
+
+    Raises:
+        UserError: the loss is NaN or infinite, from which no training comes back.
     """
     options, accelerator = job.recipe.train, job.accelerator
     set_training(job.module)
@@ -138,6 +143,8 @@ def take_step(job: Job, model: torch.nn.Module, optimizer: Any, window: Array, s
             if job.penalty is not None and last:
                 loss = loss + job.penalty(job.module).to(loss.device) / accelerator.num_processes
             accelerator.backward(loss * accelerator.num_processes)  # DDP averages; the window's loss is a sum
+    if not math.isfinite(seen):
+        raise UserError(f"train: the loss is {seen} at step {step + 1}; lower train.lr ({options.lr:g} now)")
     if options.clip:
         accelerator.clip_grad_norm_(model.parameters(), options.clip)
     optimizer.step()
@@ -155,6 +162,9 @@ def judge(job: Job, model: torch.nn.Module, course: Course) -> None:
         return logits
 
     logits = logits_of(forward, job.eval, batch_size=EVAL_BATCH)
+    if not np.isfinite(logits).all():
+        lr = job.recipe.train.lr
+        raise UserError(f"train: logits are NaN or infinite after epoch {course.epoch}; lower train.lr ({lr:g} now)")
     value = job.task.score(job.metric, logits, job.eval_ids)
     rows = job.task.loss(torch.from_numpy(logits), torch.from_numpy(job.eval_ids), 0.0)
     course.history.append(
