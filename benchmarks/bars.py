@@ -64,8 +64,10 @@ BARS = {
         task="image", model=LITE0, data=folders("flowers12"), method="last-layer", least=95, share=0.30
     ),
     "flowers12-full": Bar(task="image", model=LITE0, data=folders("flowers12"), method="full", least=96.5, share=0.30),
+    # Of 1.5 M weights the norms and scales that stay in float32 are a larger share.
     "digits-full": Bar(
-        task="image", model="torchvision://mobilenet_v3_small", data="{train: DIGITS}", method="full", least=97, share=0.35
+        task="image", model="torchvision://mobilenet_v3_small", data="{train: DIGITS}", method="full", least=97,
+        share=0.35,
     ),
 }  # fmt: skip
 

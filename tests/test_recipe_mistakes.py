@@ -33,6 +33,10 @@ def lines_of(text: str | bytes, *overrides: str) -> list[str]:
 WHOLE_FILE: dict[str, tuple[str | bytes, list[str]]] = {
     "empty": ("", ["r.yaml: empty; a recipe needs task, model and data.train"]),
     "only a comment": ("# later\n", ["r.yaml: empty; a recipe needs task, model and data.train"]),
+    "another library's name of a task": (
+        "task: sequence-classification\nmodel: m\ndata: {train: a/b}\n",
+        ["r.yaml:1:7: task: no task 'sequence-classification'; did you mean 'text-classification'?"],
+    ),
     "a list": (
         "- task: text-classification\n",
         ["r.yaml:1:1: a recipe is keys and values such as 'task: text-classification', not a list"],

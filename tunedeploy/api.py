@@ -9,7 +9,7 @@ from tunedeploy import pipeline
 from tunedeploy import recipe as recipes
 from tunedeploy.errors import ParityError, RunError, UsageError
 from tunedeploy.parity import Comparison
-from tunedeploy.rundir import RunDir, whole_folder
+from tunedeploy.rundir import RunDir, latest, whole_folder
 
 RUNS = Path("runs")
 
@@ -128,6 +128,15 @@ def check_run(folder: Path, recipe: Path) -> None:
     own = folder / "recipe.yaml"
     if not own.is_file() or (recipe.is_file() and own.samefile(recipe)):
         raise RunError(f"--run {folder}: holds something that is no run; name another folder")
+
+
+def run_folder(run: str | Path | None) -> Path:
+    """The run that was named, or the latest under ./runs.
+
+    Raises:
+        RunError: none was named and there is none.
+    """
+    return Path(run) if run is not None else latest(RUNS)
 
 
 def check_output(output: str | Path | None) -> None:

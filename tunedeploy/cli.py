@@ -82,7 +82,7 @@ def merge(run: Run = None, as_json: Json = False) -> None:
     from tunedeploy.rundir import RunDir
 
     with heard(as_json):
-        folder = run_folder(run)
+        folder = api.run_folder(run)
         api.merge(folder)
     found = RunDir(folder).record("merge").result
     say(as_json, {"run": str(folder), **found}, lambda: f"{ledger_table(found['comparisons'])}\n\n{folder / 'merged'}")
@@ -112,7 +112,7 @@ def export(
 
     limits = {"max_drop": max_drop, "max_size": max_size, "max_latency": max_latency}
     with heard(as_json):
-        folder = run_folder(run)
+        folder = api.run_folder(run)
         dist = api.export(folder, {"quantize": quantize, "target": target, **limits}, output=output)
     shipped(as_json, folder, dist)
 
@@ -213,7 +213,7 @@ def report(run: Run = None, as_json: Json = False) -> None:
     from tunedeploy.stages import report as stage
 
     with heard(as_json):
-        folder = run_folder(run)
+        folder = api.run_folder(run)
         stage.run(api.recipe_of(folder), RunDir(folder))
     say(as_json, {"file": str(folder / "report.html")}, lambda: str(folder / "report.html"))
 
@@ -289,19 +289,9 @@ def say(as_json: bool, value: Any, text: Callable[[], str]) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False) if as_json else text())
 
 
-def run_folder(run: Path | None) -> Path:
-    """The run that was named, or the latest."""
-    from tunedeploy.rundir import latest
-
-    return run if run is not None else latest(Path("runs"))
-
-
 def shipped(as_json: bool, folder: Path, dist: Path) -> None:
     """Show the ledger and the files of a finished bundle."""
-    from tunedeploy.rundir import RunDir, read_json
+    from tunedeploy.rundir import RunDir
 
-    ledger = read_json(folder / "ledger.json")
-    found = RunDir(folder).record("quantize").result
-    made = [*ledger["merge"], *ledger["comparisons"]]
-    document = {"run": str(folder), "bundle": str(dist), **found, "ledger": made}
+    document = {"run": str(folder), "bundle": str(dist), **RunDir(folder).shipped()}
     say(as_json, document, lambda: bundle_text(document))

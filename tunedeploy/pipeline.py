@@ -28,7 +28,7 @@ def run(
 
     Args:
         recipe: complete.
-        rundir: where artefacts are and go.
+        rundir: where artefacts go.
         until: the last stage.
         start: the first stage that may run; one before it that is out of date is an error.
         fresh: run all of them, whatever is there.
@@ -40,31 +40,40 @@ def run(
         TunedeployError: a stage's own; what finished before it stays.
         RunError: a stage before `start` has not been finished with this recipe.
     """
-    from tunedeploy.data import recipe_data
-
-    recipe_data.forget()
     main = is_main_process()
-    if main and start == "plan":
-        write_text(rundir / "recipe.yaml", recipe.dump())
+    if main:
+        begin(recipe, rundir, first=start == "plan", fresh=fresh)
     origin = origin_of(recipe)
     records: dict[str, Record] = {}
     for at, name in enumerate(STAGES[: STAGES.index(until) + 1]):
         stage = importlib.import_module(f"tunedeploy.stages.{name}")
         key = stage_key(stage, recipe, origin, records)
         if not fresh and rundir.is_current(name, key):
-            records[name] = rundir.record(name)
-            progress.note(f"{name}: unchanged, kept ({records[name].seconds:.1f} s)")
+            records[name] = kept(rundir, name)
             continue
         if at < STAGES.index(start) and name != "plan":
             raise RunError(why_stale(rundir, name))
-        if fresh and main:
-            shutil.rmtree(rundir / UNFINISHED, ignore_errors=True)
         records[name] = run_stage(stage, recipe, rundir, key=key, main=main)
         if not main and name == "train":
-            break  # what follows is one process's work
+            break  # the rest is one process's work
     if main and start != "plan":
         write_text(rundir / "recipe.yaml", recipe.dump())
     return records
+
+
+def kept(rundir: RunDir, name: str) -> Record:
+    """The record of a stage that is up to date, and word of it."""
+    record = rundir.record(name)
+    progress.note(f"{name}: unchanged, kept ({record.seconds:.1f} s)")
+    return record
+
+
+def begin(recipe: "Recipe", rundir: RunDir, *, first: bool, fresh: bool) -> None:
+    """Write the recipe of a run from its start; a later start writes it when all went well."""
+    if first:
+        write_text(rundir / "recipe.yaml", recipe.dump())
+    if fresh:
+        shutil.rmtree(rundir / UNFINISHED, ignore_errors=True)
 
 
 def run_stage(stage: ModuleType, recipe: "Recipe", rundir: RunDir, *, key: str, main: bool) -> Record:
@@ -95,8 +104,10 @@ def written(path: Path) -> list[Path]:
 
 def origin_of(recipe: "Recipe") -> dict[str, str]:
     """Fingerprints of what a run starts from: data, base weights, and this program."""
-    from tunedeploy.data.recipe_data import data_of
+    from tunedeploy.data.recipe_data import data_of, forget
     from tunedeploy.models import sources
+
+    forget()  # files may have changed since the last command of this process
 
     return {
         "data": data_of(recipe).fingerprint,

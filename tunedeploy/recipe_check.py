@@ -181,12 +181,21 @@ def _problem(key: str, axis: str, name: Any) -> str | None:
         return f"{key}: must be text, not {recipe_mistakes.shown(name)}"
     known = list(plugins.names(axis))
     if name not in known:
-        return f"{key}: no {axis[:-1]} {name!r}; {recipe_mistakes.instead(name, known)}"
+        synonym = hub_synonym(name) if axis == "tasks" and not recipe_mistakes.close(name, known) else name
+        cure = f"did you mean {synonym!r}?" if synonym in known else recipe_mistakes.instead(name, known)
+        return f"{key}: no {axis[:-1]} {name!r}; {cure}"
     try:
         plugins.load(axis, name)
     except UserError as error:
         return f"{key}: {error}"
     return None
+
+
+def hub_synonym(task: str) -> str:
+    """The hub's own name for a task, by optimum's table: `sentiment-analysis` is `text-classification`."""
+    from optimum.exporters.tasks import TasksManager  # seconds to import, so only for a name that nothing is close to
+
+    return str(TasksManager.map_from_synonym(task))
 
 
 def _json(given: Mapping[str, Value]) -> str:

@@ -86,6 +86,11 @@ class RunDir:
         write_json(self.path / STAGE_FOLDER / f"{stage}.json", record.__dict__)
         return record
 
+    def shipped(self) -> dict[str, Any]:
+        """What an export ends with: metric, variants, and every comparison made."""
+        ledger = read_json(self / "ledger.json")
+        return {**self.record("quantize").result, "ledger": [*ledger["merge"], *ledger["comparisons"]]}
+
     def forget(self, stage: str) -> None:
         """Remove a stage's record, so that half of a redone stage is never taken for a whole one."""
         (self.path / STAGE_FOLDER / f"{stage}.json").unlink(missing_ok=True)

@@ -150,17 +150,18 @@ def predict(
         rows: list[dict[str, Any]] = [{key: one, "origin": one} for one in inputs]
         shown = list(inputs)
     else:
-        rows = read_rows(data, model)
+        rows = read_rows(data, model, labelled=False)
         shown = [row["text"] if "text" in row else str(row.get("origin")) for row in rows]
     try:
         found = model.task.decode(model.logits(rows), model.labels)
     except OSError as error:
-        raise DataError(f"predict: an input cannot be read: {error}") from error
+        raise DataError(f"predict: {error}") from error
     return [{"input": text, **one} for text, one in zip(shown, found, strict=True)]
 
 
-def read_rows(data: str, model: Model) -> list[dict[str, Any]]:
-    """Rows of a file, labels as indices, -1 where it has none."""
+def read_rows(data: str, model: Model, *, labelled: bool = True) -> list[dict[str, Any]]:
+    """Rows of a file, labels as indices; without labels where nobody asks for them."""
     from tunedeploy.data.read import read_rows as read
 
-    return read(data, model.columns, model.task.COLUMNS, labels=model.labels)
+    columns = [one for one in model.task.COLUMNS if labelled or one.kind.labels is None]
+    return read(data, model.columns, columns, labels=model.labels)

@@ -26,26 +26,30 @@ def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("balance", ["none", "weights"])
-def test_two_processes_train_the_weights_of_one_with_twice_the_batch(balance: str, tiny: Tiny, tmp_path: Path) -> None:
-    options = {"epochs": 2, "batch_size": 3, "accumulate": 2, "balance": balance}
-    recipe = tiny.write(tmp_path / "r.yaml", "image-classification", model=str(tiny["vit"]), train=options)
+@pytest.mark.parametrize("method", ["lora", "last-layer"])
+def test_two_processes_train_the_weights_of_one_with_twice_the_batch(method: str, tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.write(
+        tmp_path / "r.yaml",
+        "image-classification",
+        model=str(tiny["vit"]),  # neither dropout nor batch statistics, which a split changes
+        tune={"method": method},
+        train={"epochs": 2, "batch_size": 3, "accumulate": 2, "balance": "weights"},
+    )
     done = launch("train", str(recipe), "--run", str(tmp_path / "two"), "--json")
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout)["processes"] == 2
     one = pipeline.run(read(recipe, ["train.batch_size=6"]), RunDir(tmp_path / "one"), until="train")["train"].result
     two = RunDir(tmp_path / "two").record("train").result
-    assert two["steps"] == one["steps"] > 6
+    assert two["steps"] == one["steps"] >= 6
     for file in ("adapter.safetensors", "head.safetensors"):
         single, double = (load_file(tmp_path / name / "train" / file) for name in ("one", "two"))
         assert single.keys() == double.keys()
-        assert max((single[name] - double[name]).abs().max() for name in single) < 1e-5
+        assert max(((single[name] - double[name]).abs().max() for name in single), default=0.0) < 1e-5
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["last-layer", "lora"])
-def test_a_bundle_comes_out_of_a_launch_in_two_processes(method: str, tiny: Tiny, tmp_path: Path) -> None:
-    recipe = tiny.write(tmp_path / "r.yaml", "text-classification", tune={"method": method}, export={"max_drop": 100.0})
+def test_one_bundle_and_one_account_come_out_of_two_processes(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.write(tmp_path / "r.yaml", "text-classification", export={"max_drop": 100.0})
     done = launch("run", str(recipe), "--run", str(tmp_path / "run"), "-o", str(tmp_path / "dist"))
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stderr.count("verify: done") == 1

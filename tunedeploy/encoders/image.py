@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,12 +48,12 @@ def open_image(value: Any) -> Image.Image:
     """
     if isinstance(value, Mapping):
         value = value.get("bytes") or value["path"]
-    image = (
-        value
-        if isinstance(value, Image.Image)
-        else Image.open(io.BytesIO(value) if isinstance(value, bytes) else value)
-    )
-    image = ImageOps.exif_transpose(image)
+    try:
+        image = ImageOps.exif_transpose(_opened(value))
+        image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        name = value if isinstance(value, str | Path) else "image"
+        raise OSError(f"{name}: is no image that Pillow can read: {error}") from error
     if image.mode.startswith("I") or image.mode == "F":
         wide = np.asarray(image, dtype=np.float64)
         top = 65535.0 if image.mode.startswith("I") else max(float(wide.max(initial=0.0)), 1.0)
@@ -60,6 +61,12 @@ def open_image(value: Any) -> Image.Image:
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert("RGB")
+
+
+def _opened(value: Any) -> Image.Image:
+    if isinstance(value, Image.Image):
+        return value
+    return Image.open(io.BytesIO(value) if isinstance(value, bytes) else value)
 
 
 def resized(width: int, height: int, facts: ImageFacts) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tunedeploy.encoders import Array, Features, Inputs, Row
+from tunedeploy.errors import RunError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +58,21 @@ class TextEncoder:
     Args:
         path: the tokenizer.json.
         facts: lengths, padding and inputs.
+
+    Raises:
+        RunError: the file is missing or broken.
     """
 
     def __init__(self, path: Path, facts: TextFacts) -> None:
         from tokenizers import Tokenizer
 
-        self.tokenizer = Tokenizer.from_file(str(path))
+        try:
+            self.tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:
+            # The package has no exceptions of its own: whatever is wrong, it raises Exception itself.
+            if type(error) is not Exception:
+                raise
+            raise RunError(f"{path}: is no tokenizer that the tokenizers package can read: {error}") from error
         self.tokenizer.no_padding()
         self._facts = facts
 

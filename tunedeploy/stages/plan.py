@@ -54,8 +54,7 @@ def describe(recipe: "Recipe") -> dict[str, Any]:
     plugins.load("methods", recipe.tune.method).attach(assembly, recipe.tune)
     for line in [*data.notes, *assembly.notes]:
         progress.note(line)
-    facts = assembly.encoder.facts
-    limit = facts.get("max_length")
+    limit = assembly.encoder.facts.get("max_length")
 
     def length(row: Any) -> int:
         whole: Any = assembly.encoder
@@ -67,14 +66,7 @@ def describe(recipe: "Recipe") -> dict[str, Any]:
     weights = start.counts(assembly)
     return {
         "recipe": provenance(recipe),
-        "decided": {
-            "precision": precision_of(recipe.train.precision),
-            "balance": balance_of(recipe.train.balance, task.targets(data.train)),
-            "metric": task.metric_name(task.targets(data.eval)),
-            "threads": torch.get_num_threads(),
-            **dict(assembly.facts),
-            "preprocessing": facts,
-        },
+        "decided": decided(recipe, assembly, data),
         "weights": weights,
         "estimates": estimates(recipe, assembly, data, weights) | sizes(shipped, weights),
         "data": {
@@ -85,6 +77,19 @@ def describe(recipe: "Recipe") -> dict[str, Any]:
             "notes": [*data.notes, *assembly.notes],
             "doctor": doctor.to_dict(),
         },
+    }
+
+
+def decided(recipe: "Recipe", assembly: Assembly, data: "Data") -> dict[str, Any]:
+    """What the recipe leaves to the machine, the data and the checkpoint."""
+    task = plugins.load("tasks", recipe.task)
+    return {
+        "precision": precision_of(recipe.train.precision),
+        "balance": balance_of(recipe.train.balance, task.targets(data.train)),
+        "metric": task.metric_name(task.targets(data.eval)),
+        "threads": torch.get_num_threads(),
+        **dict(assembly.facts),
+        "preprocessing": assembly.encoder.facts,
     }
 
 

@@ -82,10 +82,11 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
     weights = class_weights(label_ids, len(data.labels))[label_ids] if balance == "weights" else np.ones(len(label_ids))
     module: torch.nn.Module = assembly.model
     feeds: tuple[Any, Any] = (train, evaluation)
-    if method.CACHES_FEATURES and assembly.augmented is None and accelerator.num_processes == 1:
-        features = [
-            kept(recipe, rundir, assembly, feed, name) for feed, name in zip(feeds, ("train", "eval"), strict=True)
-        ]
+    if method.CACHES_FEATURES and assembly.augmented is None:
+        with accelerator.main_process_first():  # the others read what it wrote
+            features = [
+                kept(recipe, rundir, assembly, feed, name) for feed, name in zip(feeds, ("train", "eval"), strict=True)
+            ]
         module = HeadOnly(assembly.model.head, features[0])
         feeds = (FeatureFeed(features[0]), FeatureFeed(features[1]))
     elif getattr(method, "PROBES_FIRST", False) and pretrained(assembly) and accelerator.is_main_process:
@@ -97,7 +98,7 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
     return Job(
         recipe=recipe, task=task, accelerator=accelerator, module=module, fresh=assembly.fresh, train=feeds[0],
         eval=feeds[1], label_ids=label_ids, eval_ids=eval_ids, metric=task.metric_name(eval_ids),
-        penalty=penalty, row_weights=weights, key=checkpoint_key(recipe, data),
+        penalty=penalty, row_weights=weights, key=checkpoint_key(recipe, data, accelerator.num_processes),
     )  # fmt: skip
 
 
@@ -106,12 +107,12 @@ def pretrained(assembly: Assembly) -> bool:
     return not any(name.startswith("trunk.") for name in assembly.fresh)
 
 
-def checkpoint_key(recipe: "Recipe", data: "Data") -> str:
+def checkpoint_key(recipe: "Recipe", data: "Data", processes: int) -> str:
     """A hash of all that the course of training depends on."""
     resolved = recipe.resolved()
     parts = {name: resolved[name] for name in ("task", "model", "tune", "train")}
     model = sources.fingerprint(recipe.model.name, recipe.model.weights)
-    return key_of(parts | {"data": data.fingerprint, "weights": model})
+    return key_of(parts | {"data": data.fingerprint, "weights": model, "processes": processes})
 
 
 def kept(recipe: "Recipe", rundir: RunDir, assembly: Assembly, feed: Feed, name: str) -> Array:

@@ -1,5 +1,6 @@
 """Rows to tensors for the loop: encoded once where that is small, each time where it is not, or kept features."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def kept_features(
     if path.is_file():
         return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".tmp")
+    beside = path.with_suffix(f".{os.getpid()}.tmp")
     device = next(model.parameters()).device
     whole: Any = None
     done = 0
