@@ -73,7 +73,7 @@ def text_run(finished: "Callable[[str], Finished]", tmp_path: Path) -> "Finished
 @pytest.fixture
 def image_run(finished: "Callable[[str], Finished]", tmp_path: Path) -> "Finished":
     """A copy, to be written, of a finished run: images, full, int8."""
-    return finished("image-classification").copy(tmp_path)
+    return finished("image-classification").copy(tmp_path / "images")
 
 
 @pytest.fixture(scope="session")

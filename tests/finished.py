@@ -12,7 +12,7 @@ from tunedeploy import api
 from tunedeploy.rundir import STAGE_FOLDER, RunDir, files_below, read_json, sha256, write_json
 
 TASKS: dict[str, dict[str, Any]] = {
-    "text-classification": {"tune": {"method": "lora"}, "train": {"epochs": 4, "lr": 0.01}},
+    "text-classification": {"tune": {"method": "lora"}, "train": {"epochs": 8, "lr": 0.01}},
     "image-classification": {"tune": {"method": "full"}, "train": {"epochs": 3, "lr": 0.003}},
 }
 

@@ -295,7 +295,7 @@ def test_a_wrong_recipe_gives_one_line_for_each_mistake(tunedeploy: Command) -> 
 
 @pytest.mark.parametrize("override", ["train.epoch=3", "train.lr=fast", "nonsense", "tune.method=magic", "data=x"])
 def test_a_wrong_override_is_one_line(override: str, tunedeploy: Command, text_run: Finished) -> None:
-    refused(tunedeploy("plan", text_run.recipe, override), "command line" if override == "?" else override.split("=")[0])
+    refused(tunedeploy("plan", text_run.recipe, override), override.split("=")[0])
 
 
 def test_a_missing_recipe_is_one_line(tunedeploy: Command) -> None:
@@ -311,7 +311,7 @@ GOOD = [["text", "label"], *([f"{'soup' if at % 2 else 'rain'} {at}", "ab"[at % 
 BAD_FILES: dict[str, tuple[Any, str]] = {
     "an empty file": ("", "empty"),
     "a header alone": ("text,label\n", "no rows"),
-    "one class": ("text,label\n" + "good soup,a\n" * 9, "one label"),
+    "one class": ("text,label\n" + "good soup,a\n" * 9, "every row has the label 'a'"),
     "no label column": ("text,stars\n" + "good soup,1\nbad rain,2\n" * 9, "label"),
     "one column": ("text\n" + "good soup\n" * 9, "label"),
     "bytes that are no text": (b"text,label\n\xff\xfe\x00\x81,a\n", "UTF-8"),
@@ -363,7 +363,7 @@ def test_predict_names_the_image_that_is_missing_or_broken(tunedeploy: Command, 
 
 
 def test_eval_and_predict_name_the_data_file_they_cannot_read(tunedeploy: Command, text_run: Finished) -> None:
-    Path("bad.csv").write_text("a,b\n1,2\n")
+    Path("bad.csv").write_text("a,label\n1,food\n")
     for command in ("eval", "predict"):
         for name in ("bad.csv", "none.csv"):
             refused(tunedeploy(command, text_run.dist, "--data", name), name)
@@ -438,7 +438,6 @@ def test_each_check_runs_alone_and_together(check: str, tunedeploy: Command, tex
 def test_parity_is_tested_with_hashes_ignored(tunedeploy: Command, text_run: Finished) -> None:
     (text_run.dist / "labels.json").write_text('["food",   "sport", "weather"]\n')  # the same labels, other bytes
     assert tunedeploy("verify", text_run.dist, "--checks", "parity,preprocessing,metric").code == 0
-    refused(tunedeploy("verify", text_run.dist, "--json", "--checks", "integrity"), code=3) if False else None
     assert tunedeploy("verify", text_run.dist).code == 3
 
 
@@ -449,7 +448,7 @@ def test_a_breach_exits_with_3_and_a_line_with_stage_file_number_and_limit(
     repair_bundle(text_run.dist)
     done = tunedeploy("verify", text_run.dist)
     assert done.code == 3
-    assert done.errors == ["bundle: labels.json: label lists that differ is 4, allowed 0"]
+    assert done.errors == ["bundle: labels.json: label lists that differ is 5, allowed 0"]
     assert "BREACH" in done.out
 
 

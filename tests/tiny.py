@@ -24,8 +24,13 @@ from transformers import (
 )
 
 from tunedeploy import recipe
+from tunedeploy.data.recipe_data import data_of
+from tunedeploy.models import start
 from tunedeploy.recipe import Recipe
-from tunedeploy.rundir import write_json
+from tunedeploy.rundir import RunDir, write_json
+from tunedeploy.stages.train import job_of
+from tunedeploy.training.loop import Job
+from tunedeploy.training.machine import accelerator_of
 
 SIDE = 16  # pixels of the images
 WORDS = {
@@ -159,3 +164,12 @@ class Tiny:
     def recipe(self, path: Path, task: str, *, model: str | None = None, **sections: dict[str, Any]) -> Recipe:
         """The same, read."""
         return recipe.read(self.write(path, task, model=model, **sections))
+
+
+def job(made: Recipe, folder: Path) -> Job:
+    """A recipe's job in float32 with the dropout before the head off, since a split of a step draws other masks."""
+    accelerator = accelerator_of("fp32")
+    data = data_of(made)
+    assembly = start.attached(made, len(data.labels))
+    assembly.model.dropout.p = 0.0
+    return job_of(made, RunDir(folder), assembly, data, accelerator)

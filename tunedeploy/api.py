@@ -87,7 +87,8 @@ def verify(path: str | Path, checks: Sequence[str] | None = None) -> list[Compar
 
 def comparisons_of(path: Path, checks: Sequence[str] | None = None) -> list[Comparison]:
     """Every comparison of a run or a bundle; breaches are in the list."""
-    from tunedeploy.bundle import CHECKS, Bundle
+    from tunedeploy.bundle import Bundle
+    from tunedeploy.checks import CHECKS
 
     unknown = [one for one in checks or () if one not in CHECKS]
     if unknown:

@@ -1,7 +1,9 @@
 """Load a bundle and use it: predict, score, verify; needs numpy, onnxruntime and tokenizers or Pillow, no torch."""
 
 import json
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,14 @@ import numpy as np
 import onnxruntime
 
 from tunedeploy import parity, plugins
+from tunedeploy.checks import CHECKS, names_kept, tried
 from tunedeploy.encoders import Array, Row
 from tunedeploy.errors import RunError
 from tunedeploy.parity import Comparison
 from tunedeploy.rundir import files_below, read_json, sha256
 from tunedeploy.runtime import Session, instruction_set, logits_of
 
-CHECKS = ("integrity", "parity", "preprocessing", "metric")
+KEYS = ("task", "labels", "metric", "variants", "preprocessing", "recipe", "files")  # what a manifest must have
 
 
 class Bundle:
@@ -33,10 +36,17 @@ class Bundle:
             raise RunError(f"{path}: is no bundle, it has no manifest.json; 'tunedeploy export' writes one")
         self.path = path
         self.manifest: dict[str, Any] = read_json(path / "manifest.json")
+        lacking = [key for key in KEYS if not isinstance(self.manifest, dict) or key not in self.manifest]
+        if lacking:
+            raise RunError(f"{path / 'manifest.json'}: is no manifest of a bundle, it has no {lacking[0]!r}")
         self.labels: tuple[str, ...] = tuple(self.manifest["labels"])
         self.task: Any = plugins.load("tasks", self.manifest["task"])
-        self.encoder: Any = self.task.device_encoder(path, self.manifest["preprocessing"])
         self._sessions: dict[str, Session] = {}
+
+    @cached_property
+    def encoder(self) -> Any:
+        """The bundle's preprocessing."""
+        return self.task.device_encoder(self.path, self.manifest["preprocessing"])
 
     def session(self, variant: str = "fp32") -> Session:
         """The session of a variant, opened once.
@@ -74,7 +84,9 @@ class Bundle:
         """Every comparison asked for; breaches are in the list, nothing is raised for them."""
         made = integrity(self) if "integrity" in checks else []
         asked = [one for one in CHECKS[1:] if one in checks]
-        return made + (against_goldens(self, asked) if asked else [])
+        if asked:
+            made += tried(against_goldens, self, asked, stage="bundle", file="parity")
+        return made
 
 
 def load_bundle(path: str | Path) -> Bundle:
@@ -111,15 +123,29 @@ def against_goldens(bundle: Bundle, checks: Sequence[str]) -> list[Comparison]:
     folder = bundle.path / "parity"
     golden, rules = read_json(folder / "golden.json"), read_json(folder / "tolerances.json")
     try:
-        arrays = dict(np.load(folder / "golden.npz"))
-    except (OSError, ValueError) as error:
+        with (folder / "golden.npz").open("rb") as file:
+            arrays = dict(np.load(file))
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise RunError(f"{folder / 'golden.npz'}: cannot be read: {error}") from error
     made: list[Comparison] = []
     if "preprocessing" in checks:
-        made.append(inputs_again(bundle, golden, arrays))
-        made.append(labels_again(bundle, golden))
-    here = rules["made_on"] == {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__}
+        made += tried(inputs_again, bundle, golden, arrays, stage="bundle", file="parity/golden.npz")
+        made += tried(told_alike, bundle, golden, stage="bundle", file="labels.json")
     for variant, rule in rules["variants"].items():
+        made += tried(variant_again, bundle, variant, rules, arrays, checks, stage="bundle", file=rule["file"])
+    return made
+
+
+def variant_again(
+    bundle: Bundle, variant: str, rules: Mapping[str, Any], arrays: Mapping[str, Array], checks: Sequence[str]
+) -> list[Comparison]:
+    """One variant's names, outputs and answers; outputs by decisions where integer kernels may round otherwise."""
+    made, rule = [], rules["variants"][variant]
+    here = rules["made_on"] == {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__}
+    if "parity" in checks:
+        inputs = bundle.manifest["preprocessing"]["inputs"]
+        made.append(names_kept(bundle.session(variant), inputs, stage="bundle", file=rule["file"]))
+    if {"parity", "metric"} & set(checks):
         expected, got = outputs_again(bundle, variant, arrays)
         if "parity" in checks:
             made.append(outputs_kept(variant, rule, expected, got, exact=here or variant == "fp32"))
@@ -128,7 +154,7 @@ def against_goldens(bundle: Bundle, checks: Sequence[str]) -> list[Comparison]:
     return made
 
 
-def inputs_again(bundle: Bundle, golden: Mapping[str, Any], arrays: Mapping[str, Array]) -> Comparison:
+def inputs_again(bundle: Bundle, golden: Mapping[str, Any], arrays: Mapping[str, Array]) -> list[Comparison]:
     """Raw golden rows through the bundle's preprocessing against the golden inputs."""
     worst, where = 0.0, ""
     for at, row in enumerate(golden["rows"]):
@@ -137,20 +163,34 @@ def inputs_again(bundle: Bundle, golden: Mapping[str, Any], arrays: Mapping[str,
             difference = parity.largest_difference(value, arrays[f"raw{at:03d}/input/{name}"])[0]
             if difference > worst:
                 worst, where = difference, f"golden row {at}, {name}"
-    return Comparison(
-        name="raw rows vs golden inputs: largest difference", stage="bundle", file="parity/golden.npz", value=worst,
-        limit=golden["input_tolerance"], rows=len(golden["rows"]), where=where,
-    )  # fmt: skip
+    return [
+        Comparison(
+            name="raw rows vs golden inputs: largest difference", stage="bundle", file="parity/golden.npz",
+            value=worst, limit=golden["input_tolerance"], rows=len(golden["rows"]), where=where,
+        )
+    ]  # fmt: skip
 
 
-def labels_again(bundle: Bundle, golden: Mapping[str, Any]) -> Comparison:
-    """Labels of labels.json, of every .onnx file and of the goldens are the same, in order."""
-    lists = [read_json(bundle.path / "labels.json"), list(bundle.labels)]
-    lists += [json.loads(bundle.session(name).metadata["tunedeploy.labels"]) for name in bundle.manifest["variants"]]
-    odd = sum(one != golden["labels"] for one in lists)
-    return Comparison(
-        name="label lists that differ", stage="bundle", file="labels.json", value=odd, limit=0, rows=len(lists)
-    )
+def told_alike(bundle: Bundle, golden: Mapping[str, Any]) -> list[Comparison]:
+    """Labels, in order, and preprocessing are told alike by every file of the bundle that tells them."""
+    names = read_json(bundle.path / "config.json")["id2label"]
+    labels = [read_json(bundle.path / "labels.json"), list(bundle.labels), [names[str(at)] for at in range(len(names))]]
+    facts = [bundle.manifest["preprocessing"]]
+    for name in bundle.manifest["variants"]:
+        metadata = bundle.session(name).metadata
+        labels.append(json.loads(metadata["tunedeploy.labels"]))
+        facts.append(json.loads(metadata["tunedeploy.preprocessing"]))
+    odd = bundle.task.contradictions(bundle.path, golden["preprocessing"])
+    return [
+        Comparison(
+            name="label lists that differ", stage="bundle", file="labels.json", limit=0, rows=len(labels),
+            value=sum(one != golden["labels"] for one in labels),
+        ),
+        Comparison(
+            name="preprocessing told otherwise", stage="bundle", file="manifest.json", limit=0, rows=len(facts) + 1,
+            value=sum(one != golden["preprocessing"] for one in facts) + len(odd), where=", ".join(odd),
+        ),
+    ]  # fmt: skip
 
 
 def outputs_again(bundle: Bundle, variant: str, arrays: Mapping[str, Array]) -> tuple[Array, Array]:

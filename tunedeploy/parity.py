@@ -50,9 +50,8 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """The record, with its verdict; a value that is not finite is written as text, since JSON has none."""
         record = asdict(self) | {"ok": self.ok}
-        if not np.isfinite(self.value):
-            record["value"] = str(self.value)
-        return record
+        facts = {name: _finite(one) for name, one in self.facts.items()}
+        return record | {"value": _finite(self.value), "limit": _finite(self.limit), "facts": facts}
 
     def line(self) -> str:
         """The breach in one line: file, what, number, limit, row."""
@@ -62,6 +61,11 @@ class Comparison:
         return f"{self.stage}: {self.file}: {self.name} is {self.value:.3g}{self.unit}{place}{limit}"
 
 
+def _finite(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and not np.isfinite(value) else value
+
+
+@np.errstate(invalid="ignore")  # infinity less infinity is judged below
 def largest_difference(first: Array, second: Array) -> tuple[float, int]:
     """max |first - second| and the row it is on.
 
@@ -98,6 +102,7 @@ def tolerance(floor: float, spread: float) -> float:
     return min(max(FLOORS * floor, smallest), max(CAP * spread, smallest))
 
 
+@np.errstate(invalid="ignore")
 def sqnr_db(reference: Array, other: Array) -> float:
     """Signal to quantization noise, 10 log10(sum ref^2 / sum (ref - other)^2), in dB; infinite when equal -> 200."""
     noise = float(((np.asarray(reference, np.float64) - other) ** 2).sum())
@@ -105,6 +110,7 @@ def sqnr_db(reference: Array, other: Array) -> float:
     return 200.0 if noise == 0 else float(10 * np.log10(max(signal, 1e-300) / noise))
 
 
+@np.errstate(invalid="ignore")
 def cosine(reference: Array, other: Array) -> float:
     """The smallest cosine similarity of a row with its counterpart."""
     first, second = np.asarray(reference, np.float64), np.asarray(other, np.float64)
@@ -112,12 +118,14 @@ def cosine(reference: Array, other: Array) -> float:
     return float(((first * second).sum(-1) / np.maximum(norms, 1e-300)).min())
 
 
+@np.errstate(invalid="ignore")
 def margins(logits: Array) -> Array:
     """Best minus second-best logit of each row, (rows,)."""
     best = np.partition(logits, -2, axis=-1)[..., -2:]
     return np.asarray(best[..., 1] - best[..., 0])
 
 
+@np.errstate(invalid="ignore")
 def drift(reference: Array, other: Array) -> float:
     """The typical change: the median over rows of max |reference - other|."""
     return float(np.median(np.abs(reference - other).max(-1)))

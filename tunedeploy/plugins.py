@@ -65,11 +65,13 @@ def _outside(axis: str) -> dict[str, EntryPoint]:
 
 
 def _origin(point: EntryPoint) -> Path | None:
-    try:
-        spec = importlib.util.find_spec(point.module)
-    except ModuleNotFoundError:
-        return None
-    return Path(spec.origin) if spec and spec.origin else None
+    top, *inside = point.module.split(".")
+    spec = importlib.util.find_spec(top)  # of a name with a dot it would import the package
+    if spec is None or not inside:
+        return Path(spec.origin) if spec and spec.origin else None
+    stems = [Path(folder, *inside) for folder in spec.submodule_search_locations or ()]
+    files = [path for stem in stems for path in (stem.with_suffix(".py"), stem / "__init__.py")]
+    return next((path for path in files if path.is_file()), None)
 
 
 def _first_line(path: Path | None) -> str:

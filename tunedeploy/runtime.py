@@ -13,6 +13,7 @@ from tunedeploy.encoders import Array, Encoder, Features, Inputs, Row
 from tunedeploy.errors import RunError
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+OUTPUT = "logits"  # of every file, by name
 BATCH = 32  # rows; the int8 scale of a batch is shared, so the size is part of what was measured
 
 
@@ -28,6 +29,7 @@ class Session:
     """
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
+        self.path = path
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only
         if threads is not None:
@@ -35,20 +37,36 @@ class Session:
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            # onnxruntime's exceptions share no base class but Exception.
-            if type(error).__module__.partition(".")[0] != "onnxruntime":
-                raise
+            _raise_unless_its_own(error)
             raise RunError(
                 f"{path}: onnxruntime {onnxruntime.__version__} cannot load it: {str(error)[:200]}"
             ) from error
         self.inputs = [one.name for one in self.session.get_inputs()]
-        self.output = self.session.get_outputs()[0].name
+        self.outputs = [one.name for one in self.session.get_outputs()]
         self.metadata: dict[str, str] = dict(self.session.get_modelmeta().custom_metadata_map)
 
     def __call__(self, inputs: Inputs) -> Array:
-        """Outputs of one batch, (batch, labels)."""
-        out: list[Any] = self.session.run([self.output], {name: inputs[name] for name in self.inputs})
+        """Outputs of one batch, (batch, labels).
+
+        Raises:
+            RunError: onnxruntime refuses the batch, its shape for one.
+        """
+        lacking = [name for name in self.inputs if name not in inputs]
+        if lacking:
+            raise RunError(f"{self.path}: wants the input {lacking[0]!r}; there are {', '.join(inputs)}")
+        try:
+            out: list[Any] = self.session.run(self.outputs[:1], {name: inputs[name] for name in self.inputs})
+        except Exception as error:
+            _raise_unless_its_own(error)
+            shapes = ", ".join(f"{name} {value.shape}" for name, value in inputs.items())
+            raise RunError(f"{self.path}: onnxruntime refuses {shapes}: {str(error)[:200]}") from error
         return np.asarray(out[0])
+
+
+def _raise_unless_its_own(error: Exception) -> None:
+    """Let pass what onnxruntime raises: its exceptions share no base class but Exception."""
+    if type(error).__module__.partition(".")[0] != "onnxruntime":
+        raise error
 
 
 def logits_of(

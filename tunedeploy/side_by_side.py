@@ -1,56 +1,102 @@
 """What verify looks at: the trained model and its files side by side, over batches, lengths and real rows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from tunedeploy import parity, plugins
+from tunedeploy.checks import names_kept
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Encoder, Features, Inputs
-from tunedeploy.models.classifier import Assembly
+from tunedeploy.errors import ModelError
+from tunedeploy.models import start
+from tunedeploy.models.classifier import Assembly, Classifier
+from tunedeploy.models.text import first_line
 from tunedeploy.parity import Comparison
 from tunedeploy.rundir import RunDir
 from tunedeploy.runtime import Session, logits_of
-from tunedeploy.stages.merge import as_double, run_torch, sample
+from tunedeploy.stages.merge import as_double, logits, run_torch, sample
 from tunedeploy.stages.quantize import encoder_of
 
 if TYPE_CHECKING:
     from tunedeploy.recipe import Recipe
 
 ROWS = 32  # real rows on the grid; each is tried in several batches and lengths
+MERGED_ROWS = 96  # as many as the merge stage compares
 BATCHES = (1, 2, 3, 7)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """What is compared: the merged model, the float32 file, and rows to try them on."""
+    """What is compared. What can be damaged is loaded when a check first asks, so that the check fails and says where.
+
+    `trained` is the preprocessing as the recipe and the base model make it, `encoder` the bundle's own; `features` are
+    those of `real` rows of the evaluation split, then of the edge rows, by the former.
+    """
 
     recipe: "Recipe"
     rundir: RunDir
     task: Any
-    merged: Assembly
-    double: Any
-    onnx: Session
-    encoder: Encoder
-    features: list[Features]  # of `real` rows of the evaluation split, then of the edge rows
+    trained: Encoder
+    features: list[Features]
     names: list[str]
     real: int
 
+    @cached_property
+    def merged(self) -> Assembly:
+        """The merged folder.
+
+        Raises:
+            ModelError: it cannot be loaded.
+        """
+        folder = self.rundir / "merged"
+        try:
+            loaded: Assembly = self.task.load(folder, attention="eager")
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            raise ModelError(f"{folder}: cannot be loaded: {first_line(error)}") from error
+        return loaded
+
+    @cached_property
+    def double(self) -> Classifier:
+        """The same in float64."""
+        return as_double(self.merged.model)
+
+    @cached_property
+    def onnx(self) -> Session:
+        """The float32 file."""
+        return Session(self.rundir / "onnx" / "model.onnx")
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The bundle's preprocessing."""
+        return encoder_of(self.recipe, self.rundir)
+
+    @property
+    def variants(self) -> dict[str, Any]:
+        """What the quantize stage says of each file, float32 first."""
+        return dict(self.rundir.record("quantize").result["variants"])
+
 
 def scene_of(recipe: "Recipe", rundir: RunDir) -> Scene:
-    """Load both models, and encode real rows and edge rows."""
+    """Encode real rows and edge rows as training does.
+
+    Raises:
+        ModelError: the base model cannot be loaded.
+    """
     task = plugins.load("tasks", recipe.task)
     data = data_of(recipe)
-    merged = task.load(rundir / "merged", attention="eager")
+    trained = start.base(recipe, len(data.labels)).encoder
     rows = sample(data.eval, ROWS)
     edges = task.edge_rows(rows[0])
     names = [str(row["origin"]) for row in rows] + [f"edge row {at}" for at in range(len(edges))]
+    features = trained.encode([*rows, *edges])
     return Scene(
-        recipe=recipe, rundir=rundir, task=task, merged=merged, double=as_double(merged.model),
-        onnx=Session(rundir / "onnx" / "model.onnx"), encoder=encoder_of(recipe, rundir),
-        features=merged.encoder.encode([*rows, *edges]), names=names, real=len(rows),
-    )  # fmt: skip
+        recipe=recipe, rundir=rundir, task=task, trained=trained, features=features, names=names, real=len(rows)
+    )
 
 
 def grid(scene: Scene) -> list[tuple[str, Inputs, list[int]]]:
@@ -68,6 +114,23 @@ def grid(scene: Scene) -> list[tuple[str, Inputs, list[int]]]:
         chosen = list(range(at, min(at + 7, total)))
         made.append((f"batch {len(chosen)}", scene.encoder.collate([scene.features[one] for one in chosen]), chosen))
     return made
+
+
+def trained_against_merged(scene: Scene) -> list[Comparison]:
+    """Logits that training ended with against the merged folder's, raw rows through its own preprocessing."""
+    data = data_of(scene.recipe)
+    trained = np.load(scene.rundir / "train" / "eval_logits.npy")
+    places = np.unique(np.linspace(0, len(trained) - 1, min(MERGED_ROWS, len(trained))).astype(int))
+    got = logits(scene.merged, scene.merged.encoder.encode([data.eval[int(at)] for at in places]))
+    floor = scene.rundir.record("merge").result["comparisons"][0]["facts"]["noise_floor"]
+    value, row = parity.largest_difference(trained[places], got)
+    return [
+        Comparison(
+            name="trained model vs merged: largest logit difference", stage="merge", file="merged", value=value,
+            limit=parity.tolerance(floor, parity.output_range(trained)), rows=len(places),
+            where=str(data.eval[int(places[row])]["origin"]), facts={"noise_floor": floor},
+        )
+    ]  # fmt: skip
 
 
 def torch_against_onnx(scene: Scene) -> list[Comparison]:
@@ -132,41 +195,57 @@ def metamorphic(scene: Scene) -> list[Comparison]:
     ]  # fmt: skip
 
 
-def quantized_decisions(scene: Scene) -> list[Comparison]:
-    """Each quantized file against float32 by its decisions; no NaN, on any row, in any batch."""
-    made: list[Comparison] = []
-    data = data_of(scene.recipe)
-    rows = sample(data.eval, 512)
+def interface(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+    """A file takes the inputs that the preprocessing makes, and gives `logits`."""
+    stage, inputs = "export" if name == "fp32" else "quantize", scene.trained.facts["inputs"]
+    return [names_kept(Session(scene.rundir / variant["file"]), inputs, stage=stage, file=variant["file"])]
+
+
+def quantized_decisions(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+    """A quantized file against float32 by its decisions; no NaN, on any row, in any batch."""
+    if name == "fp32":
+        return []
+    rows = sample(data_of(scene.recipe).eval, 512)
     reference = logits_of(scene.onnx, scene.encoder, rows)
-    for name, variant in scene.rundir.record("quantize").result["variants"].items():
-        if name == "fp32":
-            continue
-        session = Session(scene.rundir / variant["file"])
-        got = logits_of(session, scene.encoder, rows)
-        edges = scene.features[scene.real :]
-        odd = sum(int((~np.isfinite(session(scene.encoder.collate([row])))).any()) for row in edges)
-        count, clear = parity.flips(reference, got)
-        allowed = max(1, round(parity.FLIPS * len(rows)))
-        facts = {
-            "flips": count,
-            "drift": parity.drift(reference, got),
-            "sqnr_db": parity.sqnr_db(reference, got),
-            "cosine": parity.cosine(reference, got),
-            "top_5_overlap": parity.top_k_overlap(reference, got),
-            "batch_dependence": batch_dependence(session, scene),
-        }
-        made += [
-            Comparison(
-                name=f"fp32 vs {name}: rows flipped outside near-ties", stage="quantize", file=variant["file"],
-                value=float(len(clear)) if np.isfinite(got).all() else float("inf"), limit=allowed, rows=len(rows),
-                where=str(rows[int(clear[0])]["origin"]) if len(clear) else "", facts=facts,
-            ),
-            Comparison(
-                name=f"{name}: edge rows with NaN or infinity", stage="quantize", file=variant["file"], value=odd,
-                limit=0, rows=len(edges),
-            ),
-        ]  # fmt: skip
-    return made
+    session = Session(scene.rundir / variant["file"])
+    got = logits_of(session, scene.encoder, rows)
+    edges = scene.features[scene.real :]
+    odd = sum(int((~np.isfinite(session(scene.encoder.collate([row])))).any()) for row in edges)
+    count, clear = parity.flips(reference, got)
+    where = str(rows[int(clear[0])]["origin"]) if len(clear) else ""
+    facts = {
+        "flips": count,
+        "drift": parity.drift(reference, got),
+        "sqnr_db": parity.sqnr_db(reference, got),
+        "cosine": parity.cosine(reference, got),
+        "top_5_overlap": parity.top_k_overlap(reference, got),
+        "batch_dependence": batch_dependence(session, scene),
+    }
+    return [
+        Comparison(
+            name=f"fp32 vs {name}: rows flipped outside near-ties", stage="quantize", file=variant["file"],
+            value=float(len(clear)) if np.isfinite(got).all() else float("inf"), rows=len(rows), facts=facts,
+            limit=max(1, round(parity.FLIPS * len(rows))), where=where,
+        ),
+        Comparison(
+            name=f"{name}: edge rows with NaN or infinity", stage="quantize", file=variant["file"], value=odd,
+            limit=0, rows=len(edges),
+        ),
+    ]  # fmt: skip
+
+
+def rounded_weights(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+    """Weights in a quantized file are the float32 file's, but for rounding; of precisions that can tell."""
+    rounding = getattr(plugins.load("precisions", name), "rounding", None)
+    if rounding is None:
+        return []
+    value, where, count = rounding(scene.rundir / "onnx" / "model.onnx", scene.rundir / variant["file"])
+    return [
+        Comparison(
+            name=f"{name}: largest error of a stored weight, in rounding steps", stage="quantize", where=where,
+            file=variant["file"], value=value, limit=1.0, facts={"weights": count},
+        )
+    ]  # fmt: skip
 
 
 def batch_dependence(session: Session, scene: Scene) -> float:

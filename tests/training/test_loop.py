@@ -11,30 +11,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.tiny import Tiny, texts
+from tests.tiny import Tiny, job, texts
 from tunedeploy import pipeline, progress
 from tunedeploy.classification import score
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.errors import UserError
-from tunedeploy.models import start
 from tunedeploy.recipe import Recipe
 from tunedeploy.rundir import RunDir, read_json
-from tunedeploy.stages.train import job_of
 from tunedeploy.training import loop
 from tunedeploy.training.loop import Job, epoch_windows, optimizer_of, take_step
-from tunedeploy.training.machine import accelerator_of
 
 TASKS = ("text-classification", "image-classification")
 SPLITS = [(8, 1), (4, 2), (2, 4)]
-
-
-def job(recipe: Recipe, folder: Path) -> Job:
-    """A recipe's job in float32 with the dropout before the head off, since a split draws other masks."""
-    accelerator = accelerator_of("fp32")
-    data = data_of(recipe)
-    assembly = start.attached(recipe, len(data.labels))
-    assembly.model.dropout.p = 0.0
-    return job_of(recipe, RunDir(folder), assembly, data, accelerator)
 
 
 def steps_of(made: Job) -> tuple[list[float], dict[str, torch.Tensor]]:
@@ -148,7 +136,7 @@ def test_training_stops_after_patience_epochs_without_a_better_evaluation(tiny: 
     recipe = tiny.recipe(
         tmp_path / "r.yaml",
         "image-classification",
-        tune={"method": "lora", "head_lr": 1e-12},
+        tune={"method": "full", "head_lr": 1e-12},
         train={"epochs": 50, "lr": 1e-12, "patience": 3},
     )
     result = train(recipe, tmp_path / "run")
@@ -209,7 +197,7 @@ def test_a_run_ends_with_a_report_and_a_confusion_matrix_of_every_evaluation_row
 def test_what_is_trained_tells_rows_apart_that_it_has_not_seen(task: str, tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path / "r.yaml", task, train={"epochs": 6, "lr": 0.02})
     history = train(recipe, tmp_path / "run")["history"]
-    assert history[-1]["eval_loss"] < history[0]["eval_loss"] * 0.8
+    assert history[-1]["eval_loss"] < 0.9 * np.log(3)  # of a guess
     assert history[-1]["accuracy"] > 60
 
 

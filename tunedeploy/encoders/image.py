@@ -66,7 +66,7 @@ def open_image(value: Any) -> Image.Image:
 def _opened(value: Any) -> Image.Image:
     if isinstance(value, Image.Image):
         return value
-    return Image.open(io.BytesIO(value) if isinstance(value, bytes) else value)
+    return Image.open(io.BytesIO(value if isinstance(value, bytes) else Path(value).read_bytes()))
 
 
 def resized(width: int, height: int, facts: ImageFacts) -> tuple[int, int]:
@@ -124,3 +124,22 @@ def facts_from(raw: Mapping[str, Any]) -> ImageFacts:
     """ImageFacts read back from its JSON."""
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
     return ImageFacts(**values)
+
+
+def processor_of_facts(facts: ImageFacts) -> dict[str, Any]:
+    """ImageFacts as the `preprocessor_config.json` that transformers and transformers.js read."""
+    square = {"height": facts.resize, "width": facts.resize}
+    return {
+        "image_processor_type": "ViTImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": square if facts.stretch else {"shortest_edge": facts.resize},
+        "resample": int(RESAMPLE[facts.interpolation]),
+        "do_center_crop": not facts.stretch or facts.size != facts.resize,
+        "crop_size": {"height": facts.size, "width": facts.size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(facts.mean),
+        "image_std": list(facts.std),
+    }

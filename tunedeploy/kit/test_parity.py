@@ -47,9 +47,9 @@ def session_of(variant):
 
 
 def run(session, inputs):
-    """The first output for one batch."""
+    """Logits for one batch."""
     wanted = {one.name: inputs[one.name] for one in session.get_inputs()}
-    return session.run(None, wanted)[0]
+    return session.run(["logits"], wanted)[0]
 
 
 def check(variant, got, expected):
@@ -97,6 +97,8 @@ def test_raw_rows_give_the_golden_outputs(variant):
 
 def test_labels_are_in_order():
     labels = json.loads((BUNDLE / "labels.json").read_text(encoding="utf-8"))
+    config = json.loads((BUNDLE / "config.json").read_text(encoding="utf-8"))
+    assert [config["id2label"][str(at)] for at in range(len(config["id2label"]))] == labels, "config.json"
     for variant in VARIANTS:
         metadata = session_of(variant).get_modelmeta().custom_metadata_map
         assert json.loads(metadata["tunedeploy.labels"]) == labels == GOLDEN["labels"], variant

@@ -75,14 +75,19 @@ def freeze_trunk(assembly: Assembly) -> None:
 
 
 def trained_state(model: nn.Module, fresh: frozenset[str]) -> dict[str, torch.Tensor]:
-    """What training can have changed: trained and fresh parameters, and buffers of modules that were trained."""
+    """A copy of what training can have changed, by name."""
+    state = model.state_dict()
+    return {name: state[name].detach().clone() for name in trained_names(model, fresh)}
+
+
+def trained_names(model: nn.Module, fresh: frozenset[str]) -> list[str]:
+    """Trained and fresh parameters, and buffers of modules that were trained; those that a state dict has, sorted."""
     names = {name for name, parameter in model.named_parameters() if parameter.requires_grad} | fresh
     for prefix, module in model.named_modules():
         own = list(module.parameters(recurse=False))
         if own and all(parameter.requires_grad for parameter in own):
             names |= {f"{prefix}.{name}" for name, _ in module.named_buffers(recurse=False)}
-    state = model.state_dict()
-    return {name: state[name].detach().clone() for name in sorted(names) if name in state}
+    return sorted(names & model.state_dict().keys())
 
 
 def load_trained(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:

@@ -11,7 +11,7 @@ from torchvision.models import get_model_weights
 from torchvision.transforms import v2
 
 from tunedeploy.encoders import Features, Row
-from tunedeploy.encoders.image import ImageEncoder, ImageFacts, open_image
+from tunedeploy.encoders.image import RESAMPLE, ImageEncoder, ImageFacts, open_image
 from tunedeploy.errors import ModelError
 from tunedeploy.models.sources import Source
 from tunedeploy.models.text import first_line
@@ -22,7 +22,6 @@ INTERPOLATION = {
     "bicubic": v2.InterpolationMode.BICUBIC,
     "lanczos": v2.InterpolationMode.LANCZOS,
 }
-PIL_CODES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 
 def image_facts(source: Source) -> ImageFacts:
@@ -83,30 +82,10 @@ def facts_of_processor(config: dict[str, Any]) -> ImageFacts:
         size=side,
         resize=resize,
         stretch="height" in size and not crop,
-        interpolation=PIL_CODES.get(int(config.get("resample") or 2), "bilinear"),
+        interpolation=next((name for name, code in RESAMPLE.items() if code == config.get("resample")), "bilinear"),
         mean=tuple(config.get("image_mean") or ImageFacts.mean),
         std=tuple(config.get("image_std") or ImageFacts.std),
     )
-
-
-def processor_of_facts(facts: ImageFacts) -> dict[str, Any]:
-    """ImageFacts as the `preprocessor_config.json` that transformers and transformers.js read."""
-    codes = {name: code for code, name in PIL_CODES.items()}
-    square = {"height": facts.resize, "width": facts.resize}
-    return {
-        "image_processor_type": "ViTImageProcessor",
-        "do_convert_rgb": True,
-        "do_resize": True,
-        "size": square if facts.stretch else {"shortest_edge": facts.resize},
-        "resample": codes[facts.interpolation],
-        "do_center_crop": True,
-        "crop_size": {"height": facts.size, "width": facts.size},
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(facts.mean),
-        "image_std": list(facts.std),
-    }
 
 
 class TorchvisionEncoder(ImageEncoder):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -115,6 +116,50 @@ class Batches(CalibrationDataReader):  # type: ignore[misc]
     def get_next(self) -> Inputs | None:
         """The next batch, or None at the end."""
         return next(self.rest, None)
+
+
+def rounding(source: Path, target: Path) -> tuple[float, str, int]:
+    """How far the integers of a file are from the float32 weights they stand for.
+
+    An integer is within half a step of its weight, one more half where a zero point was rounded too.
+
+    Returns:
+        The largest |weight - (integer - zero point) x scale| / scale, the weight it is of, and how many were compared.
+    """
+    floats = {one.name: one for one in onnx.load(source).graph.initializer}
+    model = onnx.load(target)
+    stored = {one.name: one for one in model.graph.initializer}
+    axes = {node.input[0]: axis_of(node) for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    worst, where, count = 0.0, "", 0
+    for name in (one.removesuffix("_quantized") for one in stored if one.endswith("_quantized")):
+        # A bias is an integer too, at the scale of its products; its own name stands before the scale's.
+        scale = stored.get(f"{name}_quantized_scale", stored.get(f"{name}_scale"))
+        point = stored.get(f"{name}_quantized_zero_point", stored.get(f"{name}_zero_point"))
+        if name not in floats or scale is None or point is None:
+            continue
+        count += 1
+        error = in_steps(floats[name], [stored[f"{name}_quantized"], scale, point], axes.get(f"{name}_quantized", -1))
+        if not error <= worst:  # NaN is the worst
+            worst, where = error, name
+    return worst, where, count
+
+
+def axis_of(node: onnx.NodeProto) -> int:
+    """The axis along which a DequantizeLinear has its scales."""
+    return next((int(one.i) for one in node.attribute if one.name == "axis"), 1)
+
+
+def in_steps(weight: onnx.TensorProto, stored: Sequence[onnx.TensorProto], axis: int) -> float:
+    """The largest error of integers with scale and zero point, in steps of the scale; infinite in another shape."""
+    exact = onnx.numpy_helper.to_array(weight).astype(np.float64)
+    integers, scale, point = (onnx.numpy_helper.to_array(one).astype(np.float64) for one in stored)
+    if exact.shape != integers.shape:
+        return math.inf
+    if scale.size > 1:
+        shape = [1] * exact.ndim
+        shape[axis] = -1
+        scale, point = scale.reshape(shape), point.reshape(shape)
+    return float(np.abs(exact / scale - (integers - point)).max(initial=0.0))
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from tunedeploy.errors import BudgetError, ModelError
 from tunedeploy.models import sources
 from tunedeploy.models.classifier import Assembly
 from tunedeploy.rundir import RunDir, sha256, write_json, write_text
+from tunedeploy.runtime import OUTPUT
 from tunedeploy.stages.merge import sample
 from tunedeploy.training.feeds import tensors
 
@@ -26,7 +27,6 @@ AFTER = ("merge",)
 OUTPUTS = ("onnx",)
 FOLDER = "onnx"
 FILE = "onnx/model.onnx"
-OUTPUT = "logits"
 
 
 def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:

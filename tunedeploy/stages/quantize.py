@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
+import onnxruntime
 
 from tunedeploy import onnx_files, plugins, progress
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.encoders import Encoder, Inputs, in_batches
+from tunedeploy.encoders import Array, Encoder, Inputs, in_batches
 from tunedeploy.errors import BudgetError
 from tunedeploy.rundir import RunDir, sha256
-from tunedeploy.runtime import Session, logits_of
+from tunedeploy.runtime import Session, instruction_set, logits_of
 from tunedeploy.stages.merge import sample
 
 if TYPE_CHECKING:
@@ -39,15 +41,17 @@ class Judge:
     metric: str
     reference: float = math.nan  # the float32 file's metric
 
-    def __call__(self, path: Path) -> dict[str, Any]:
-        """`metric`, `drop` against the reference, `bytes` and `ms` of a file."""
+    def __call__(self, path: Path) -> tuple[dict[str, Any], Array]:
+        """`metric`, `drop` against the reference, `bytes` and `ms` of a file, and its logits (rows, labels)."""
         task, rows = plugins.load("tasks", self.recipe.task), data_of(self.recipe).eval
         session = Session(path)
         update = progress.tracker("evaluate onnx", len(rows))
-        value = float(task.score(self.metric, logits_of(session, self.encoder, rows, update), task.targets(rows)))
+        logits = logits_of(session, self.encoder, rows, update)
+        value = float(task.score(self.metric, logits, task.targets(rows)))
         probe = self.encoder.collate(self.encoder.encode(sample(rows, 1)))
         drop = 0.0 if math.isnan(self.reference) else round(self.reference - value, 4)
-        return {"metric": round(value, 4), "drop": drop, "bytes": path.stat().st_size, "ms": latency(session, probe)}
+        size = path.stat().st_size
+        return {"metric": round(value, 4), "drop": drop, "bytes": size, "ms": latency(session, probe)}, logits
 
 
 def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
@@ -63,7 +67,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     source = rundir / "onnx" / "model.onnx"
     encoder = encoder_of(recipe, rundir)
     metric = rundir.record("train").result["metric"]
-    fp32 = Judge(recipe=recipe, encoder=encoder, metric=metric)(source)
+    fp32, _ = Judge(recipe=recipe, encoder=encoder, metric=metric)(source)
     judge = Judge(recipe=recipe, encoder=encoder, metric=metric, reference=fp32["metric"])
     variants = {"fp32": {"file": "onnx/model.onnx", **fp32}}
     asked = [one for one in recipe.export.quantize if one != "fp32"]
@@ -81,7 +85,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
             )
     if problems:
         raise BudgetError(problems)
-    return {"metric": metric, "variants": variants}
+    return {"metric": metric, "variants": variants, "made_on": kernels()}
 
 
 def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> list[dict[str, Any]]:
@@ -94,12 +98,19 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> list[
         progress.note(f"quantize: {name}, {setting['name']}")
         precision.convert(source, target, setting, samples)
         label(target, name, setting, source)
-        one = {"setting": setting, **judge(target)}
+        measured, logits = judge(target)
+        np.save(target.with_suffix(".npy"), logits)  # verify holds the file to the logits that it was judged by
+        one = {"setting": setting, **measured}
         found = over_budget(recipe, name, one, target)
         tried.append({**one, "problems": found})
         if not found:
             break
     return tried
+
+
+def kernels() -> dict[str, Any]:
+    """What decides how integer kernels round: results are compared to the bit's neighbourhood only on an equal one."""
+    return {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__}
 
 
 def encoder_of(recipe: "Recipe", rundir: RunDir) -> Encoder:

@@ -10,11 +10,11 @@ from tunedeploy import plugins, progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Array
 from tunedeploy.models import sources, start
-from tunedeploy.models.classifier import Assembly, trained_state
+from tunedeploy.models.classifier import Assembly, load_trained, trained_names, trained_state
 from tunedeploy.rundir import RunDir, key_of, whole_folder
 from tunedeploy.training.batches import balance_of, class_weights
 from tunedeploy.training.feeds import FeatureFeed, Feed, HeadOnly, kept_features
-from tunedeploy.training.loop import EVAL_BATCH, FOLDER, Job, fit
+from tunedeploy.training.loop import EVAL_BATCH, FOLDER, Job, fit, is_sharded
 from tunedeploy.training.machine import accelerator_of, precision_of, set_threads
 from tunedeploy.training.probe import fit_head
 from tunedeploy.training.scores import logits_of, write_report
@@ -48,6 +48,9 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     course = fit(job, rundir)
     if isinstance(job.module, HeadOnly):
         job.module.write_back(assembly.model.head)
+    if is_sharded(job) and accelerator.is_main_process:  # no process holds the whole model: put it together anew
+        assembly = start.attached(recipe, len(data.labels))
+        load_trained(assembly.model, course.best_state)
     result = {
         "precision": precision,
         "processes": accelerator.num_processes,
@@ -94,9 +97,11 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
         fit_head(assembly.model.head, features, label_ids, weights, seed=recipe.train.seed)
     penalty = None
     if recipe.train.objective:
-        penalty = plugins.load("objectives", recipe.train.objective).Objective(module, assembly.fresh, recipe.train)
+        names = frozenset(dict(module.named_parameters())) if isinstance(module, HeadOnly) else assembly.fresh
+        penalty = plugins.load("objectives", recipe.train.objective).Objective(module, names, recipe.train)
     return Job(
-        recipe=recipe, task=task, accelerator=accelerator, module=module, fresh=assembly.fresh, train=feeds[0],
+        recipe=recipe, task=task, accelerator=accelerator, module=module, fresh=assembly.fresh,
+        trained=trained_names(module, assembly.fresh), train=feeds[0],
         eval=feeds[1], label_ids=label_ids, eval_ids=eval_ids, metric=task.metric_name(eval_ids),
         penalty=penalty, row_weights=weights, key=checkpoint_key(recipe, data, accelerator.num_processes),
     )  # fmt: skip

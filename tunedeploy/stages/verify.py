@@ -1,21 +1,35 @@
 """Verify: prove on real and edge rows that every file gives what the trained model gives, or stop the build."""
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tunedeploy import parity, progress
+from tunedeploy.checks import CHECKS, tried
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Array
 from tunedeploy.errors import ParityError
+from tunedeploy.kit.make import SAME_MACHINE
 from tunedeploy.parity import Comparison
-from tunedeploy.rundir import RunDir, write_json
+from tunedeploy.rundir import RunDir, read_json, write_json
 from tunedeploy.runtime import Session, logits_of
-from tunedeploy.side_by_side import Scene, metamorphic, quantized_decisions, scene_of, torch_against_onnx
+from tunedeploy.side_by_side import (
+    Scene,
+    interface,
+    metamorphic,
+    quantized_decisions,
+    rounded_weights,
+    scene_of,
+    torch_against_onnx,
+    trained_against_merged,
+)
+from tunedeploy.stages.export import FILE
 from tunedeploy.stages.merge import sample
-from tunedeploy.stages.quantize import onnx_facts
+from tunedeploy.stages.quantize import kernels
 
 if TYPE_CHECKING:
     from tunedeploy.recipe import Recipe
@@ -24,7 +38,6 @@ RECIPE_KEYS = ("task", "data", "export")
 AFTER = ("train", "merge", "export", "quantize")
 OUTPUTS = ("ledger.json",)
 LEDGER = "ledger.json"
-CHECKS = ("integrity", "parity", "preprocessing", "metric")
 PIXELS = 2e-5  # two float32 ways to (x / 255 - mean) / std differ by a few ulp of values up to 3
 
 
@@ -53,27 +66,26 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
 
 def examine(recipe: "Recipe", rundir: RunDir, checks: tuple[str, ...] = CHECKS) -> list[Comparison]:
     """Every comparison of a run; breaches included, nothing raised for them."""
-    made: list[Comparison] = []
-    if "integrity" in checks:
-        made += integrity(rundir)
-    if set(checks) - {"integrity"}:
-        scene = scene_of(recipe, rundir)
-        stages: dict[str, tuple[Callable[[Scene], list[Comparison]], ...]] = {
-            "preprocessing": (preprocessing, labels_kept),
-            "parity": (torch_against_onnx, metamorphic, quantized_decisions),
-            "metric": (metric_kept,),
-        }
-        for name in (one for one in CHECKS if one in checks and one in stages):
-            for check in stages[name]:
-                progress.note(f"verify: {check.__name__.replace('_', ' ')}")
-                made += check(scene)
+    made = integrity(rundir) if "integrity" in checks else []
+    if not set(checks) - {"integrity"}:
+        return made
+    scene = scene_of(recipe, rundir)
+    for group in (one for one in CHECKS if one in checks):
+        for check, stage, file in WHOLE.get(group, ()):
+            progress.note(f"verify: {check.__name__.replace('_', ' ')}")
+            made += tried(check, scene, stage=stage, file=file)
+        for each in EACH.get(group, ()):
+            progress.note(f"verify: {each.__name__.replace('_', ' ')}")
+            for name, one in scene.variants.items():
+                stage = "export" if name == "fp32" else "quantize"
+                made += tried(each, scene, name, one, stage=stage, file=one["file"])
     return made
 
 
 def integrity(rundir: RunDir) -> list[Comparison]:
     """Files of every stage still have the bytes that the stage wrote."""
     made = []
-    for stage in ("train", "merge", "export", "quantize"):
+    for stage in ("train", "merge", "export", "quantize", *(["bundle"] if rundir.has("bundle") else [])):
         changed = rundir.changed(rundir.record(stage))
         file = changed[0].partition(":")[0] if changed else stage
         made.append(Comparison(name="files changed or missing", stage=stage, file=file, value=len(changed), limit=0))
@@ -81,65 +93,67 @@ def integrity(rundir: RunDir) -> list[Comparison]:
 
 
 def preprocessing(scene: Scene) -> list[Comparison]:
-    """Raw rows through the bundled preprocessing equal raw rows through the training preprocessing."""
+    """Raw rows give what they gave in training, by the merged folder's preprocessing and by the bundled one."""
     data = data_of(scene.recipe)
     rows = [*sample(data.eval, 256), *scene.task.edge_rows(data.eval[0])]
-    trained, bundled = scene.merged.encoder.encode(rows), scene.encoder.encode(rows)
-    worst, where = 0.0, ""
-    for at, (first, second) in enumerate(zip(trained, bundled, strict=True)):
-        for name in first:
-            difference = parity.largest_difference(np.asarray(first[name])[None], np.asarray(second[name])[None])[0]
-            if difference > worst:
-                worst, where = difference, f"{rows[at].get('origin', f'edge row {at}')}, {name}"
-    limit = PIXELS if scene.encoder.facts["kind"] == "image" else 0
+    expected = scene.trained.encode(rows)
+    made = []
+    for name, stage, encoder in (("merged", "merge", scene.merged.encoder), ("bundled", "bundle", scene.encoder)):
+        worst, where = 0.0, ""
+        for row, first, second in zip(rows, expected, encoder.encode(rows), strict=True):
+            for key in first:
+                difference = parity.largest_difference(first[key][None], second[key][None])[0]
+                if difference > worst:
+                    worst, where = difference, f"{row.get('origin', 'an edge row')}, {key}"
+        made.append(
+            Comparison(
+                name=f"training vs {name} preprocessing: largest difference", stage=stage, file="merged", value=worst,
+                limit=PIXELS if scene.trained.facts["kind"] == "image" else 0, rows=len(rows), where=where,
+            )
+        )  # fmt: skip
+    odd = scene.task.contradictions(scene.rundir / "merged", scene.trained.facts)
+    return [*made, Comparison(
+        name="preprocessing told otherwise", stage="merge", file="merged", value=len(odd), limit=0, where=", ".join(odd)
+    )]  # fmt: skip
+
+
+def labels_kept(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+    """A file's labels are those of the data, in order, and as many as its logits; so are the merged folder's."""
+    labels = list(data_of(scene.recipe).labels)
+    session = Session(scene.rundir / variant["file"])
+    there = {variant["file"]: json.loads(session.metadata["tunedeploy.labels"])}
+    if name == "fp32":
+        there["train"] = scene.rundir.record("train").result["labels"]
+        there["merged"] = read_json(scene.rundir / "merged" / "tunedeploy.json")["labels"]
+    width = session(scene.encoder.collate(scene.features[:1])).shape[-1]
+    odd = [file for file, listed in there.items() if listed != labels]
     return [
         Comparison(
-            name="training vs bundled preprocessing: largest difference", stage="bundle", file="merged",
-            value=worst, limit=limit, rows=len(rows), where=where,
+            name=f"{name}: labels out of order", file=odd[0] if odd else variant["file"], limit=0,
+            stage="export" if name == "fp32" else "quantize", value=len(odd) + abs(width - len(labels)),
         )
     ]  # fmt: skip
 
 
-def labels_kept(scene: Scene) -> list[Comparison]:
-    """The file's labels are the training labels, in order, and as many as the logits."""
-    trained = scene.rundir.record("train").result["labels"]
-    made = []
-    for name, variant in scene.rundir.record("quantize").result["variants"].items():
-        there = onnx_facts(scene.rundir / variant["file"])["labels"]
-        odd = [at for at, label in enumerate(trained) if at >= len(there) or there[at] != label]
-        width = Session(scene.rundir / variant["file"])(scene.encoder.collate(scene.features[:1])).shape[-1]
-        made.append(
-            Comparison(
-                name=f"{name}: labels out of order", file=variant["file"],
-                stage="export" if name == "fp32" else "quantize", value=len(odd) + abs(width - len(trained)), limit=0,
-                where=f"label {odd[0]}" if odd else "",
-            )
-        )  # fmt: skip
-    return made
-
-
-def metric_kept(scene: Scene) -> list[Comparison]:
-    """Every file on the whole evaluation split: fp32 by the logits that training ended with, others by the metric."""
+def metric_kept(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+    """A file on the whole evaluation split: fp32 by the logits that training ended with, others by the metric."""
     data = data_of(scene.recipe)
     train = scene.rundir.record("train").result
     label_ids = scene.task.targets(data.eval)
     trained = np.load(scene.rundir / "train" / "eval_logits.npy")
     value = scene.task.score(train["metric"], trained, label_ids)
-    made = []
-    for name, variant in scene.rundir.record("quantize").result["variants"].items():
-        got = logits_of(Session(scene.rundir / variant["file"]), scene.encoder, data.eval)
-        drop = round(value - scene.task.score(train["metric"], got, label_ids), 6)
-        facts = {"trained": value, "file": value - drop}
-        if name == "fp32":
-            made.append(trained_against_file(scene, trained, got, facts))
-            continue
-        made.append(
-            Comparison(
-                name=f"{name}: drop of {train['metric']}", stage="quantize", file=variant["file"], value=drop,
-                unit=" points", rows=len(label_ids), limit=scene.recipe.export.max_drop, facts=facts,
-            )
-        )  # fmt: skip
-    return made
+    got = logits_of(Session(scene.rundir / variant["file"]), scene.encoder, data.eval)
+    drop = round(value - scene.task.score(train["metric"], got, label_ids), 6)
+    facts = {"trained": value, "file": value - drop}
+    if name == "fp32":
+        return [trained_against_file(scene, trained, got, facts)]
+    return [
+        Comparison(
+            name=f"{name}: drop of {train['metric']}", stage="quantize", file=variant["file"], value=drop,
+            unit=" points", rows=len(label_ids), limit=scene.recipe.export.max_drop, facts=facts,
+        ),
+        as_judged(scene, name, trained, got),
+    ]  # fmt: skip
 
 
 def trained_against_file(scene: Scene, trained: Array, got: Array, facts: dict[str, Any]) -> Comparison:
@@ -147,7 +161,39 @@ def trained_against_file(scene: Scene, trained: Array, got: Array, facts: dict[s
     floor = scene.rundir.record("merge").result["comparisons"][0]["facts"]["noise_floor"]
     value, row = parity.largest_difference(trained, got)
     return Comparison(
-        name="trained model vs onnx, whole evaluation split: largest logit difference", stage="export",
-        file="onnx/model.onnx", value=value, limit=parity.tolerance(floor, parity.output_range(trained)),
-        rows=len(trained), where=str(data_of(scene.recipe).eval[row]["origin"]), facts=facts | {"noise_floor": floor},
+        name="trained model vs onnx, whole evaluation split: largest logit difference", stage="export", file=FILE,
+        value=value, limit=parity.tolerance(floor, parity.output_range(trained)), rows=len(trained),
+        where=str(data_of(scene.recipe).eval[row]["origin"]), facts=facts | {"noise_floor": floor},
     )  # fmt: skip
+
+
+def as_judged(scene: Scene, name: str, trained: Array, got: Array) -> Comparison:
+    """Logits of a quantized file against those that it was judged by; on other kernels the difference is only told."""
+    result = scene.rundir.record("quantize").result
+    file = Path(result["variants"][name]["file"])
+    judged = np.load(scene.rundir / str(file.with_suffix(".npy")))
+    value, row = parity.largest_difference(judged, got)
+    drift = parity.drift(trained, judged)
+    smallest = parity.tolerance(0.0, parity.output_range(trained))
+    return Comparison(
+        name=f"{name}: largest change since it was judged", stage="quantize", file=str(file), value=value,
+        limit=max(SAME_MACHINE * drift, smallest) if result["made_on"] == kernels() else None, rows=len(judged),
+        where=str(data_of(scene.recipe).eval[row]["origin"]), facts={"drift": drift},
+    )  # fmt: skip
+
+
+# Checks of the whole, with the stage and the file that is to blame when one cannot even be made ...
+WHOLE: dict[str, tuple[tuple[Callable[[Scene], list[Comparison]], str, str], ...]] = {
+    "preprocessing": ((preprocessing, "merge", "merged"),),
+    "parity": (
+        (trained_against_merged, "merge", "merged"),
+        (torch_against_onnx, "export", FILE),
+        (metamorphic, "export", FILE),
+    ),
+}
+# ... and of each variant's file.
+EACH: dict[str, tuple[Callable[[Scene, str, Mapping[str, Any]], list[Comparison]], ...]] = {
+    "preprocessing": (labels_kept,),
+    "parity": (interface, quantized_decisions, rounded_weights),
+    "metric": (metric_kept,),
+}

@@ -13,10 +13,10 @@ from PIL import Image
 from tunedeploy.classification import decode, loss, metric_name, score, targets
 from tunedeploy.data.columns import CATEGORY, IMAGE, Column
 from tunedeploy.encoders import Encoder, Row
-from tunedeploy.encoders.image import ImageEncoder, facts_from, open_image
+from tunedeploy.encoders.image import ImageEncoder, facts_from, open_image, processor_of_facts
 from tunedeploy.errors import ModelError
 from tunedeploy.recipe import Section
-from tunedeploy.rundir import write_json
+from tunedeploy.rundir import read_json, write_json
 
 if TYPE_CHECKING:
     from tunedeploy.models.classifier import Assembly
@@ -111,7 +111,7 @@ def save(assembly: "Assembly", labels: tuple[str, ...], folder: Path) -> None:
     """Write a plain model folder: trunk, preprocessing, head and labels."""
     from safetensors.torch import save_file
 
-    from tunedeploy.models import image, image_input
+    from tunedeploy.models import image
     from tunedeploy.models.sources import Source
 
     scheme, _, name = str(assembly.facts["source"]).partition("://")
@@ -124,7 +124,7 @@ def save(assembly: "Assembly", labels: tuple[str, ...], folder: Path) -> None:
         {key: tensor.contiguous() for key, tensor in model.head.state_dict().items()}, folder / "head.safetensors"
     )
     facts = assembly.encoder.facts
-    write_json(folder / "preprocessor_config.json", image_input.processor_of_facts(facts_from(facts)))
+    write_json(folder / "preprocessor_config.json", processor_of_facts(facts_from(facts)))
     write_json(
         folder / "tunedeploy.json", {"task": HUB_TASK, "labels": list(labels), **assembly.facts, "encoder": facts}
     )
@@ -149,6 +149,12 @@ def device_encoder(folder: Path, facts: dict[str, Any]) -> Encoder:
     """The bundle's own preprocessing, with Pillow; needs no torch."""
     del folder
     return ImageEncoder(facts_from(facts))
+
+
+def contradictions(folder: Path, facts: dict[str, Any]) -> list[str]:
+    """Keys of `preprocessor_config.json`, by which others encode, that say otherwise than the facts."""
+    there, wanted = read_json(folder / "preprocessor_config.json"), processor_of_facts(facts_from(facts))
+    return [key for key, value in wanted.items() if there.get(key) != value]
 
 
 def dynamic_axes(facts: dict[str, Any]) -> dict[str, dict[int, str]]:

@@ -11,7 +11,7 @@ from tunedeploy.data.columns import CATEGORY, TEXT, Column
 from tunedeploy.encoders import Encoder, Row
 from tunedeploy.encoders.text import TextEncoder, TextFacts
 from tunedeploy.recipe import Section
-from tunedeploy.rundir import write_json
+from tunedeploy.rundir import read_json, write_json
 
 if TYPE_CHECKING:
     from tunedeploy.models.classifier import Assembly
@@ -127,6 +127,13 @@ def load(folder: Path, *, attention: str = "sdpa") -> "Assembly":
 def device_encoder(folder: Path, facts: dict[str, Any]) -> Encoder:
     """The bundle's own preprocessing, from its tokenizer.json; needs no torch."""
     return TextEncoder(folder / "tokenizer.json", TextFacts(**_tupled(facts)))
+
+
+def contradictions(folder: Path, facts: dict[str, Any]) -> list[str]:
+    """Parts of `tokenizer.json`, by which others encode, that say otherwise than the facts."""
+    there = read_json(folder / "tokenizer.json")
+    cut = (there.get("truncation") or {}).get("max_length")
+    return [*(["truncation"] if cut != facts["max_length"] else []), *(["padding"] if there.get("padding") else [])]
 
 
 def dynamic_axes(facts: dict[str, Any]) -> dict[str, dict[int, str]]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
+from accelerate.utils import broadcast_object_list
 
 from tunedeploy import plugins, progress
 from tunedeploy.encoders import Array
@@ -57,6 +58,7 @@ class Job:
     accelerator: Accelerator
     module: torch.nn.Module
     fresh: frozenset[str]
+    trained: list[str]  # names of what training changes
     train: Any
     eval: Any
     label_ids: Array
@@ -87,7 +89,7 @@ def fit(job: Job, rundir: RunDir) -> Course:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * scale
             course.loss = take_step(job, model, optimizer, window, course.step)
-            course.step, course.window, course.elapsed_s = course.step + 1, at + 1, time.monotonic() - began
+            course.step, course.window, course.elapsed_s = course.step + 1, at + 1, elapsed(job, began)
             update(course.step, f"epoch {course.epoch + 1}/{options.epochs} loss {course.loss:.4f}")
             if out_of_time(course, budget_s):
                 break
@@ -102,8 +104,30 @@ def fit(job: Job, rundir: RunDir) -> Course:
             save(job, rundir, optimizer, course)
     # Takes autocast off the forward that prepare() wrapped in it: what is measured from here on is float32.
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-    load_trained(job.module, {name: value.to(accelerator.device) for name, value in course.best_state.items()})
+    if not is_sharded(job):
+        load_trained(job.module, {name: value.to(accelerator.device) for name, value in course.best_state.items()})
     return course
+
+
+def elapsed(job: Job, began: float) -> float:
+    """Seconds since the start; with a budget the main process's, since all must stop at the same step."""
+    now = [time.monotonic() - began]
+    if job.recipe.train.budget_s and job.accelerator.num_processes > 1:
+        broadcast_object_list(now)
+    return now[0]
+
+
+def is_sharded(job: Job) -> bool:
+    """Whether no process holds the whole model (FSDP)."""
+    return bool(job.accelerator.distributed_type == DistributedType.FSDP)
+
+
+def snapshot(job: Job, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What training changed so far, on the CPU; of shards every process must ask, and the main one gets the whole."""
+    if not is_sharded(job):
+        return {name: tensor.cpu() for name, tensor in trained_state(job.module, job.fresh).items()}
+    whole = job.accelerator.get_state_dict(model)
+    return {name: whole[name].cpu() for name in job.trained if name in whole}
 
 
 def epoch_windows(job: Job, size: int, epoch: int) -> list[Array]:
@@ -178,7 +202,7 @@ def judge(job: Job, model: torch.nn.Module, course: Course) -> None:
     course.stale += 1
     if value > course.best:
         course.best, course.best_epoch, course.stale = value, course.epoch - 1, 0
-        course.best_state = {name: tensor.cpu() for name, tensor in trained_state(job.module, job.fresh).items()}
+        course.best_state = snapshot(job, model)
     if not isinstance(job.module, HeadOnly) or course.epoch in (1, job.recipe.train.epochs):
         progress.note(f"epoch {course.epoch}: {job.metric} {value:.2f} %, evaluation loss {float(rows.mean()):.4f}")
 
@@ -221,7 +245,7 @@ def faster_head(job: Job, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def save(job: Job, rundir: RunDir, optimizer: Any, course: Course) -> None:
     """Write a checkpoint; FSDP shards have no whole state in one process, so such runs start anew."""
-    if not job.accelerator.is_main_process or job.accelerator.distributed_type.value == "FSDP":
+    if not job.accelerator.is_main_process or is_sharded(job):
         return
     groups = {"state": trained_state(job.module, job.fresh), "best": course.best_state}
     checkpoint.save(rundir / FOLDER, groups, optimizer.optimizer, {"key": job.key, "course": course.to_json()})

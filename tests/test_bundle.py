@@ -1,0 +1,323 @@
+"""A bundle answers as the trained model does, on a machine that has none of the packages that made it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+
+from tests.finished import Finished, edit_json, repair_bundle
+from tests.tiny import TASKS, images, texts
+from tunedeploy import parity, plugins
+from tunedeploy.bundle import Bundle, integrity, load_bundle
+from tunedeploy.errors import RunError
+from tunedeploy.rundir import files_below, read_json, sha256
+from tunedeploy.stages.merge import run_torch
+
+NAMES = ("text-classification", "image-classification")
+ABSENT = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "datasets",
+    "onnx",
+    "sklearn",
+    "peft",
+    "pandas",
+    "pyarrow",
+    "accelerate",
+)
+# A finder that comes first and refuses: to the program below it, the packages are not installed.
+BLOCK = f"""
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {ABSENT!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+"""
+
+
+@pytest.fixture(params=NAMES)
+def run(request: pytest.FixtureRequest, finished: Callable[[str], Finished], tmp_path: Path) -> Finished:
+    """A copy of each task's finished run."""
+    return finished(request.param).copy(tmp_path)
+
+
+def without_training_packages(code: str, *arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process that cannot import what a device has not."""
+    return subprocess.run(
+        [sys.executable, "-c", BLOCK + code, *map(str, arguments)],
+        capture_output=True, text=True, cwd=folder, env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+    )  # fmt: skip
+
+
+TUNEDEPLOY = "from tunedeploy.cli import main\nmain(sys.argv[1:])"
+
+
+def test_the_block_blocks(tmp_path: Path) -> None:
+    for name in ABSENT:
+        done = without_training_packages(f"import {name}", folder=tmp_path)
+        assert f"No module named '{name}'" in done.stderr
+
+
+# ---- the answers
+
+
+def test_a_bundle_answers_as_the_trained_model(run: Finished) -> None:
+    bundle = load_bundle(run.dist)
+    task = plugins.load("tasks", bundle.manifest["task"])
+    merged = task.load(run.run / "merged")
+    rows = [TASKS[bundle.manifest["task"]]["row"], *task.edge_rows({})]
+    expected = [
+        run_torch(merged.model, merged.encoder.collate(merged.encoder.encode([row])), double=False) for row in rows
+    ]
+    limit = max(read_json(run.dist / "parity" / "tolerances.json")["variants"]["fp32"]["max_abs"], 1e-5)
+    assert parity.largest_difference(np.concatenate(expected), bundle.logits(rows))[0] <= limit
+    assert bundle.predict(rows) == task.decode(bundle.logits(rows), bundle.labels)
+    assert [one["label"] for one in bundle.predict(rows)] == [bundle.labels[int(one.argmax())] for one in expected]
+
+
+def test_a_text_an_image_or_a_row_can_be_given(text_run: Finished, image_run: Finished) -> None:
+    bundle = load_bundle(text_run.dist)
+    assert bundle.predict(["snow"]) == bundle.predict([{"text": "snow"}])
+    assert bundle.predict([]) == []
+    picture = TASKS["image-classification"]["row"]["image"]
+    picture.save(image_run.run / "green.png")
+    bundle = load_bundle(str(image_run.dist))
+    found = bundle.predict([picture, image_run.run / "green.png", str(image_run.run / "green.png")])
+    assert [one["label"] for one in found] == ["green"] * 3
+    assert len({one["probability"] for one in found}) == 1
+
+
+def test_the_score_of_the_manifest_is_the_score_of_the_file(run: Finished) -> None:
+    from tunedeploy import api
+    from tunedeploy.data.recipe_data import data_of
+
+    bundle = load_bundle(run.dist)
+    rows = list(data_of(api.recipe_of(run.run)).eval)
+    assert len(rows) == bundle.manifest["rows"]["eval"]
+    for name, variant in bundle.manifest["variants"].items():
+        assert bundle.score(rows, name) == pytest.approx(variant["value"], abs=1e-3)
+
+
+# ---- without the packages that made it
+
+
+def test_predict_needs_no_package_of_training(run: Finished) -> None:
+    if run.recipe.with_name("images").exists() or "image" in run.recipe.read_text():
+        picture = run.run / "green.png"
+        TASKS["image-classification"]["row"]["image"].save(picture)
+        inputs, label = str(picture), "green"
+    else:
+        inputs, label = "thunder and wind", "weather"
+    for variant in ("fp32", "int8"):
+        done = without_training_packages(
+            TUNEDEPLOY, "predict", run.dist, inputs, "--variant", variant, "--json", folder=run.run
+        )
+        assert done.returncode == 0, done.stderr
+        assert [one["label"] for one in json.loads(done.stdout)["predictions"]] == [label]
+
+
+def test_eval_needs_no_package_of_training(run: Finished) -> None:
+    fresh = run.run / "fresh"
+    rows = (
+        images(fresh, each=4, seed=9) if "image" in run.recipe.read_text() else texts(fresh.with_suffix(".csv"), seed=9)
+    )
+    done = without_training_packages(TUNEDEPLOY, "eval", run.dist, "--data", rows, "--json", folder=run.run)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["rows"] == (12 if rows.is_dir() else 60)
+    assert found["value"] > 80  # colours and words tell the classes; chance is 33
+
+
+def test_verify_needs_no_package_of_training(run: Finished) -> None:
+    done = without_training_packages(TUNEDEPLOY, "verify", run.dist, "--json", folder=run.run)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["ok"] is True
+
+
+def parity_kit(run: Finished) -> subprocess.CompletedProcess[str]:
+    """`pytest dist/parity` where only numpy, onnxruntime, pytest, tokenizers and Pillow can be imported."""
+    plugin = run.recipe.parent / "plugins"
+    plugin.mkdir(exist_ok=True)
+    (plugin / "blocked.py").write_text(BLOCK.replace(repr(ABSENT), repr((*ABSENT, "tunedeploy"))))
+    # -c /dev/null: no settings of ours; the kit stands alone.
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "blocked", "-c", os.devnull, "dist/parity"],
+        capture_output=True, text=True, cwd=run.run, env=os.environ | {"PYTHONPATH": str(plugin)},
+    )  # fmt: skip
+
+
+def test_the_parity_kit_passes_alone(run: Finished) -> None:
+    done = parity_kit(run)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"1[0-9] passed", done.stdout)  # 2 variants x (4 sets + raw rows), labels
+    assert "skipped" not in done.stdout
+    assert all(one.ok for one in integrity(load_bundle(run.dist)))  # what pytest leaves behind is no change
+
+
+def test_the_parity_kit_fails_on_another_file(run: Finished) -> None:
+    model = onnx.load(run.dist / "onnx" / "model.onnx")
+    bias = next(one for one in model.graph.initializer if one.name == "head.bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.001), bias.name))
+    onnx.save(model, run.dist / "onnx" / "model.onnx")
+    done = parity_kit(run)
+    assert done.returncode == 1
+    assert "fp32: logits differ by 0.001 on row" in done.stdout
+    assert "int8: " not in done.stdout.partition("short test summary")[0].replace("int8: labels", "")
+
+
+def test_onnx_s_own_test_data_gives_the_golden_outputs(run: Finished) -> None:
+    bundle = load_bundle(run.dist)
+    folders = sorted((run.dist / "parity").glob("test_data_set_*"))
+    assert [one.name for one in folders] == [f"test_data_set_{at}" for at in range(4)]
+    batches = []
+    for folder in folders:
+        tensors = {path.stem: onnx.load_tensor(path) for path in folder.glob("*.pb")}
+        inputs = {
+            one.name: onnx.numpy_helper.to_array(one) for name, one in tensors.items() if name.startswith("input")
+        }
+        assert list(sorted(inputs)) == sorted(bundle.manifest["preprocessing"]["inputs"])
+        assert tensors["output_0"].name == "logits"
+        expected = onnx.numpy_helper.to_array(tensors["output_0"])
+        assert np.array_equal(bundle.session()(inputs), expected) or np.allclose(
+            bundle.session()(inputs), expected, atol=1e-5
+        )
+        batches.append(len(expected))
+    assert batches == [1, 2, 3, 7]
+
+
+# ---- integrity
+
+
+def breaches(run: Finished) -> list[tuple[str, str]]:
+    return [(one.name, one.file) for one in integrity(Bundle(run.dist)) if not one.ok]
+
+
+def test_integrity_finds_each_changed_file(run: Finished) -> None:
+    assert breaches(run) == []
+    names = [name for name in read_json(run.dist / "manifest.json")["files"]]
+    assert len(names) > 15
+    for name in names:
+        path = run.dist / name
+        before = path.read_bytes()
+        path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+        assert breaches(run) == [("file changed", name)]
+        path.write_bytes(before)
+
+
+def test_integrity_finds_missing_and_added_files(run: Finished) -> None:
+    (run.dist / "labels.json").unlink()
+    (run.dist / "onnx" / "model_q4.onnx").write_bytes(b"")
+    assert breaches(run) == [("file missing", "labels.json"), ("file added", "onnx/model_q4.onnx")]
+
+
+def test_a_manifest_lists_every_file_with_its_hash_and_each_variant_with_its_own(run: Finished) -> None:
+    manifest = read_json(run.dist / "manifest.json")
+    there = {path.relative_to(run.dist).as_posix(): path for path in files_below(run.dist)}
+    assert manifest["files"] == {name: sha256(path) for name, path in there.items() if name != "manifest.json"}
+    for variant in manifest["variants"].values():
+        assert variant["sha256"] == manifest["files"][variant["file"]]
+        assert variant["bytes"] == there[variant["file"]].stat().st_size
+
+
+# ---- what it tells, and what it does not
+
+
+def test_a_manifest_tells_the_lineage_and_how_it_was_made(run: Finished) -> None:
+    manifest = read_json(run.dist / "manifest.json")
+    assert set(manifest["lineage"]) >= {"base", "data", "recipe", "adapter", "head", "merged"}
+    assert all(re.fullmatch(r"[0-9a-f]{64}", one) for one in manifest["lineage"].values())
+    assert manifest["lineage"]["adapter"] == sha256(run.run / "train" / "adapter.safetensors")
+    assert manifest["lineage"]["merged"] == sha256(run.run / "merged" / "model.safetensors")
+    assert {"opset", "ir", "seed", "versions", "instruction_set", "target", "rows", "metric"} <= set(manifest)
+
+
+def test_the_lineage_stands_in_every_onnx_file(run: Finished) -> None:
+    manifest = read_json(run.dist / "manifest.json")
+    for name, variant in manifest["variants"].items():
+        metadata = {one.key: one.value for one in onnx.load(run.dist / variant["file"]).metadata_props}
+        assert json.loads(metadata["tunedeploy.lineage"]) == manifest["lineage"]
+        assert json.loads(metadata["tunedeploy.labels"]) == manifest["labels"]
+        assert metadata["tunedeploy.variant"] == name
+    int8 = {one.key: one.value for one in onnx.load(run.dist / "onnx" / "model_int8.onnx").metadata_props}
+    assert int8["tunedeploy.made_from"] == manifest["variants"]["fp32"]["sha256"]
+
+
+def test_no_file_of_a_bundle_holds_a_path_of_this_machine(run: Finished, checkout: Path) -> None:
+    recipe = yaml.safe_load((run.run / "recipe.yaml").read_text())
+    machine = {str(checkout), str(Path.home()), recipe["model"]["name"], recipe["data"]["train"], sys.prefix, "/tmp/"}
+    machine |= {str(Path(recipe["data"]["train"]).parent.parent)}
+    for path in files_below(run.dist):
+        content = path.read_bytes()
+        assert not [one for one in machine if one.encode() in content], path
+
+
+def test_the_layout_is_the_one_that_transformers_js_reads(run: Finished) -> None:
+    there = {path.relative_to(run.dist).as_posix() for path in files_below(run.dist)}
+    own = "preprocessor_config.json" if "image" in run.recipe.read_text() else "tokenizer.json"
+    assert there >= {"config.json", own, "onnx/model.onnx", "onnx/model_int8.onnx", "labels.json", "README.md"}
+    config = read_json(run.dist / "config.json")
+    assert [config["id2label"][str(at)] for at in range(3)] == read_json(run.dist / "labels.json")
+    assert config["label2id"] == {label: int(at) for at, label in config["id2label"].items()}
+    assert config["model_type"]
+
+
+def test_the_card_has_the_metric_the_ledger_and_the_limits(run: Finished) -> None:
+    card = (run.dist / "README.md").read_text()
+    manifest, ledger = read_json(run.dist / "manifest.json"), read_json(run.run / "ledger.json")
+    assert f"**{manifest['value']:.2f} %**" in card
+    for one in [*ledger["merge"], *ledger["comparisons"]]:
+        assert one["name"] in card
+    assert "## Limits" in card
+
+
+# ---- damage
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is no bundle, it has no manifest.json; 'tunedeploy export' writes one"):
+        load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["onnx/model.onnx", "onnx/model_int8.onnx", "parity/golden.npz", "parity/golden.json", "parity/tolerances.json",
+     "tokenizer.json", "config.json", "labels.json"],
+)  # fmt: skip
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_verify_of_a_damaged_bundle_is_a_breach_that_names_the_file(file: str, how: str, text_run: Finished) -> None:
+    path = text_run.dist / file
+    path.unlink() if how == "gone" else path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    made = load_bundle(text_run.dist).verify()
+    assert file in [one.file for one in made if not one.ok]
+    repair_bundle_if_there(text_run, file)
+    blind = [one for one in load_bundle(text_run.dist).verify(("parity", "preprocessing", "metric")) if not one.ok]
+    assert any(path.name in one.file + one.where for one in blind), [one.line() for one in blind]
+
+
+def repair_bundle_if_there(run: Finished, file: str) -> None:
+    if (run.dist / file).exists():
+        repair_bundle(run.dist)
+
+
+def test_goldens_of_another_machine_are_judged_by_decisions(text_run: Finished) -> None:
+    """The written rule: on another instruction set int8 may round otherwise; float32 is held to its tolerance."""
+    path = text_run.dist / "parity" / "tolerances.json"
+    rules = read_json(path)
+    edit_json(path, made_on={"instruction_set": ["elsewhere"], "onnxruntime": "0"})
+    made = {one.name: one for one in load_bundle(text_run.dist).verify(["parity"])}
+    assert "int8 vs golden outputs: answers changed outside near-ties" in made
+    assert "fp32 vs golden outputs: largest logit difference" in made
+    assert all(one.ok for one in made.values())
+    assert set(rules["variants"]["int8"]) == {"file", "max_abs", "near_tie", "flips"}

@@ -1,0 +1,211 @@
+"""The arithmetic of agreement, on numbers that can be checked by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tunedeploy import parity
+from tunedeploy.parity import Comparison
+
+EPS = float(np.finfo(np.float32).eps)  # 2^-23
+
+
+def array(*rows: list[float]) -> np.ndarray:
+    return np.array(rows, dtype=np.float32)
+
+
+# ---- largest_difference
+
+
+def test_the_largest_difference_comes_with_its_row() -> None:
+    assert parity.largest_difference(array([1, 2], [3, 4], [5, 6]), array([1, 2], [3, 4.5], [5.25, 6])) == (0.5, 1)
+
+
+def test_equal_arrays_differ_by_nothing() -> None:
+    assert parity.largest_difference(array([1, -2]), array([1, -2])) == (0.0, 0)
+    assert parity.largest_difference(np.zeros((0, 3)), np.zeros((0, 3))) == (0.0, 0)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_a_value_that_is_not_finite_differs_from_everything_itself_included(odd: float) -> None:
+    whole, broken = array([1, 2], [3, 4]), array([1, 2], [3, odd])
+    for pair in ((whole, broken), (broken, whole), (broken, broken)):
+        assert parity.largest_difference(*pair) == (np.inf, 1)
+
+
+def test_arrays_of_another_shape_differ_without_end() -> None:
+    assert parity.largest_difference(np.zeros((2, 3)), np.zeros((2, 4))) == (np.inf, 0)
+    assert parity.largest_difference(np.zeros((2, 3)), np.zeros((2, 1))) == (np.inf, 0)  # no broadcasting
+
+
+def test_differences_are_taken_in_float64() -> None:
+    assert parity.largest_difference(array([16777216.0]), np.array([[16777217.0]])) == (1.0, 0)
+
+
+def test_integers_and_higher_dimensions_are_compared_by_first_axis() -> None:
+    first = np.zeros((2, 2, 2), np.int64)
+    second = first.copy()
+    second[1, 0, 1] = -7
+    assert parity.largest_difference(first, second) == (7.0, 1)
+
+
+# ---- noise floor, range, tolerance
+
+
+def test_the_noise_floor_is_the_error_of_float32() -> None:
+    assert parity.noise_floor(array([1.5, 2]), np.array([[1.25, 2.0]])) == 0.25
+
+
+def test_the_range_is_largest_minus_smallest_of_what_is_finite() -> None:
+    assert parity.output_range(array([1, 4], [-2, 0])) == 6.0
+    assert parity.output_range(array([1, np.nan], [np.inf, 3])) == 2.0
+    assert parity.output_range(array([5, 5])) == 1e-6
+    assert parity.output_range(array([np.nan])) == 1e-6
+
+
+@pytest.mark.parametrize(
+    ("floor", "spread", "expected"),
+    [
+        (1e-6, 10.0, 1e-5),  # ten floors
+        (1e-3, 10.0, 1e-3),  # capped at 1e-4 of the range
+        (0.0, 10.0, 40 * EPS),  # not below what float32 resolves
+        (1e-9, 10.0, 40 * EPS),
+        (np.inf, 10.0, 1e-3),  # no floor excuses more than the cap
+    ],
+    ids=["floors", "capped", "exact", "below", "infinite"],
+)
+def test_the_tolerance_is_a_multiple_of_the_floor_within_bounds(floor: float, spread: float, expected: float) -> None:
+    assert parity.tolerance(floor, spread) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_tolerance_scales_with_the_output() -> None:
+    assert parity.tolerance(2e-6, 20.0) == pytest.approx(2 * parity.tolerance(1e-6, 10.0), rel=1e-12)
+
+
+# ---- signal, angle, margins
+
+
+def test_sqnr_is_ten_times_the_logarithm_of_signal_over_noise() -> None:
+    assert parity.sqnr_db(array([10, 0]), array([9, 0])) == pytest.approx(20.0)
+    assert parity.sqnr_db(array([1, 1]), array([0, 0])) == pytest.approx(0.0)
+    assert parity.sqnr_db(array([3, 4]), array([3, 4])) == 200.0
+    assert parity.sqnr_db(array([0, 0]), array([1, 0])) == pytest.approx(-3000.0)
+
+
+def test_the_cosine_is_that_of_the_worst_row() -> None:
+    assert parity.cosine(array([1, 0], [1, 0]), array([2, 0], [1, 1])) == pytest.approx(np.sqrt(0.5))
+    assert parity.cosine(array([1, 0]), array([-3, 0])) == pytest.approx(-1.0)
+    assert parity.cosine(array([0, 0]), array([1, 0])) == 0.0
+
+
+def test_a_margin_is_best_minus_second_best() -> None:
+    assert parity.margins(array([1, 5, 3], [2, 2, 0], [-1, -4, -2])).tolist() == [2.0, 0.0, 1.0]
+
+
+def test_the_drift_is_the_median_row() -> None:
+    assert parity.drift(array([0, 0], [0, 0], [0, 0]), array([1, 0], [0, -2], [9, 0])) == 2.0
+
+
+# ---- flips
+
+
+def test_a_flip_of_a_near_tie_is_counted_and_excused() -> None:
+    reference = array([0, 1.0], [0, 9], [0, 9])
+    other = array([0.6, 0.5], [0.5, 9], [0.5, 9])  # drift 0.5, so margins under 2 are near-ties
+    count, clear = parity.flips(reference, other)
+    assert (count, clear.tolist()) == (1, [])
+
+
+def test_a_flip_of_a_clear_row_is_named() -> None:
+    reference = array([0, 9], [0, 9], [9, 0], [0, 9])
+    other = array([0.5, 9], [0.5, 9], [0, 9], [0.5, 9])
+    count, clear = parity.flips(reference, other)
+    assert (count, clear.tolist()) == (1, [2])
+
+
+def test_equal_outputs_flip_nothing() -> None:
+    logits = array([0, 1], [1, 0])
+    assert parity.flips(logits, logits)[0] == 0
+
+
+def test_top_k_overlap_is_the_share_of_best_labels_kept() -> None:
+    reference = array([5, 4, 3, 2, 1, 0])
+    assert parity.top_k_overlap(reference, array([5, 4, 3, 2, 1, 0])) == 1.0
+    assert parity.top_k_overlap(reference, array([0, 1, 2, 3, 4, 5])) == pytest.approx(4 / 5)
+    assert parity.top_k_overlap(reference, array([0, 1, 2, 3, 4, 5]), k=2) == 0.0
+    assert parity.top_k_overlap(array([1, 0]), array([0, 1])) == 1.0  # of two labels both are among the five best
+
+
+# ---- the record
+
+
+def comparison(**values: object) -> Comparison:
+    return Comparison(**{"name": "a vs b", "stage": "export", "file": "onnx/model.onnx", "value": 0.5} | values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("values", "ok"),
+    [
+        ({"limit": 0.5}, True),
+        ({"limit": 0.49}, False),
+        ({"limit": 0.51, "at_most": False}, False),
+        ({"limit": 0.5, "at_most": False}, True),
+        ({}, True),
+        ({"value": np.nan}, False),
+        ({"value": np.inf, "at_most": False, "limit": 1.0}, False),
+        ({"value": np.nan, "limit": np.inf}, False),
+        ({"value": 0, "limit": 0}, True),
+        ({"value": 0.0, "limit": np.nan}, False),
+    ],
+    ids=str,
+)
+def test_a_comparison_holds_within_its_limit_and_never_without_a_finite_value(
+    values: dict[str, float], ok: bool
+) -> None:
+    assert comparison(**values).ok is ok
+
+
+def test_a_breach_is_one_line_with_stage_file_number_row_and_limit() -> None:
+    found = comparison(value=0.031, limit=4e-6, where="row 17", unit=" points")
+    assert found.line() == "export: onnx/model.onnx: a vs b is 0.031 points on row 17, allowed 4e-06 points"
+    found = comparison(limit=1.0, at_most=False)
+    assert found.line() == "export: onnx/model.onnx: a vs b is 0.5, at least 1"
+
+
+def test_a_record_is_json_whatever_its_value() -> None:
+    for value, written in ((0.5, 0.5), (np.inf, "inf"), (np.nan, "nan")):
+        record = comparison(value=value, limit=1.0).to_json()
+        assert json.loads(json.dumps(record, allow_nan=False))["value"] == written
+        assert record["ok"] is (written == 0.5)
+
+
+def test_facts_that_are_not_finite_are_written_as_text() -> None:
+    broken = array([1, np.nan], [np.inf, 3], [np.inf, 1])
+    facts = {"drift": parity.drift(broken, broken), "sqnr_db": parity.sqnr_db(broken, broken), "rows": 3}
+    facts |= {"cosine": parity.cosine(broken, broken), "margin": float(parity.margins(broken)[1])}
+    record = comparison(facts=facts, limit=np.inf).to_json()
+    assert json.loads(json.dumps(record, allow_nan=False))["facts"]["drift"] == "nan"
+    assert record["limit"] == "inf"
+
+
+def test_verdicts_and_counts_of_numpy_are_json_too() -> None:
+    record = comparison(value=float(np.float32(0.25)), limit=1.0, facts={"drift": 0.5}).to_json()
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_a_wrong_epsilon_does_not_fit_into_ten_floors() -> None:
+    """Why FLOORS is ten: LayerNorm of 384 values with epsilon 1e-5 in place of 1e-12 is seen, rounding is not."""
+    rng = np.random.default_rng(0)
+    hidden = (0.05 * rng.normal(size=(16, 384))).astype(np.float32)
+
+    def norm(values: np.ndarray, epsilon: float, dtype: type) -> np.ndarray:
+        values = values.astype(dtype)
+        centred = values - values.mean(-1, keepdims=True)
+        return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + dtype(epsilon))
+
+    exact, single = norm(hidden, 1e-12, np.float64), norm(hidden, 1e-12, np.float32)
+    again = norm(hidden[:, ::-1], 1e-12, np.float32)[:, ::-1]  # another order of summation
+    limit = parity.tolerance(parity.noise_floor(single, exact), parity.output_range(single))
+    assert parity.largest_difference(single, again)[0] <= limit
+    assert parity.largest_difference(single, norm(hidden, 1e-5, np.float32))[0] > 100 * limit
