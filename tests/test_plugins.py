@@ -178,6 +178,7 @@ def test_a_dropped_file_is_listed_by_its_name_with_its_first_line(extended: Path
     assert set(found["methods"]) == set(plugins.names("methods")) | {"head-and-norms", "needs-extra"}
 
 
+@pytest.mark.slow
 def test_a_recipe_uses_a_dropped_file_of_every_axis(extended: Path, tiny: Tiny, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(

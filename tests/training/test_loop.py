@@ -18,6 +18,7 @@ from tunedeploy.data.recipe_data import data_of
 from tunedeploy.errors import UserError
 from tunedeploy.recipe import Recipe
 from tunedeploy.rundir import RunDir, read_json
+from tunedeploy.stages.train import checkpoint_key
 from tunedeploy.training import loop
 from tunedeploy.training.loop import Job, epoch_windows, optimizer_of, take_step
 
@@ -335,6 +336,12 @@ def test_a_checkpoint_of_something_else_is_not_gone_on_from(
     with progress.listen(heard):
         train(recipe, tmp_path / "cut")
     assert not [note for note in heard.notes if note.startswith("resumed")], why
+
+
+def test_a_checkpoint_of_one_process_is_not_gone_on_from_by_two(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path / "r.yaml", "text-classification")
+    keys = [checkpoint_key(recipe, data_of(recipe), processes) for processes in (1, 2, 1)]
+    assert keys[0] == keys[2] != keys[1]
 
 
 def test_fresh_does_not_go_on_from_a_checkpoint(tiny: Tiny, tmp_path: Path) -> None:

@@ -1,0 +1,686 @@
+"""Faults put into a finished run or bundle, with every hash repaired: the checks see each, and name its stage."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from tests.faults import graphs
+from tests.finished import Finished, repair_bundle, repair_run
+from tunedeploy import api, plugins
+from tunedeploy.cli import main
+from tunedeploy.data.recipe_data import data_of
+from tunedeploy.errors import ParityError
+from tunedeploy.models import start
+from tunedeploy.parity import Comparison
+from tunedeploy.stages.quantize import batches, encoder_of
+
+Finisher = Callable[[str], Finished]
+SEMANTIC = ("parity", "preprocessing", "metric")
+FP32, INT8 = "onnx/model.onnx", "quantized/model_int8.onnx"
+
+
+def breaches(path: Path, checks: Sequence[str] = SEMANTIC) -> list[Comparison]:
+    """What verify finds with the hashes ignored."""
+    return [one for one in api.comparisons_of(path, checks) if not one.ok]
+
+
+# ---- the faults: each changes the files of a run, and names the stage that is to blame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    task: str
+    stage: str
+    inject: Callable[[Path], None]
+
+
+RUN_FAULTS: dict[str, Fault] = {}
+
+
+def fault(stage: str, task: str = "text-classification") -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
+    """Enter a function into the table, under its name."""
+
+    def enter(inject: Callable[[Path], None]) -> Callable[[Path], None]:
+        RUN_FAULTS[inject.__name__] = Fault(task=task, stage=stage, inject=inject)
+        return inject
+
+    return enter
+
+
+def typical(values: np.ndarray) -> tuple[int, ...]:
+    """Where the entry of median size is: neither the one that matters most nor one that matters to nobody."""
+    flat = np.argsort(np.abs(values), axis=None)
+    return tuple(int(at) for at in np.unravel_index(flat[len(flat) // 2], values.shape))
+
+
+def one_percent(values: np.ndarray) -> np.ndarray:
+    values[typical(values)] *= 1.01
+    return values
+
+
+def names(run: Path, kind: str) -> list[str]:
+    return graphs.weight_names(onnx.load(run / FP32), kind)
+
+
+@fault("export")
+def one_weight_of_a_projection_changed_by_one_percent(run: Path) -> None:
+    graphs.change(run / FP32, names(run, "MatMul")[0], one_percent)
+
+
+@fault("export")
+def one_weight_of_the_last_layer_changed_by_one_percent(run: Path) -> None:
+    graphs.change(run / FP32, names(run, "MatMul")[-1], one_percent)
+
+
+@fault("export")
+def one_weight_of_the_head_changed_by_one_percent(run: Path) -> None:
+    graphs.change(run / FP32, "head.weight", one_percent)
+
+
+@fault("export")
+def one_weight_of_a_norm_changed_by_one_percent(run: Path) -> None:
+    graphs.change(run / FP32, names(run, "LayerNormalization")[0], one_percent)
+
+
+@fault("export")
+def a_bias_with_the_other_sign(run: Path) -> None:
+    graphs.change(run / FP32, "head.bias", lambda values: -values)
+
+
+@fault("export")
+def another_layernorm_epsilon(run: Path) -> None:
+    with graphs.edited(run / FP32) as model:
+        for node in graphs.nodes(model, "LayerNormalization"):
+            graphs.set_attribute(node, "epsilon", 1e-5)
+
+
+@fault("export")
+def gelu_by_tanh(run: Path) -> None:
+    with graphs.edited(run / FP32) as model:
+        for node in graphs.nodes(model, "Gelu"):
+            graphs.set_attribute(node, "approximate", "tanh")
+
+
+@fault("export")
+def the_attention_mask_ignored(run: Path) -> None:
+    def ones(read: str, write: str) -> list[onnx.NodeProto]:
+        one = helper.make_tensor("one", TensorProto.INT64, [1], [1])
+        return [
+            helper.make_node("Shape", [read], ["mask_shape"]),
+            helper.make_node("ConstantOfShape", ["mask_shape"], [write], value=one),
+        ]
+
+    with graphs.edited(run / FP32) as model:
+        graphs.between(model, "attention_mask", ones)
+
+
+@fault("export")
+def the_attention_mask_inverted(run: Path) -> None:
+    with graphs.edited(run / FP32) as model:
+        one = graphs.constant(model, "one", np.int64(1))
+        graphs.between(model, "attention_mask", lambda read, write: [helper.make_node("Sub", [one, read], [write])])
+
+
+@fault("export")
+def position_ids_off_by_one(run: Path) -> None:
+    graphs.change(run / FP32, "trunk.embeddings.position_ids", lambda ids: np.minimum(ids + 1, ids.size - 1))
+
+
+@fault("export")
+def the_token_type_dropped(run: Path) -> None:
+    graphs.change(run / FP32, "trunk.embeddings.token_type_embeddings.weight", np.zeros_like)
+
+
+@fault("export")
+def the_token_type_no_input_any_more(run: Path) -> None:
+    def zeros(read: str, write: str) -> list[onnx.NodeProto]:
+        return [helper.make_node("Sub", ["input_ids", "input_ids"], [write])]
+
+    with graphs.edited(run / FP32) as model:
+        graphs.between(model, "token_type_ids", zeros)
+        kept = [one for one in model.graph.input if one.name != "token_type_ids"]
+        del model.graph.input[:]
+        model.graph.input.extend(kept)
+
+
+@fault("export")
+def the_batch_baked_in(run: Path) -> None:
+    graphs.fix_axis(run / FP32, 0, 2)
+
+
+@fault("export")
+def the_sequence_length_baked_in(run: Path) -> None:
+    graphs.fix_axis(run / FP32, 1, 9)
+
+
+@fault("export")
+def only_the_first_row_of_a_batch_computed(run: Path) -> None:
+    """A batch that is baked in without an error: every row gets the first one's logits."""
+
+    def first(read: str, write: str) -> list[onnx.NodeProto]:
+        return [
+            helper.make_node("Shape", [read], ["whole"]),
+            helper.make_node("Gather", [read, "none"], ["single"], axis=0),
+            helper.make_node("Expand", ["single", "whole"], [write]),
+        ]
+
+    with graphs.edited(run / FP32) as model:
+        graphs.constant(model, "none", np.array([0], np.int64))
+        graphs.between(model, graphs.head(model).input[0], first)
+
+
+@fault("export")
+def a_nan_weight(run: Path) -> None:
+    def last(values: np.ndarray) -> np.ndarray:
+        values[0, 0] = np.nan
+        return values
+
+    graphs.change(run / FP32, names(run, "MatMul")[-1], last)
+
+
+@fault("export")
+def float16_overflow(run: Path) -> None:
+    def half(read: str, write: str) -> list[onnx.NodeProto]:
+        return [
+            helper.make_node("Mul", [read, "large"], ["scaled"]),
+            helper.make_node("Cast", ["scaled"], ["half"], to=TensorProto.FLOAT16),
+            helper.make_node("Cast", ["half"], ["whole"], to=TensorProto.FLOAT),
+            helper.make_node("Div", ["whole", "large"], [write]),
+        ]
+
+    with graphs.edited(run / FP32) as model:
+        graphs.constant(model, "large", np.float32(1e6))
+        graphs.between(model, graphs.head(model).input[0], half)
+
+
+@fault("export")
+def float16_rounding(run: Path) -> None:
+    def half(read: str, write: str) -> list[onnx.NodeProto]:
+        return [
+            helper.make_node("Cast", [read], ["half"], to=TensorProto.FLOAT16),
+            helper.make_node("Cast", ["half"], [write], to=TensorProto.FLOAT),
+        ]
+
+    with graphs.edited(run / FP32) as model:
+        graphs.between(model, graphs.head(model).input[0], half)
+
+
+@fault("export")
+def dropout_active(run: Path) -> None:
+    def drop(read: str, write: str) -> list[onnx.NodeProto]:
+        return [helper.make_node("Dropout", [read, "ratio", "training"], [write])]
+
+    with graphs.edited(run / FP32) as model:
+        graphs.constant(model, "ratio", np.float32(0.1))
+        graphs.constant(model, "training", np.bool_(True))
+        graphs.between(model, graphs.head(model).input[0], drop)
+
+
+@fault("export")
+def the_output_renamed(run: Path) -> None:
+    graphs.rename_output(run / FP32)
+
+
+@fault("export")
+def labels_permuted_in_the_file(run: Path) -> None:
+    graphs.rewrite_metadata(run / FP32, "labels", lambda labels: labels[::-1])
+
+
+@fault("export")
+def labels_sorted_otherwise_everywhere(run: Path) -> None:
+    """The record of training, the merged folder and both files agree with each other, and not with the data."""
+    for file in (FP32, INT8):
+        graphs.rewrite_metadata(run / file, "labels", lambda labels: labels[::-1])
+    graphs.rewrite(run / "merged" / "tunedeploy.json", lambda facts: facts | {"labels": facts["labels"][::-1]})
+    graphs.rewrite(
+        run / "stages" / "train.json",
+        lambda record: record | {"result": record["result"] | {"labels": record["result"]["labels"][::-1]}},
+    )
+
+
+# ---- faults of the merge: the merged folder and the file agree, the training does not
+
+
+def base_weights(run: Path) -> dict[str, np.ndarray]:
+    recipe = api.recipe_of(run)
+    state = start.base(recipe, len(data_of(recipe).labels)).model.state_dict()
+    return {name: value.numpy() for name, value in state.items()}
+
+
+def tuned_weights(run: Path) -> dict[str, np.ndarray]:
+    """The weights that the adapter changed."""
+    base = base_weights(run)
+    merged = graphs.merged_weights(run)
+    changed = {name for name, value in merged.items() if name in base and not np.array_equal(value, base[name])}
+    return {name: merged[name] for name in sorted(changed) if name.startswith("trunk.")}
+
+
+@fault("merge")
+def an_unmerged_adapter(run: Path) -> None:
+    """The base weights in place of the merged ones; the head is the trained one."""
+    base = base_weights(run)
+    graphs.replace_weights(run, {name: base[name] for name in tuned_weights(run)})
+
+
+@fault("merge")
+def the_adapter_merged_twice(run: Path) -> None:
+    base = base_weights(run)
+    graphs.replace_weights(run, {name: 2 * value - base[name] for name, value in tuned_weights(run).items()})
+
+
+@fault("merge")
+def alpha_ignored(run: Path) -> None:
+    """The update at half its size: alpha / rank is 2."""
+    base = base_weights(run)
+    graphs.replace_weights(run, {name: (value + base[name]) / 2 for name, value in tuned_weights(run).items()})
+
+
+@fault("merge")
+def the_head_left_at_its_initialisation(run: Path) -> None:
+    base = base_weights(run)
+    graphs.replace_weights(run, {name: base[name] for name in ("head.weight", "head.bias")})
+
+
+@fault("merge")
+def rows_of_the_head_permuted(run: Path) -> None:
+    merged = graphs.merged_weights(run)
+    graphs.replace_weights(run, {name: merged[name][::-1] for name in ("head.weight", "head.bias")})
+
+
+@fault("merge")
+def one_merged_weight_changed_by_one_percent(run: Path) -> None:
+    name, value = next(iter(tuned_weights(run).items()))
+    graphs.replace_weights(run, {name: one_percent(value.copy())})
+
+
+@fault("merge")
+def another_pooling(run: Path) -> None:
+    graphs.rewrite(run / "merged" / "tunedeploy.json", lambda facts: facts | {"pooling": "max"})
+
+
+# ---- faults of the preprocessing of texts
+
+
+@fault("merge")
+def lower_casing_switched(run: Path) -> None:
+    def switch(tokenizer: Any) -> None:
+        tokenizer["normalizer"]["lowercase"] = not tokenizer["normalizer"]["lowercase"]
+
+    graphs.rewrite(run / "merged" / "tokenizer.json", switch)
+
+
+@fault("merge")
+def accents_kept(run: Path) -> None:
+    def keep(tokenizer: Any) -> None:
+        tokenizer["normalizer"]["strip_accents"] = False
+
+    graphs.rewrite(run / "merged" / "tokenizer.json", keep)
+
+
+@fault("merge")
+def truncation_from_the_left(run: Path) -> None:
+    graphs.rewrite(run / "merged" / "tokenizer.json", lambda one: one["truncation"].update(direction="Left"))
+    graphs.rewrite(run / "merged" / "tokenizer_config.json", lambda one: one | {"truncation_side": "left"})
+
+
+@fault("merge")
+def another_maximum_length(run: Path) -> None:
+    graphs.rewrite(run / "merged" / "tokenizer.json", lambda one: one["truncation"].update(max_length=32))
+    graphs.rewrite(run / "merged" / "tunedeploy.json", lambda facts: facts["encoder"].update(max_length=32))
+    for file in (FP32, INT8):
+        graphs.rewrite_metadata(run / file, "preprocessing", lambda facts: facts | {"max_length": 32})
+
+
+@fault("bundle")
+def truncation_forgotten_by_the_tokenizer_alone(run: Path) -> None:
+    """transformers cuts by its own argument, so training's library does not notice; the device does."""
+    graphs.rewrite(run / "merged" / "tokenizer.json", lambda one: one.update(truncation=None))
+
+
+@fault("merge")
+def padding_switched_on_in_the_tokenizer(run: Path) -> None:
+    padding = {"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0}
+    padding |= {"pad_type_id": 0, "pad_token": "[PAD]"}
+    graphs.rewrite(run / "merged" / "tokenizer.json", lambda one: one.update(padding=padding))
+
+
+# ---- faults of the quantized file
+
+
+def first_quantized(run: Path) -> str:
+    stored = [one.name for one in onnx.load(run / INT8).graph.initializer if one.name.endswith("_quantized")]
+    return stored[len(stored) // 2].removesuffix("_quantized")
+
+
+@fault("quantize")
+def an_int8_scale_doubled_on_one_layer(run: Path) -> None:
+    graphs.change(run / INT8, f"{first_quantized(run)}_scale", lambda scale: 2 * scale)
+
+
+@fault("quantize")
+def an_int8_zero_point_shifted(run: Path) -> None:
+    graphs.change(run / INT8, f"{first_quantized(run)}_zero_point", lambda point: point + 2)
+
+
+@fault("quantize")
+def one_int8_weight_changed(run: Path) -> None:
+    def turn(values: np.ndarray) -> np.ndarray:
+        values[typical(values.astype(np.float32))] += 3
+        return values
+
+    graphs.change(run / INT8, f"{first_quantized(run)}_quantized", turn)
+
+
+@fault("quantize")
+def a_quantized_file_of_another_run(run: Path) -> None:
+    """Quantized as this one was, from weights one training step away."""
+    recipe = api.recipe_of(run)
+    other = run / "other.onnx"
+    shutil.copyfile(run / FP32, other)
+    for name in names(run, "MatMul"):
+        graphs.change(other, name, lambda values: values + 0.02 * np.random.default_rng(0).normal(size=values.shape))
+    int8 = plugins.load("precisions", "int8")
+    samples = batches(encoder_of(recipe, run_dir(run)), list(data_of(recipe).train.select(range(8))))
+    props = list(onnx.load(run / INT8).metadata_props)
+    int8.convert(other, run / INT8, int8.candidates(other, recipe.export)[0], samples)
+    with graphs.edited(run / INT8) as model:
+        del model.metadata_props[:]
+        model.metadata_props.extend(props)
+    other.unlink()
+
+
+def run_dir(run: Path) -> Any:
+    return Finished(recipe=run, run=run).rundir
+
+
+@fault("quantize")
+def the_quantized_output_renamed(run: Path) -> None:
+    graphs.rename_output(run / INT8)
+
+
+@fault("quantize")
+def labels_permuted_in_the_quantized_file(run: Path) -> None:
+    graphs.rewrite_metadata(run / INT8, "labels", lambda labels: labels[::-1])
+
+
+@fault("quantize")
+def a_nan_in_the_quantized_head(run: Path) -> None:
+    graphs.change(run / INT8, "head.bias", lambda values: values * np.nan)
+
+
+@fault("quantize", "image-classification")
+def the_scale_of_an_activation_doubled(run: Path) -> None:
+    graphs.change(run / INT8, "relu_1_scale", lambda scale: 2 * scale)
+
+
+@fault("quantize", "image-classification")
+def the_zero_point_of_an_activation_shifted(run: Path) -> None:
+    graphs.change(run / INT8, "getitem_6_zero_point", lambda point: point + 40)
+
+
+@fault("quantize", "image-classification")
+def the_scale_of_one_channel_doubled(run: Path) -> None:
+    def one(scales: np.ndarray) -> np.ndarray:
+        scales[3] *= 2
+        return scales
+
+    graphs.change(run / INT8, "trunk.encoder.stages.1.layers.0.layer.0.convolution.weight_scale", one)
+
+
+# ---- faults of images
+
+
+IMAGES = "image-classification"
+
+
+def facts_everywhere(run: Path, **values: Any) -> None:
+    """Preprocessing as the bundle is told it."""
+    for file in (FP32, INT8):
+        graphs.rewrite_metadata(run / file, "preprocessing", lambda facts: facts | values)
+
+
+@fault("bundle", IMAGES)
+def mean_and_std_swapped(run: Path) -> None:
+    facts_everywhere(run, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+
+
+@fault("bundle", IMAGES)
+def a_resize_without_antialias(run: Path) -> None:
+    facts_everywhere(run, interpolation="nearest")
+
+
+@fault("bundle", IMAGES)
+def another_crop(run: Path) -> None:
+    facts_everywhere(run, resize=36)
+
+
+@fault("bundle", IMAGES)
+def another_size(run: Path) -> None:
+    facts_everywhere(run, resize=64, size=64)
+
+
+@fault("merge", IMAGES)
+def mean_and_std_swapped_for_other_programs(run: Path) -> None:
+    """`preprocessor_config.json` is what transformers.js reads; ours does not, so no logit would show it."""
+
+    def swap(config: Any) -> None:
+        config["image_mean"], config["image_std"] = [0.25] * 3, config["image_mean"]
+
+    graphs.rewrite(run / "merged" / "preprocessor_config.json", swap)
+
+
+@fault("export", IMAGES)
+def bgr_for_rgb(run: Path) -> None:
+    with graphs.edited(run / FP32) as model:
+        order = graphs.constant(model, "bgr", np.array([2, 1, 0], np.int64))
+        graphs.between(
+            model, "pixel_values", lambda read, write: [helper.make_node("Gather", [read, order], [write], axis=1)]
+        )
+
+
+@fault("export", IMAGES)
+def batch_normalisation_in_training_mode(run: Path) -> None:
+    """Normalised by the batch's own mean and variance, then set back to what evaluation would have on average."""
+
+    def normalise(read: str, write: str) -> list[onnx.NodeProto]:
+        return [
+            helper.make_node("ReduceMean", [read, "over"], ["batch_mean"], keepdims=1),
+            helper.make_node("Sub", [read, "batch_mean"], [write]),
+        ]
+
+    with graphs.edited(run / FP32) as model:
+        graphs.constant(model, "over", np.array([0, 2, 3], np.int64))
+        graphs.between(model, graphs.nodes(model, "Conv")[1].output[0], normalise)
+
+
+@fault("export", IMAGES)
+def one_weight_of_a_convolution_changed_by_one_percent(run: Path) -> None:
+    graphs.change(run / FP32, names(run, "Conv")[2], one_percent)
+
+
+@fault("export", IMAGES)
+def the_batch_of_images_baked_in(run: Path) -> None:
+    graphs.fix_axis(run / FP32, 0, 1)
+
+
+# ---- the claims
+
+
+@pytest.mark.parametrize("name", RUN_FAULTS)
+def test_a_fault_in_a_run_is_a_breach_of_its_stage(name: str, finished: Finisher, tmp_path: Path) -> None:
+    one = RUN_FAULTS[name]
+    run = finished(one.task).copy(tmp_path).run
+    one.inject(run)
+    repair_run(run)
+    assert not breaches(run, ["integrity"])  # the hashes say that all is well
+    with pytest.raises(ParityError) as caught:
+        api.verify(run, SEMANTIC)
+    assert caught.value.exit_code == 3
+    stages = {line.partition(":")[0] for line in caught.value.lines}
+    assert one.stage in stages, caught.value.lines
+
+
+def test_there_are_faults_of_every_stage() -> None:
+    assert len(RUN_FAULTS) >= 30
+    assert {one.stage for one in RUN_FAULTS.values()} == {"merge", "export", "quantize", "bundle"}
+
+
+@pytest.mark.parametrize("task", ["text-classification", "image-classification"])
+def test_a_healthy_run_and_its_bundle_raise_no_alarm(task: str, finished: Finisher, tmp_path: Path) -> None:
+    run = finished(task).copy(tmp_path)
+    repair_run(run.run)
+    repair_bundle(run.dist)
+    for path in (run.run, run.dist):
+        for checks in (["integrity"], SEMANTIC):
+            assert breaches(path, checks) == []
+
+
+def test_the_same_graph_in_another_order_raises_no_alarm(finished: Finisher, tmp_path: Path) -> None:
+    """Initializers turned round, node names and doc strings changed: other bytes, the same program."""
+    run = finished("text-classification").copy(tmp_path).run
+    with graphs.edited(run / FP32) as model:
+        turned = list(model.graph.initializer)[::-1]
+        del model.graph.initializer[:]
+        model.graph.initializer.extend(turned)
+        for at, node in enumerate(model.graph.node):
+            node.name, node.doc_string = f"n{at}", "moved"
+    repair_run(run)
+    assert breaches(run) == []
+
+
+def test_a_hundredth_of_the_noise_raises_no_alarm(finished: Finisher, tmp_path: Path) -> None:
+    """Below what any honest tolerance can see: the last bit of one weight moves the logits less than rounding does."""
+    run = finished("text-classification").copy(tmp_path).run
+
+    def last_bit(values: np.ndarray) -> np.ndarray:
+        at = typical(values)
+        values[at] = np.nextafter(values[at], np.float32(9))
+        return values
+
+    graphs.change(run / FP32, names(run, "MatMul")[0], last_bit)
+    repair_run(run)
+    assert breaches(run) == []
+
+
+def test_a_breach_is_told_on_the_command_line_with_exit_code_3(
+    finished: Finisher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = finished("text-classification").copy(tmp_path).run
+    RUN_FAULTS["a_bias_with_the_other_sign"].inject(run)
+    repair_run(run)
+    with pytest.raises(SystemExit) as end:
+        main(["verify", str(run), "--json"])
+    assert end.value.code == 3
+    shown = capsys.readouterr()
+    document = json.loads(shown.out)
+    assert document["ok"] is False
+    assert any(line.startswith("error: export: onnx/model.onnx: torch vs onnx") for line in shown.err.splitlines())
+
+
+# ---- the same in a bundle, where the trained model is not at hand
+
+
+def of_run(name: str) -> Callable[[Path], None]:
+    """A fault of the fp32 or int8 file of a run, in a bundle: there both lie in `onnx/`."""
+
+    def inject(dist: Path) -> None:
+        (dist / "quantized").mkdir()
+        shutil.move(dist / "onnx" / "model_int8.onnx", dist / INT8)
+        RUN_FAULTS[name].inject(dist)
+        shutil.move(dist / INT8, dist / "onnx" / "model_int8.onnx")
+        (dist / "quantized").rmdir()
+
+    return inject
+
+
+def swapped(labels: list[str]) -> list[str]:
+    return [labels[1], labels[0], *labels[2:]]
+
+
+MODEL, MODEL8 = "onnx/model.onnx", "onnx/model_int8.onnx"
+IN_BUNDLE: dict[str, tuple[str, str, Callable[[Path], None]]] = {
+    **{
+        name: ("text-classification", MODEL if RUN_FAULTS[name].stage == "export" else MODEL8, of_run(name))
+        for name in (
+            "one_weight_of_a_projection_changed_by_one_percent", "a_bias_with_the_other_sign",
+            "another_layernorm_epsilon", "gelu_by_tanh", "the_attention_mask_ignored", "the_attention_mask_inverted",
+            "position_ids_off_by_one", "the_batch_baked_in", "the_sequence_length_baked_in", "a_nan_weight",
+            "dropout_active", "the_output_renamed", "an_int8_scale_doubled_on_one_layer", "an_int8_zero_point_shifted",
+            "the_quantized_output_renamed", "a_nan_in_the_quantized_head",
+        )
+    },
+    **{
+        name: ("image-classification", MODEL if RUN_FAULTS[name].stage == "export" else MODEL8, of_run(name))
+        for name in ("bgr_for_rgb", "the_scale_of_an_activation_doubled", "the_zero_point_of_an_activation_shifted")
+    },
+    "labels_permuted": (
+        "text-classification", "labels.json", lambda dist: graphs.rewrite(dist / "labels.json", swapped)
+    ),
+    "labels_permuted_in_config": (
+        "text-classification", "labels.json",
+        lambda dist: graphs.rewrite(dist / "config.json", lambda one: one["id2label"].update({"0": "sport", "1": "food"})),
+    ),
+    "labels_permuted_in_the_manifest": (
+        "text-classification", "labels.json",
+        lambda dist: graphs.rewrite(dist / "manifest.json", lambda one: one.update(labels=swapped(one["labels"]))),
+    ),
+    "lower_casing_switched": (
+        "text-classification", "parity/golden.npz",
+        lambda dist: graphs.rewrite(dist / "tokenizer.json", lambda one: one["normalizer"].update(lowercase=False)),
+    ),
+    "truncation_from_the_left": (
+        "text-classification", "parity/golden.npz",
+        lambda dist: graphs.rewrite(dist / "tokenizer.json", lambda one: one["truncation"].update(direction="Left")),
+    ),
+    "another_maximum_length": (
+        "text-classification", "parity/golden.npz",
+        lambda dist: graphs.rewrite(dist / "tokenizer.json", lambda one: one["truncation"].update(max_length=32)),
+    ),
+    "mean_and_std_swapped": (
+        "image-classification", "parity/golden.npz",
+        lambda dist: graphs.rewrite(
+            dist / "manifest.json", lambda one: one["preprocessing"].update(mean=[0.25] * 3, std=[0.3] * 3)
+        ),
+    ),
+    "mean_and_std_swapped_for_other_programs": (
+        "image-classification", "manifest.json",
+        lambda dist: graphs.rewrite(dist / "preprocessor_config.json", lambda one: one.update(image_mean=[0.25] * 3)),
+    ),
+    "another_crop": (
+        "image-classification", "parity/golden.npz",
+        lambda dist: graphs.rewrite(dist / "manifest.json", lambda one: one["preprocessing"].update(resize=36)),
+    ),
+    "no_antialias": (
+        "image-classification", "parity/golden.npz",
+        lambda dist: graphs.rewrite(
+            dist / "manifest.json", lambda one: one["preprocessing"].update(interpolation="nearest")
+        ),
+    ),
+    "int8_in_place_of_fp32": (
+        "text-classification", MODEL, lambda dist: shutil.copyfile(dist / MODEL8, dist / MODEL) and None
+    ),
+    "fp32_in_place_of_int8": (
+        "text-classification", MODEL8, lambda dist: shutil.copyfile(dist / MODEL, dist / MODEL8) and None
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IN_BUNDLE)
+def test_a_fault_in_a_bundle_is_a_breach_of_its_file(name: str, finished: Finisher, tmp_path: Path) -> None:
+    task, file, inject = IN_BUNDLE[name]
+    dist = finished(task).copy(tmp_path).dist
+    inject(dist)
+    repair_bundle(dist)
+    assert not breaches(dist, ["integrity"])
+    with pytest.raises(ParityError) as caught:
+        api.verify(dist, SEMANTIC)
+    assert caught.value.exit_code == 3
+    assert any(line.startswith(f"bundle: {file}: ") for line in caught.value.lines), caught.value.lines

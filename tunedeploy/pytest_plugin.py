@@ -1,0 +1,58 @@
+"""A pytest plug-in: `pytest --tunedeploy-bundle dist/` adds the checks of a bundle to any test run."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunedeploy.errors import TunedeployError
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option; it may be given several times."""
+    group = parser.getgroup("tunedeploy")
+    group.addoption(
+        "--tunedeploy-bundle",
+        action="append",
+        default=[],
+        metavar="DIST",
+        help="check this bundle: integrity, parity, preprocessing and metric are a test each",
+    )
+
+
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put a test for each check of each bundle behind what was collected."""
+    bundles = config.getoption("--tunedeploy-bundle")
+    if not bundles:
+        return  # nothing of tunedeploy is loaded for those who did not ask
+    from tunedeploy.checks import CHECKS
+
+    items += [
+        BundleCheck.from_parent(session, name=f"{path}::{check}", path=Path(path), check=check)
+        for path in bundles
+        for check in CHECKS
+    ]
+
+
+class BundleCheck(pytest.Item):
+    """One check of one bundle."""
+
+    def __init__(self, *, path: Path, check: str, **more: Any) -> None:
+        super().__init__(path=path, **more)
+        self.check = check
+
+    def runtest(self) -> None:
+        """Raise ParityError with a line a breach."""
+        from tunedeploy import api
+
+        api.verify(self.path, [self.check])
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *_: Any, **__: Any) -> str:
+        """The breaches, without a traceback: they are not a bug of the test."""
+        if isinstance(excinfo.value, TunedeployError):
+            return "\n".join(excinfo.value.lines)
+        return str(super().repr_failure(excinfo))
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Where it stands in reports."""
+        return self.path, None, self.name
