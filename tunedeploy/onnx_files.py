@@ -63,6 +63,23 @@ def operators(model: onnx.ModelProto) -> dict[str, int]:
     return dict(sorted(Counter(names).items()))
 
 
+def training_nodes(model: onnx.ModelProto) -> list[str]:
+    """Nodes that compute as in training: random ones, and dropout or batch normalisation in training mode.
+
+    onnxruntime passes over some of them, other run times do not.
+    """
+    flags = {
+        one.name: bool(onnx.numpy_helper.to_array(one).any()) for one in model.graph.initializer if len(one.dims) == 0
+    }
+    found = []
+    for node in model.graph.node:
+        mode = any(one.name == "training_mode" and one.i for one in node.attribute)
+        mode |= node.op_type == "Dropout" and len(node.input) > 2 and flags.get(node.input[2], True)
+        if mode or node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial"):
+            found.append(f"{node.op_type} {node.name}".strip())
+    return found
+
+
 def fusions(path: Path) -> dict[str, int]:
     """Fused operators that onnxruntime makes of a file in its default session."""
     with tempfile.TemporaryDirectory() as folder:

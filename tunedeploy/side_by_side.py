@@ -6,9 +6,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 from safetensors import SafetensorError
 
-from tunedeploy import parity, plugins
+from tunedeploy import onnx_files, parity, plugins
 from tunedeploy.checks import names_kept
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Encoder, Features, Inputs
@@ -196,9 +197,32 @@ def metamorphic(scene: Scene) -> list[Comparison]:
 
 
 def interface(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
-    """A file takes the inputs that the preprocessing makes, and gives `logits`."""
-    stage, inputs = "export" if name == "fp32" else "quantize", scene.trained.facts["inputs"]
-    return [names_kept(Session(scene.rundir / variant["file"]), inputs, stage=stage, file=variant["file"])]
+    """A file takes the inputs that the preprocessing makes, gives `logits`, and computes as in evaluation."""
+    stage, file = "export" if name == "fp32" else "quantize", variant["file"]
+    training = onnx_files.training_nodes(onnx.load(scene.rundir / file))
+    return [
+        names_kept(Session(scene.rundir / file), scene.trained.facts["inputs"], stage=stage, file=file),
+        Comparison(
+            name=f"{name}: nodes that compute as in training", stage=stage, file=file, value=len(training), limit=0,
+            where=", ".join(training[:3]),
+        ),
+    ]  # fmt: skip
+
+
+def determinism(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+    """Two sessions, of one thread and of two, give the same; float32 within the noise floor, others are only told."""
+    inputs = scene.trained.collate(scene.features[: BATCHES[-1]])
+    first, second = (Session(scene.rundir / variant["file"], threads=count)(inputs) for count in (1, 2))
+    single = run_torch(scene.merged.model, inputs, double=False)
+    floor = parity.noise_floor(single, run_torch(scene.double, inputs, double=True))
+    limit = parity.tolerance(floor, parity.output_range(single))
+    return [
+        Comparison(
+            name=f"{name}: two sessions, 1 and 2 threads: largest logit difference",
+            stage="export" if name == "fp32" else "quantize", file=variant["file"], rows=len(first),
+            value=parity.largest_difference(first, second)[0], limit=limit if name == "fp32" else None,
+        )
+    ]  # fmt: skip
 
 
 def quantized_decisions(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:

@@ -112,7 +112,8 @@ def rewrite(path: Path, how: Callable[[Any], Any]) -> None:
 def replace_weights(run: Path, new: dict[str, Array]) -> None:
     """Put other weights into the merged folder and, where the same tensor is stored there, into the ONNX file.
 
-    Names are those of the classifier: `trunk.x` and `head.x`. Tensors are matched by value, since the exporter transposes and renames.
+    Names are those of the classifier: `trunk.x` and `head.x`. Tensors are matched by value, since the exporter
+    transposes and renames.
     """
     old = merged_weights(run)
     assert new

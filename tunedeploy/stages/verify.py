@@ -19,6 +19,7 @@ from tunedeploy.rundir import RunDir, read_json, write_json
 from tunedeploy.runtime import Session, logits_of
 from tunedeploy.side_by_side import (
     Scene,
+    determinism,
     interface,
     metamorphic,
     quantized_decisions,
@@ -194,6 +195,6 @@ WHOLE: dict[str, tuple[tuple[Callable[[Scene], list[Comparison]], str, str], ...
 # ... and of each variant's file.
 EACH: dict[str, tuple[Callable[[Scene, str, Mapping[str, Any]], list[Comparison]], ...]] = {
     "preprocessing": (labels_kept,),
-    "parity": (interface, quantized_decisions, rounded_weights),
+    "parity": (interface, determinism, quantized_decisions, rounded_weights),
     "metric": (metric_kept,),
 }

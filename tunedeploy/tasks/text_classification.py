@@ -32,8 +32,8 @@ COLUMNS = (
     ),
 )
 BARE_INPUT = "text"  # the column that `predict INPUT` fills
-# People disagree on the class of a text more often than on an image's, so certainty is not asked for: banking77 gains 0.4
-# points. It makes probabilities milder; 0 gives them back.
+# People disagree on the class of a text more often than on an image's, so certainty is not asked for: banking77 gains
+# 0.4 points. It makes probabilities milder; 0 gives them back.
 METHOD_DEFAULTS: dict[str, dict[str, Any]] = {
     "full": {"train.label_smoothing": 0.1},
     "lora": {"train.label_smoothing": 0.1},
