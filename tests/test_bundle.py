@@ -151,10 +151,11 @@ def parity_kit(run: Finished) -> subprocess.CompletedProcess[str]:
     plugin = run.recipe.parent / "plugins"
     plugin.mkdir(exist_ok=True)
     (plugin / "blocked.py").write_text(BLOCK.replace(repr(ABSENT), repr((*ABSENT, "tunedeploy"))))
+    environment = os.environ | {"PYTHONPATH": str(plugin), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     # -c /dev/null: no settings of ours; the kit stands alone.
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "blocked", "-c", os.devnull, "dist/parity"],
-        capture_output=True, text=True, cwd=run.run, env=os.environ | {"PYTHONPATH": str(plugin)},
+        capture_output=True, text=True, cwd=run.run, env=environment,
     )  # fmt: skip
 
 

@@ -123,7 +123,7 @@ def test_eval_of_a_run_scores_its_own_evaluation_rows(tunedeploy: Command, text_
 
 
 def test_predict_json_has_a_label_and_a_probability_for_each_input(tunedeploy: Command, text_run: Finished) -> None:
-    texts = ["we saw the snow and rain", "soup with bread", "", "-1 degrees"]
+    texts = ["snow, rain and a storm", "soup with bread", "", "-1 degrees"]
     for path in (text_run.run, text_run.dist):
         found = tunedeploy("predict", path, "--json", "--", *texts).document["predictions"]
         assert [one["input"] for one in found] == texts

@@ -1,11 +1,13 @@
 """Last layer: the trunk stays frozen, is run once, and only the new head is trained on its features."""
 
+from typing import Any
+
 from torch import nn
 
 from tunedeploy.models.classifier import Assembly, freeze_trunk
 from tunedeploy.recipe import Section
 
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "train.lr": 5e-3,  # on standardised features; a linear model does not diverge at rates that ruin a trunk
     "train.epochs": 40,  # an epoch over kept features costs milliseconds
     "train.batch_size": 256,

@@ -93,8 +93,8 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
         module = HeadOnly(assembly.model.head, features[0])
         feeds = (FeatureFeed(features[0]), FeatureFeed(features[1]))
     elif getattr(method, "PROBES_FIRST", False) and pretrained(assembly) and accelerator.is_main_process:
-        features = kept(recipe, rundir, assembly, Feed(data.train, assembly.encoder), "train")
-        fit_head(assembly.model.head, features, label_ids, weights, seed=recipe.train.seed)
+        plain = kept(recipe, rundir, assembly, Feed(data.train, assembly.encoder), "train")
+        fit_head(assembly.model.head, plain, label_ids, weights, seed=recipe.train.seed)
     penalty = None
     if recipe.train.objective:
         names = frozenset(dict(module.named_parameters())) if isinstance(module, HeadOnly) else assembly.fresh

@@ -1,5 +1,7 @@
 """A head for a frozen trunk: logistic regression on kept features, in a second or two."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
@@ -33,6 +35,7 @@ def fit_head(head: torch.nn.Linear, features: Array, label_ids: Array, row_weigh
             batch, targets = torch.from_numpy(np.asarray(features[rows])), torch.from_numpy(label_ids[rows])
             weights = torch.from_numpy(row_weights[rows]).float()
             optimizer.zero_grad()
-            (cross_entropy(probe(batch), targets, reduction="none") * weights).sum().div(weights.sum()).backward()
+            loss: Any = (cross_entropy(probe(batch), targets, reduction="none") * weights).sum() / weights.sum()
+            loss.backward()
             optimizer.step()
     probe.write_back(head)
