@@ -149,7 +149,9 @@ def check_output(output: str | Path | None) -> None:
     if output is None:
         return
     path = Path(output)
-    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / "manifest.json").is_file()):
+    from tunedeploy.bundle import is_bundle
+
+    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not is_bundle(path)):
         raise RunError(f"-o {path}: holds something that is no bundle; name another folder")
 
 

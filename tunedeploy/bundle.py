@@ -89,6 +89,15 @@ class Bundle:
         return made
 
 
+def is_bundle(path: Path) -> bool:
+    """Whether a folder holds a bundle; a manifest.json alone may be a web app's."""
+    try:
+        manifest = read_json(path / "manifest.json")
+    except RunError:
+        return False
+    return isinstance(manifest, dict) and all(key in manifest for key in KEYS)
+
+
 def load_bundle(path: str | Path) -> Bundle:
     """Open a bundle folder.
 

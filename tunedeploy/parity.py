@@ -131,13 +131,21 @@ def drift(reference: Array, other: Array) -> float:
     return float(np.median(np.abs(reference - other).max(-1)))
 
 
+def near_tie(reference: Array, other: Array) -> float:
+    """The reference margin under which either answer is honest: NEAR_TIE x drift, but at most the median margin.
+
+    Without that bound a file would be excused the more the worse it is.
+    """
+    return min(NEAR_TIE * drift(reference, other), float(np.median(margins(reference))))
+
+
 def flips(reference: Array, other: Array) -> tuple[int, Array]:
     """How many rows changed their answer, and which did so although it was no near-tie.
 
-    A row is a near-tie when its reference margin is under NEAR_TIE x drift: there either answer is honest.
+    A row is a near-tie when its reference margin is under `near_tie`.
     """
     changed = reference.argmax(-1) != other.argmax(-1)
-    clear = margins(reference) > NEAR_TIE * drift(reference, other)
+    clear = margins(reference) > near_tie(reference, other)
     return int(changed.sum()), np.flatnonzero(changed & clear)
 
 

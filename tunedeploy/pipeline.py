@@ -46,6 +46,8 @@ def run(
     origin = origin_of(recipe)
     records: dict[str, Record] = {}
     for at, name in enumerate(STAGES[: STAGES.index(until) + 1]):
+        if not main and name != "train":
+            continue  # all but training is one process's work
         stage = importlib.import_module(f"tunedeploy.stages.{name}")
         key = stage_key(stage, recipe, origin, records)
         if not fresh and rundir.is_current(name, key):
@@ -54,8 +56,6 @@ def run(
         if at < STAGES.index(start) and name != "plan":
             raise RunError(why_stale(rundir, name))
         records[name] = run_stage(stage, recipe, rundir, key=key, main=main)
-        if not main and name == "train":
-            break  # the rest is one process's work
     if main and start != "plan":
         write_text(rundir / "recipe.yaml", recipe.dump())
     return records
@@ -79,6 +79,7 @@ def begin(recipe: "Recipe", rundir: RunDir, *, first: bool, fresh: bool) -> None
 def run_stage(stage: ModuleType, recipe: "Recipe", rundir: RunDir, *, key: str, main: bool) -> Record:
     """Run one stage and write its record, last."""
     name = stage.__name__.rpartition(".")[2]
+    before = rundir.record(name).outputs if main and rundir.has(name) else {}
     if main:
         rundir.forget(name)
         if name in MAKES_BUNDLE:  # the bundle of an earlier recipe must not pass for this one's, should a check fail
@@ -91,6 +92,11 @@ def run_stage(stage: ModuleType, recipe: "Recipe", rundir: RunDir, *, key: str, 
         return Record(stage=name, key=key, seconds=seconds, outputs={}, result=result, versions={})
     outputs = [path for folder in stage.OUTPUTS for path in written(rundir / folder)]
     record = rundir.finish(name, key=key, seconds=seconds, files=outputs, result=result)
+    if name != "plan" and record.outputs != before:
+        for later in STAGES[STAGES.index(name) + 1 :]:
+            rundir.forget(later)  # made from an earlier model: not to be scored or shipped as this one's
+        if name == "train":
+            shutil.rmtree(rundir / "dist", ignore_errors=True)
     progress.note(f"{name}: done in {seconds:.1f} s")
     return record
 

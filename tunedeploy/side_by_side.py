@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from tunedeploy import onnx_files, parity, plugins
 from tunedeploy.checks import names_kept
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.encoders import Encoder, Features, Inputs
+from tunedeploy.encoders import Array, Encoder, Features, Inputs
 from tunedeploy.errors import ModelError
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, Classifier
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tunedeploy.recipe import Recipe
 
 ROWS = 32  # real rows on the grid; each is tried in several batches and lengths
+DECISION_ROWS = 512  # two in a hundred may flip, so that ten flips are told from one
 MERGED_ROWS = 96  # as many as the merge stage compares
 BATCHES = (1, 2, 3, 7)
 
@@ -75,6 +76,16 @@ class Scene:
     def encoder(self) -> Encoder:
         """The bundle's preprocessing."""
         return encoder_of(self.recipe, self.rundir)
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows of the evaluation split on which decisions are compared."""
+        return sample(data_of(self.recipe).eval, DECISION_ROWS)
+
+    @cached_property
+    def reference(self) -> Array:
+        """What the float32 file makes of them."""
+        return logits_of(self.onnx, self.encoder, self.rows)
 
     @property
     def variants(self) -> dict[str, Any]:
@@ -229,8 +240,7 @@ def quantized_decisions(scene: Scene, name: str, variant: Mapping[str, Any]) -> 
     """A quantized file against float32 by its decisions; no NaN, on any row, in any batch."""
     if name == "fp32":
         return []
-    rows = sample(data_of(scene.recipe).eval, 512)
-    reference = logits_of(scene.onnx, scene.encoder, rows)
+    rows, reference = scene.rows, scene.reference
     session = Session(scene.rundir / variant["file"])
     got = logits_of(session, scene.encoder, rows)
     edges = scene.features[scene.real :]

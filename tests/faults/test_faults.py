@@ -589,6 +589,20 @@ def test_a_hundredth_of_the_noise_raises_no_alarm(finished: Finisher, tmp_path: 
     assert breaches(run) == []
 
 
+@pytest.mark.parametrize("task", ["text-classification", "image-classification"])
+def test_every_way_to_int8_stores_weights_within_a_rounding_step(task: str, finished: Finisher, tmp_path: Path) -> None:
+    run = finished(task).copy(tmp_path).run
+    recipe, int8 = api.recipe_of(run), plugins.load("precisions", "int8")
+    samples = batches(encoder_of(recipe, run_dir(run)), list(data_of(recipe).train.select(range(8))))
+    settings = int8.candidates(run / FP32, recipe.export)
+    assert len(settings) >= 2
+    for setting in settings:
+        int8.convert(run / FP32, run / INT8, setting, samples)
+        worst, _, count = int8.rounding(run / FP32, run / INT8)
+        assert 0.4 < worst < 1.0, setting
+        assert count >= 12 - 6 * (task == "image-classification")
+
+
 def test_a_breach_is_told_on_the_command_line_with_exit_code_3(
     finished: Finisher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

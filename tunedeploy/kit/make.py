@@ -76,7 +76,7 @@ def rule(name: str, limits: Mapping[str, Any], arrays: Mapping[str, Array]) -> d
     return {
         "file": file,
         "max_abs": max(SAME_MACHINE * drift, limits["fp32"]),
-        "near_tie": parity.NEAR_TIE * drift,
+        "near_tie": parity.near_tie(first, second),
         "flips": parity.FLIPS,
     }
 

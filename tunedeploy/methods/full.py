@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import Field
 from torch import nn
 
 from tunedeploy.models.classifier import Assembly
@@ -18,8 +19,12 @@ CACHES_FEATURES = False
 class Options(Section):
     """Keys of `tune`."""
 
-    head_lr: float = 1e-3  # the new head starts from nothing and may move faster than pretrained weights
-    layer_decay: float = 1.0  # each layer towards the input learns this factor slower; 1 is plain fine-tuning
+    head_lr: float = Field(
+        default=1e-3, gt=0
+    )  # the new head starts from nothing and may move faster than pretrained weights
+    layer_decay: float = Field(
+        default=1.0, gt=0, le=1
+    )  # each layer towards the input learns this factor slower; 1 is plain fine-tuning
 
 
 def attach(assembly: Assembly, options: Options) -> None:

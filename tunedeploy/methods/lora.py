@@ -5,6 +5,7 @@ from typing import Any
 
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
+from pydantic import Field
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -25,9 +26,13 @@ PROBES_FIRST = True
 class Options(Section):
     """Keys of `tune`."""
 
-    rank: int = 8  # doubling it doubles the trained weights and the adapter file
-    alpha: float | None = None  # scale of the update is alpha / rank; twice the rank, so that it is 2 at any rank
-    dropout: float = 0.0  # on the adapter's input; small data sets gain more from fewer epochs
+    rank: int = Field(default=8, ge=1)  # doubling it doubles the trained weights and the adapter file
+    alpha: float | None = Field(
+        default=None, gt=0
+    )  # scale of the update is alpha / rank; twice the rank, so that it is 2 at any rank
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1
+    )  # on the adapter's input; small data sets gain more from fewer epochs
     rslora: bool = False  # scale by alpha / sqrt(rank) (Kalajdzievski 2023), for ranks of 32 and more
     dora: bool = False  # learn magnitude apart from direction (Liu et al. 2024); slower, a little better
 

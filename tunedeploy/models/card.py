@@ -16,7 +16,8 @@ def card(manifest: Mapping[str, Any], ledger: Mapping[str, Any]) -> str:
 Labels ({len(labels)}): {shown}
 
 Tuned on {rows["train"]} rows; {manifest["metric"]} on {rows["eval"]} evaluation rows ({manifest["eval_source"]}):
-**{manifest["value"]:.2f} %**.
+**{manifest["value"]:.2f} %**. The best epoch and the int8 setting were chosen on these same rows; rows that were never
+seen are scored with `tunedeploy eval . --data FILE`.
 
 | variant | file | size | metric | drop, points |
 |---|---|---|---|---|

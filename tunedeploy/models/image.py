@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torchvision.models import get_model
@@ -133,7 +134,7 @@ def _hugging_face(source: Source) -> tuple[nn.Module, set[str], list[str]]:
             trunk, info = AutoModel.from_pretrained(
                 source.name, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise unloadable(source, error) from error
     missing = set(info["missing_keys"])
     if getattr(trunk, "pooler", None) is not None and any(True for _ in trunk.pooler.parameters()):

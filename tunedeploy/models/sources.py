@@ -4,9 +4,11 @@ import hashlib
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -58,7 +60,27 @@ def locate(name: str, weights: str | None = None) -> Source:
             f"model {name!r} is a file of weights; name the architecture and the file: "
             f"model: {{name: timm://ARCHITECTURE, weights: {name}}}"
         )
-    return Source(scheme="hf", name=name)
+    return Source(scheme="hf", name=hub_folder(name))
+
+
+@cache
+def hub_folder(name: str) -> str:
+    """The folder in the hub's cache that holds a model: its weights, its pooling and its preprocessing.
+
+    Raises:
+        ModelError: the hub has no such model, or cannot be reached and the cache holds none.
+    """
+    try:
+        files = ["*.json", "*.safetensors", "*.txt", "*.model", "1_Pooling/*"]
+        folder = Path(snapshot_download(name, allow_patterns=files))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(name, allow_patterns=[*files, "*.bin"]))
+    except (OSError, ValueError, RuntimeError) as error:  # the hub's own errors are kinds of these
+        raise ModelError(
+            f"model {name!r}: no such folder here, and the hub has no such model or cannot be reached; "
+            "name a folder, a hub id or pkg://package/folder"
+        ) from error
+    return str(_model_folder(folder))
 
 
 def package_path(name: str) -> Path:
@@ -160,7 +182,7 @@ def _first_sentence(error: Exception) -> str:
 
 
 def fingerprint(name: str, weights: str | None = None) -> str:
-    """SHA-256 over the files a model comes from; of a hub id, over its cached files' names.
+    """SHA-256 over the files a model comes from.
 
     The same whatever folder they lie in.
     """
@@ -172,9 +194,7 @@ def fingerprint(name: str, weights: str | None = None) -> str:
             file = Path(source.weights)
             digest.update(bytes.fromhex(sha256(file)) if file.is_file() else source.weights.encode())
         return digest.hexdigest()
-    if not source.folder.is_dir():
-        return hashlib.sha256(source.name.encode()).hexdigest()
-    for path in sorted(source.folder.iterdir()):
+    for path in [*sorted(source.folder.iterdir()), *sorted(source.folder.glob("1_Pooling/*"))]:
         if path.suffix in (".json", ".safetensors", ".bin", ".txt", ".model"):
             digest.update(path.name.encode() + bytes.fromhex(sha256(path)))
     return digest.hexdigest()

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
@@ -99,7 +100,7 @@ def build(
             if "attn" not in str(error) or attention == "eager":
                 raise ModelError(f"model {source.name!r}: {first_line(error)}") from error
             return build(source, labels=labels, pooling=pooling, attention="eager")
-        except (OSError, KeyError, RuntimeError) as error:
+        except (OSError, KeyError, RuntimeError, SafetensorError) as error:
             raise unloadable(source, error) from error
     missing = set(info["missing_keys"])
     if pooling != "pooler" and getattr(trunk, "pooler", None) is not None:
@@ -126,7 +127,11 @@ def checkpoint_pooling(source: Source) -> str | None:
         "pooling_mode_max_tokens": "max",
         "pooling_mode_lasttoken": "last",
     }
-    return next((ours for theirs, ours in modes.items() if facts.get(theirs)), facts.get("pooling_mode"))
+    named = str(facts.get("pooling_mode", "")).replace("lasttoken", "last")
+    found = next((ours for theirs, ours in modes.items() if facts.get(theirs)), named or None)
+    if found is not None and found not in POOLINGS:
+        raise ModelError(f"{path}: pooling {found!r} is not among {', '.join(POOLINGS)}; set tune.pooling")
+    return found
 
 
 def longest(source: Source, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -216,7 +221,7 @@ def text_facts(model: TextClassifier, tokenizer: PreTrainedTokenizerBase, max_le
         max_length=max_length,
         pad_id=pad,
         lone_id=int(lone),
-        padding_side=str(tokenizer.padding_side),
+        padding_side="right",  # pooling reads the mask, and causal trunks count positions from the left
         inputs=("input_ids", "attention_mask", *(("token_type_ids",) if types else ())),
     )
 

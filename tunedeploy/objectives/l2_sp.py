@@ -1,6 +1,7 @@
 """L2-SP: pulls trained weights towards where they started, against forgetting on small data (Li et al. 2018)."""
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from tunedeploy.recipe import Section
@@ -9,7 +10,7 @@ from tunedeploy.recipe import Section
 class Options(Section):
     """Keys of `train`."""
 
-    strength: float = 0.01  # times half the squared distance; the paper's range is 0.001 to 0.1
+    strength: float = Field(default=0.01, ge=0)  # times half the squared distance; the paper's range is 0.001 to 0.1
 
 
 class Objective:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tunedeploy.recipe import Recipe
 
 RECIPE_KEYS = ("task", "model", "data", "tune", "train", "export.dynamic_size")
-AFTER = ("plan",)
+AFTER = ()  # its key holds the recipe and the data; the plan adds nothing to them
 OUTPUTS = ("train",)
 
 
@@ -92,8 +92,11 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
             ]
         module = HeadOnly(assembly.model.head, features[0])
         feeds = (FeatureFeed(features[0]), FeatureFeed(features[1]))
-    elif getattr(method, "PROBES_FIRST", False) and pretrained(assembly) and accelerator.is_main_process:
-        plain = kept(recipe, rundir, assembly, Feed(data.train, assembly.encoder), "train")
+    elif getattr(method, "PROBES_FIRST", False) and pretrained(assembly):
+        with accelerator.main_process_first():
+            plain = kept(
+                recipe, rundir, assembly, Feed(data.train, assembly.encoder) if train.augmented else train, "train"
+            )
         fit_head(assembly.model.head, plain, label_ids, weights, seed=recipe.train.seed)
     penalty = None
     if recipe.train.objective:
@@ -103,7 +106,7 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
         recipe=recipe, task=task, accelerator=accelerator, module=module, fresh=assembly.fresh,
         trained=trained_names(module, assembly.fresh), train=feeds[0],
         eval=feeds[1], label_ids=label_ids, eval_ids=eval_ids, metric=task.metric_name(eval_ids),
-        penalty=penalty, row_weights=weights, key=checkpoint_key(recipe, data, accelerator.num_processes),
+        penalty=penalty, row_weights=weights, key=checkpoint_key(recipe, data, assembly, accelerator.num_processes),
     )  # fmt: skip
 
 
@@ -112,12 +115,13 @@ def pretrained(assembly: Assembly) -> bool:
     return not any(name.startswith("trunk.") for name in assembly.fresh)
 
 
-def checkpoint_key(recipe: "Recipe", data: "Data", processes: int) -> str:
+def checkpoint_key(recipe: "Recipe", data: "Data", assembly: Assembly, processes: int) -> str:
     """A hash of all that the course of training depends on."""
     resolved = recipe.resolved()
     parts = {name: resolved[name] for name in ("task", "model", "tune", "train")}
     model = sources.fingerprint(recipe.model.name, recipe.model.weights)
-    return key_of(parts | {"data": data.fingerprint, "weights": model, "processes": processes})
+    inputs = {"facts": dict(assembly.facts), "encoder": assembly.encoder.facts}
+    return key_of(parts | inputs | {"data": data.fingerprint, "weights": model, "processes": processes})
 
 
 def kept(recipe: "Recipe", rundir: RunDir, assembly: Assembly, feed: Feed, name: str) -> Array:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
 from tunedeploy.classification import decode, loss, metric_name, score, targets
 from tunedeploy.data.columns import CATEGORY, IMAGE, Column
@@ -42,7 +43,9 @@ class Options(Section):
 
     image: str | None = None  # the column with paths; class folders need none
     label: str | None = None  # the column with labels; class folders are labels
-    image_size: int | None = None  # pixels a side; the checkpoint's own, or the images' where weights are random
+    image_size: int | None = Field(
+        default=None, ge=16
+    )  # pixels a side; the checkpoint's own, or the images' where weights are random
     mean: tuple[float, float, float] | None = None  # of values in 0..1, a channel; the checkpoint's own
     std: tuple[float, float, float] | None = None  # the checkpoint's own
     crop: bool = True  # False scales both sides to image_size, so that no border is lost

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field
+
 from tunedeploy.classification import decode, loss, metric_name, score, targets
 from tunedeploy.data.columns import CATEGORY, TEXT, Column
 from tunedeploy.encoders import Encoder, Row
@@ -46,7 +48,7 @@ class Options(Section):
     text: str | None = None  # found by its usual names when left out
     text_pair: str | None = None  # the second text of a pair; single texts are the rule
     label: str | None = None  # found by its usual names when left out
-    max_length: int | None = None  # tokens; what the checkpoint was made for, at most 512
+    max_length: int | None = Field(default=None, ge=8)  # tokens; what the checkpoint was made for, at most 512
 
 
 class TuneOptions(Section):

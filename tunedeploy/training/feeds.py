@@ -81,8 +81,9 @@ class HeadOnly(torch.nn.Module):
 
     def write_back(self, head: torch.nn.Linear) -> None:
         """Fold the standardisation into the model's own head, in float64."""
-        weight = self.linear.weight.detach().double() / self.std.double()
-        bias = self.linear.bias.detach().double() - weight @ self.mean.double()
+        mean, std = self.mean.cpu().double(), self.std.cpu().double()  # Apple's GPUs have no float64
+        weight = self.linear.weight.detach().cpu().double() / std
+        bias = self.linear.bias.detach().cpu().double() - weight @ mean
         with torch.no_grad():
             head.weight.copy_(weight.to(head.weight.dtype))
             head.bias.copy_(bias.to(head.bias.dtype))

@@ -1,7 +1,9 @@
 """What this machine can do for training: threads, devices and number formats."""
 
+from datetime import timedelta
+
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 
 from tunedeploy.errors import RecipeError
@@ -34,7 +36,9 @@ def cpu_has_bf16() -> bool:
 def accelerator_of(precision: str) -> Accelerator:
     """An Accelerator for this process: one device, DDP or FSDP as it was launched."""
     AcceleratorState._reset_state(False)  # a second run in one process may use another precision
-    return Accelerator(mixed_precision="no" if precision == "fp32" else precision)
+    # One process embeds the data set while the others wait, which on a large one outlasts the usual ten minutes.
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=24))
+    return Accelerator(mixed_precision="no" if precision == "fp32" else precision, kwargs_handlers=[patience])
 
 
 def set_threads(count: int | None) -> int:
