@@ -89,7 +89,9 @@ class RunDir:
     def shipped(self) -> dict[str, Any]:
         """What an export ends with: metric, variants, and every comparison made."""
         ledger = read_json(self / "ledger.json")
-        return {**self.record("quantize").result, "ledger": [*ledger["merge"], *ledger["comparisons"]]}
+        made = self.record("quantize").result
+        comparisons = [*ledger["merge"], *ledger["comparisons"]]
+        return {"metric": made["metric"], "variants": made["variants"], "ledger": comparisons}
 
     def forget(self, stage: str) -> None:
         """Remove a stage's record, so that half of a redone stage is never taken for a whole one."""

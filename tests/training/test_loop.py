@@ -16,6 +16,7 @@ from tunedeploy import pipeline, progress
 from tunedeploy.classification import score
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.errors import UserError
+from tunedeploy.models.start import base
 from tunedeploy.recipe import Recipe
 from tunedeploy.rundir import RunDir, read_json
 from tunedeploy.stages.train import checkpoint_key
@@ -343,7 +344,8 @@ def test_a_checkpoint_of_something_else_is_not_gone_on_from(
 
 def test_a_checkpoint_of_one_process_is_not_gone_on_from_by_two(tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path / "r.yaml", "text-classification")
-    keys = [checkpoint_key(recipe, data_of(recipe), processes) for processes in (1, 2, 1)]
+    model = base(recipe, 3)
+    keys = [checkpoint_key(recipe, data_of(recipe), model, processes) for processes in (1, 2, 1)]
     assert keys[0] == keys[2] != keys[1]
 
 

@@ -73,14 +73,7 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
     label_ids, eval_ids = task.targets(data.train), task.targets(data.eval)
     train = Feed(data.train, assembly.encoder, assembly.augmented)
     evaluation = Feed(data.eval, assembly.encoder)
-    first = {
-        name: value.to(accelerator.device) for name, value in train.inputs(np.arange(min(2, len(label_ids)))).items()
-    }
-    unreached = start.freeze_unreached(
-        assembly, first, torch.from_numpy(label_ids[:2]).to(accelerator.device), task.loss
-    )
-    if unreached:
-        progress.note(f"{unreached:,} weights get no gradient from this task and stay frozen")
+    freeze_unreached(assembly, train, label_ids, task, accelerator.device)
     balance = balance_of(recipe.train.balance, label_ids)
     weights = class_weights(label_ids, len(data.labels))[label_ids] if balance == "weights" else np.ones(len(label_ids))
     module: torch.nn.Module = assembly.model
@@ -94,9 +87,8 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
         feeds = (FeatureFeed(features[0]), FeatureFeed(features[1]))
     elif getattr(method, "PROBES_FIRST", False) and pretrained(assembly):
         with accelerator.main_process_first():
-            plain = kept(
-                recipe, rundir, assembly, Feed(data.train, assembly.encoder) if train.augmented else train, "train"
-            )
+            rows = Feed(data.train, assembly.encoder) if train.augmented else train
+            plain = kept(recipe, rundir, assembly, rows, "train")
         fit_head(assembly.model.head, plain, label_ids, weights, seed=recipe.train.seed)
     penalty = None
     if recipe.train.objective:
@@ -108,6 +100,15 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
         eval=feeds[1], label_ids=label_ids, eval_ids=eval_ids, metric=task.metric_name(eval_ids),
         penalty=penalty, row_weights=weights, key=checkpoint_key(recipe, data, assembly, accelerator.num_processes),
     )  # fmt: skip
+
+
+def freeze_unreached(assembly: Assembly, feed: Feed, label_ids: Array, task: Any, device: torch.device) -> None:
+    """Freeze what two real rows give no gradient, and say so."""
+    few = np.arange(min(2, len(label_ids)))
+    inputs = {name: value.to(device) for name, value in feed.inputs(few).items()}
+    unreached = start.freeze_unreached(assembly, inputs, torch.from_numpy(label_ids[few]).to(device), task.loss)
+    if unreached:
+        progress.note(f"{unreached:,} weights get no gradient from this task and stay frozen")
 
 
 def pretrained(assembly: Assembly) -> bool:
