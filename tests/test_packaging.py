@@ -137,13 +137,17 @@ def test_a_python_that_is_not_there_is_one_line(checkout: Path, tmp_path: Path) 
     assert done.stdout.count("\n") == 1
 
 
-def test_the_quickstart_recipe_is_five_lines_that_read_without_a_mistake(checkout: Path) -> None:
-    path = checkout / "examples" / "quickstart.yaml"
-    text = path.read_text(encoding="utf-8")
+def test_the_quickstart_recipe_is_five_lines_that_read_without_a_mistake(checkout: Path, tmp_path: Path) -> None:
+    text = (checkout / "examples" / "quickstart.yaml").read_text(encoding="utf-8")
     assert len(text.splitlines()) == len(yaml.safe_load(text)) == 5
+    for name in ("examples", "quickstart"):  # a fresh clone has no data yet, so a layout like its own stands in
+        (tmp_path / name).mkdir()
+    path, data = tmp_path / "examples" / "quickstart.yaml", tmp_path / "quickstart" / "reviews.csv"
+    path.write_text(text, encoding="utf-8")
+    data.write_text("text,label\ngood,positive\n", encoding="utf-8")
     read = recipe.read(path)
     assert (read.task, read.tune.method) == ("text-classification", "lora")
-    assert Path(read.data.train) == checkout / "quickstart" / "reviews.csv"
+    assert Path(read.data.train) == data
 
 
 @pytest.fixture(scope="module")
