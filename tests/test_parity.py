@@ -209,3 +209,10 @@ def test_a_wrong_epsilon_does_not_fit_into_ten_floors() -> None:
     limit = parity.tolerance(parity.noise_floor(single, exact), parity.output_range(single))
     assert parity.largest_difference(single, again)[0] <= limit
     assert parity.largest_difference(single, norm(hidden, 1e-5, np.float32))[0] > 100 * limit
+
+
+def test_a_file_that_is_all_wrong_is_not_excused_by_its_own_drift() -> None:
+    reference = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    count, clear = parity.flips(reference, -reference)
+    assert count == 200
+    assert len(clear) >= 90
