@@ -5,13 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.tiny import Tiny
-from tunedeploy import plugins
-from tunedeploy.errors import UserError
+from tunedeploy import plugins, recipe
+from tunedeploy.errors import RecipeError, UserError
 
 HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "datasets", "peft", "numpy")
 
@@ -287,3 +289,33 @@ def test_a_name_that_is_none_is_told_with_those_there_are() -> None:
     with pytest.raises(UserError) as raised:
         plugins.load("methods", "lorra")
     assert str(raised.value) == f"no method 'lorra'; known: {', '.join(plugins.names('methods'))}"
+
+
+def numbers(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every number in a JSON Schema, with its place."""
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    if isinstance(node, dict) and node.get("type") in ("number", "integer"):
+        yield path, node
+    for name, child in children:
+        yield from numbers(child, f"{path}/{name}")
+
+
+def test_every_number_of_every_plugin_has_a_bound_so_that_a_wrong_unit_does_not_train() -> None:
+    found = dict(numbers(recipe.schema()))
+    assert len(found) >= 20
+    assert any("rank" in path for path in found)
+    assert not [path for path, one in found.items() if not {"minimum", "exclusiveMinimum"} & one.keys()]
+
+
+def test_a_mean_of_values_in_0_to_255_and_a_zero_spread_are_mistakes(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "task: image-classification\nmodel: torchvision://resnet18\n"
+        "data: {train: a/b, mean: [127.5, 0.5, 0.5], std: [0.5, 0, 0.5]}\n"
+    )
+    with pytest.raises(RecipeError) as caught:
+        recipe.read(path, ())
+    assert [line.partition(": ")[2] for line in caught.value.lines] == [
+        "data.mean: must be at most 1, not 127.5",
+        "data.std: must be greater than 0, not 0",
+    ]

@@ -114,6 +114,23 @@ def test_origins_name_the_folder_when_two_files_have_one_name(tmp_path: Path) ->
     assert data.eval_source == "test/rows.csv"
 
 
+def test_class_names_in_parquet_are_read_beside_columns_of_types_that_nobody_knows(tmp_path: Path) -> None:
+    names = {"label": {"names": ["bad", "good"], "_type": "ClassLabel"}, "odd": {"_type": "FromTheFuture"}}
+    table = pa.table(
+        {
+            "text": [f"text {number}" for number in range(20)],
+            "label": [number % 2 for number in range(20)],
+            "odd": pa.array([b"ab"] * 20, pa.binary(2)),
+            "pairs": pa.array([[("a", 1)]] * 20, pa.map_(pa.string(), pa.int64())),
+        }
+    ).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": names}})})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    assert read({"train": str(tmp_path / "rows.parquet")}, TEXTS).labels == ("bad", "good")
+    for broken in (b"no JSON", b"[]", b'{"info": null}'):
+        pq.write_table(table.replace_schema_metadata({"huggingface": broken}), tmp_path / "rows.parquet")
+        assert read({"train": str(tmp_path / "rows.parquet")}, TEXTS).labels == ("0", "1")
+
+
 # csv
 
 

@@ -39,7 +39,7 @@ TASKS = ("text-classification", "image-classification")
 @pytest.fixture(scope="module")
 def mobilenet() -> nn.Module:
     torch.manual_seed(0)
-    return image.build(Source(scheme="torchvision", name="mobilenet_v3_small"), labels=3)[0].trunk
+    return image.build(Source(scheme="torchvision", name="mobilenet_v3_small"), labels=3, sizes=[64])[0].trunk
 
 
 def adapter_size(layer: nn.Module, rank: int) -> int:
@@ -152,7 +152,7 @@ def test_transposed_linear_layers_of_gpt2_are_adapted_and_folded_the_right_way_r
     config = GPT2Config(
         vocab_size=50, n_embd=32, n_layer=2, n_head=2, n_positions=16, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0
     )
-    model = TextClassifier(GPT2Model(config), labels=3, pooling="last").eval()
+    model = TextClassifier(GPT2Model(config), width=config.n_embd, labels=3, pooling="last").eval()
     fresh = frozenset({"head.weight", "head.bias"})
     unused: Any = None
     lora.attach(Assembly(model=model, encoder=unused, fresh=fresh, facts={}), lora.Options(rank=4))

@@ -81,16 +81,14 @@ def _reader(path: Path, title: str) -> Callable[[], Table]:
 
 def _read_parquet(path: Path, name: str) -> Table:
     """A parquet file as a table, in memory: a cache of `datasets` on disk could be one of an older file."""
-    import datasets
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-    from tunedeploy.data.hub import decoded
+    from tunedeploy.data.hub import class_names, decoded
 
     try:
         file = pq.ParquetFile(path)
         rows = file.metadata.num_rows
-        features = datasets.Features.from_arrow_schema(file.schema_arrow)
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:120]
         raise DataError(f"{name}: not a readable parquet file ({reason}); write it again") from error
@@ -102,7 +100,7 @@ def _read_parquet(path: Path, name: str) -> Table:
             values: list[Any] = file.read(columns=[column]).column(column).to_pylist()
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{name}: column {column!r} is damaged ({error}); write the file again") from error
-        return decoded(features[column], values)
+        return decoded(class_names(file.schema_arrow, column), values)
 
     places = [f"{name} row {number}" for number in range(1, rows + 1)]
     header = tuple(file.schema_arrow.names)

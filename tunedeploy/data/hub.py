@@ -1,5 +1,6 @@
 """Read a data set of the Hugging Face hub, by its id, through `datasets`."""
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,21 @@ def open_hub(name: str) -> dict[str, Callable[[], Table]]:
         ) from error
     notes = (f"{name}: the hub was not reached; its copy in the cache is read",) if isinstance(builder, Cache) else ()
     return {str(split): partial(_table, rows, f"{name} {split}", notes) for split, rows in loaded.items()}
+
+
+def class_names(schema: Any, column: str) -> Any:
+    """The `ClassLabel` that `datasets` wrote of one column into an Arrow schema, or None.
+
+    Only this column is looked at, so that an odd one that nobody asked for is no obstacle.
+    """
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, TypeError, ValueError):  # not written by datasets
+        return None
+    feature = features.get(column) if isinstance(features, dict) else None
+    if not isinstance(feature, dict) or feature.get("_type") != "ClassLabel" or not feature.get("names"):
+        return None
+    return datasets.ClassLabel(names=[str(name) for name in feature["names"]])
 
 
 def decoded(feature: Any, cells: list[Any]) -> list[Any]:

@@ -1,6 +1,8 @@
 """Image trunks from torchvision, timm and Hugging Face checkpoints."""
 
 import json
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Classifier
 from tunedeploy.models.image_input import image_facts
 from tunedeploy.models.sources import Source, fit_weights, read_weights
-from tunedeploy.models.text import first_line, quiet, unloadable
+from tunedeploy.models.text import NOT_OURS, first_line, quiet, unloadable
 
 
 class ImageClassifier(Classifier):
@@ -27,6 +29,8 @@ class ImageClassifier(Classifier):
         width: of the features.
         dropout: before the head.
     """
+
+    size: int  # pixels a side that the trunk was tried with
 
     def features(self, **inputs: torch.Tensor) -> torch.Tensor:
         """Pooled features (batch, width) of `pixel_values` (batch, 3, height, width)."""
@@ -51,24 +55,50 @@ def pooled(trunk: nn.Module, out: Any) -> torch.Tensor:
     return hidden[:, 0] if has_class_token else hidden.mean(1)
 
 
-def build(source: Source, *, labels: int, dropout: float = 0.0) -> tuple[ImageClassifier, frozenset[str], list[str]]:
+def build(
+    source: Source, *, labels: int, sizes: Sequence[int], dropout: float = 0.0
+) -> tuple[ImageClassifier, frozenset[str], list[str]]:
     """A classifier on a trunk, float32 and eval mode; the names of its fresh parameters; notes.
 
+    Args:
+        source: what to open.
+        labels: how many.
+        sizes: sides in pixels, the wanted one first; `model.size` is the first that the trunk takes.
+        dropout: before the head.
+
     Raises:
-        ModelError: no such architecture, or weights that do not fit it.
+        ModelError: no such architecture, weights that do not fit it, or no size that it takes.
     """
     opener = {"torchvision": _torchvision, "timm": _timm, "hf": _hugging_face}[source.scheme]
     trunk, missing, notes = opener(source)
     trunk.eval()
     if source.is_random:
         settle_fast(trunk)
-    with torch.inference_mode():
-        probe = ImageClassifier(trunk, width=1, labels=1, dropout=0.0)
-        side = image_facts(source).size
-        width = probe.features(pixel_values=torch.zeros(1, 3, side, side)).shape[-1]
+    size, width = _taken(trunk, source, sizes)
     model = ImageClassifier(trunk, width=width, labels=labels, dropout=dropout)
+    model.size = size
     fresh = {f"trunk.{name}" for name in missing} | {f"head.{name}" for name in model.head.state_dict()}
     return model.eval(), frozenset(fresh), notes
+
+
+def _taken(trunk: nn.Module, source: Source, sizes: Sequence[int]) -> tuple[int, int]:
+    """The first size that a trunk takes, and the width of its features."""
+    probe = ImageClassifier(trunk, width=1, labels=1, dropout=0.0)
+    reasons = []
+    for side in sizes:
+        try:
+            with torch.inference_mode():
+                features = probe.features(pixel_values=torch.zeros(1, 3, side, side))
+        except NOT_OURS as error:
+            reasons.append(first_line(error))
+            continue
+        if features.dim() == 2:
+            return side, int(features.shape[-1])
+        reasons.append(f"its features are {tuple(features.shape)}")
+    own = image_facts(source).size
+    cure = "name a model that classifies images" if own in sizes else f"its own size is {own}, set data.image_size"
+    name = source.name if source.scheme == "hf" else f"{source.scheme}://{source.name}"
+    raise ModelError(f"model {name!r}: takes no images of {sizes[-1]} x {sizes[-1]} pixels ({reasons[-1]}); {cure}")
 
 
 def settle_fast(trunk: nn.Module) -> None:
@@ -82,11 +112,24 @@ def settle_fast(trunk: nn.Module) -> None:
             module.momentum = max(module.momentum, 0.1)
 
 
+def drop_side_classifiers(trunk: Any) -> None:
+    """Take out the extra classifiers of GoogLeNet and Inception, which speak in training mode only."""
+    if getattr(trunk, "aux_logits", False):
+        trunk.aux_logits = False
+        for name in ("aux1", "aux2", "AuxLogits"):
+            if hasattr(trunk, name):
+                setattr(trunk, name, None)
+
+
 def _torchvision(source: Source) -> tuple[nn.Module, set[str], list[str]]:
     file = source.weights if source.weights and Path(source.weights).is_file() else None
     own = None if file else source.weights
     try:
-        trunk = get_model(source.name, weights=own)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # GoogLeNet's, on how it will start; nobody here can act on it
+            trunk = get_model(source.name, weights=own)
     except (ValueError, KeyError, AttributeError) as error:
         raise ModelError(
             f"torchvision://{source.name}: {first_line(error)}; see torchvision.models.list_models()"
@@ -100,6 +143,7 @@ def _torchvision(source: Source) -> tuple[nn.Module, set[str], list[str]]:
     if not linears:
         raise ModelError(f"torchvision://{source.name}: has no linear classifier to replace")
     trunk.set_submodule(linears[-1], nn.Identity())
+    drop_side_classifiers(trunk)
     missing = set() if source.weights else set(trunk.state_dict())
     return trunk, missing, notes
 
@@ -156,14 +200,12 @@ def save_trunk(model: ImageClassifier, source: Source, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def load_trunk(folder: Path, labels: int, dropout: float = 0.0) -> tuple[ImageClassifier, Source]:
-    """Read back what `save_trunk` wrote; the head is fresh."""
+def load_trunk(folder: Path, labels: int, size: int) -> ImageClassifier:
+    """Read back what `save_trunk` wrote, for images of `size` pixels a side; the head is fresh."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     scheme, _, name = config.get("architecture", "hf://").partition("://")
     if scheme == "hf" or not name:
-        source = Source(scheme="hf", name=str(folder))
-        return build(source, labels=labels, dropout=dropout)[0], source
-    source = Source(scheme=scheme, name=name)
-    model = build(source, labels=labels, dropout=dropout)[0]
+        return build(Source(scheme="hf", name=str(folder)), labels=labels, sizes=[size])[0]
+    model = build(Source(scheme=scheme, name=name), labels=labels, sizes=[size])[0]
     model.trunk.load_state_dict(load_file(folder / "model.safetensors"))
-    return model, source
+    return model

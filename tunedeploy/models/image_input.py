@@ -49,6 +49,8 @@ def _torchvision_facts(name: str) -> ImageFacts:
         preset: Any = get_model_weights(name).DEFAULT.transforms()
     except ValueError as error:
         raise ModelError(f"torchvision://{name}: {first_line(error)}; see torchvision.models.list_models()") from error
+    if not hasattr(preset, "crop_size"):
+        raise ModelError(f"torchvision://{name}: finds or segments; name a model that classifies images")
     return ImageFacts(
         size=int(preset.crop_size[0]),
         resize=int(preset.resize_size[0]),

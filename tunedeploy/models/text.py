@@ -24,6 +24,8 @@ from tunedeploy.models.classifier import Classifier
 from tunedeploy.models.sources import Source
 
 POOLINGS = ("mean", "cls", "max", "last", "pooler")
+# What a trunk raises for inputs that it does not take, each library in its own way.
+NOT_OURS = (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 LONGEST = 512  # tokens; beyond it attention on a CPU takes longer than users wait, so it has to be asked for
 
 
@@ -32,13 +34,13 @@ class TextClassifier(Classifier):
 
     Args:
         trunk: gives `last_hidden_state` (batch, length, width).
+        width: of the hidden states.
         labels: how many.
         pooling: one of POOLINGS; `pooler` is the checkpoint's own CLS pooler.
     """
 
-    def __init__(self, trunk: nn.Module, *, labels: int, pooling: str) -> None:
-        config: Any = trunk.config
-        super().__init__(trunk, width=config.hidden_size, labels=labels, dropout=0.1)
+    def __init__(self, trunk: nn.Module, *, width: int, labels: int, pooling: str) -> None:
+        super().__init__(trunk, width=width, labels=labels, dropout=0.1)
         self.pooling = pooling
         self.takes_types = "token_type_ids" in inspect.signature(trunk.forward).parameters
 
@@ -89,8 +91,23 @@ def build(
         attention: transformers' implementation; `eager` where a model has no other.
 
     Raises:
-        ModelError: there is no such model, or it does not fit its own config.
+        ModelError: there is no such model, it does not fit its own config, or it is no text encoder.
     """
+    trunk, missing = _opened(source, attention)
+    if pooling != "pooler" and getattr(trunk, "pooler", None) is not None:
+        # An unused pooler would be counted, tuned and shipped for nothing.
+        trunk.pooler = None
+        missing = {name for name in missing if not name.startswith("pooler.")}
+    total = len(trunk.state_dict())
+    if len(missing) > total // 2:
+        raise ModelError(f"model {source.name!r}: {len(missing)} of {total} tensors are not in its weights file")
+    model = TextClassifier(trunk, width=_width(trunk, source, pooling), labels=labels, pooling=pooling)
+    fresh = {f"trunk.{name}" for name in missing} | {f"head.{name}" for name in model.head.state_dict()}
+    return model.eval(), frozenset(fresh)
+
+
+def _opened(source: Source, attention: str) -> tuple[Any, set[str]]:
+    """A checkpoint's trunk, and the names of its tensors that no weights file gave."""
     with quiet():
         try:
             trunk, info = AutoModel.from_pretrained(
@@ -99,20 +116,23 @@ def build(
         except ValueError as error:
             if "attn" not in str(error) or attention == "eager":
                 raise ModelError(f"model {source.name!r}: {first_line(error)}") from error
-            return build(source, labels=labels, pooling=pooling, attention="eager")
+            return _opened(source, "eager")
         except (OSError, KeyError, RuntimeError, SafetensorError) as error:
             raise unloadable(source, error) from error
-    missing = set(info["missing_keys"])
-    if pooling != "pooler" and getattr(trunk, "pooler", None) is not None:
-        # An unused pooler would be counted, tuned and shipped for nothing.
-        trunk.pooler = None
-        missing = {name for name in missing if not name.startswith("pooler.")}
-    total = len(trunk.state_dict())
-    if len(missing) > total // 2:
-        raise ModelError(f"model {source.name!r}: {len(missing)} of {total} tensors are not in its weights file")
-    model = TextClassifier(trunk, labels=labels, pooling=pooling)
-    fresh = {f"trunk.{name}" for name in missing} | {f"head.{name}" for name in model.head.state_dict()}
-    return model.eval(), frozenset(fresh)
+    return trunk.eval(), set(info["missing_keys"])
+
+
+def _width(trunk: nn.Module, source: Source, pooling: str) -> int:
+    """The width of a trunk's features, by four tokens put through it."""
+    tokens = torch.zeros(1, 4, dtype=torch.long)
+    probe = TextClassifier(trunk, width=1, labels=1, pooling=pooling)
+    try:
+        with torch.inference_mode():
+            return int(probe.features(input_ids=tokens, attention_mask=torch.ones_like(tokens)).shape[-1])
+    except NOT_OURS as error:
+        what = f"tune.pooling is {pooling!r}" if pooling == "pooler" else "the model must be a text encoder or decoder"
+        kind = type(trunk).__name__
+        raise ModelError(f"model {source.name!r}: {what}, which {kind} is not made for: {first_line(error)}") from error
 
 
 def checkpoint_pooling(source: Source) -> str | None:

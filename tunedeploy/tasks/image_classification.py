@@ -5,7 +5,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from PIL import Image
@@ -38,6 +38,10 @@ METHOD_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
+Share = Annotated[float, Field(ge=0, le=1)]  # 127.5 is of values in 0..255, and would train anyway
+Spread = Annotated[float, Field(gt=0, le=1)]
+
+
 class Options(Section):
     """Keys of `data`: which columns hold what (not needed for class folders), and the preprocessing."""
 
@@ -46,8 +50,8 @@ class Options(Section):
     image_size: int | None = Field(
         default=None, ge=16
     )  # pixels a side; the checkpoint's own, or the images' where weights are random
-    mean: tuple[float, float, float] | None = None  # of values in 0..1, a channel; the checkpoint's own
-    std: tuple[float, float, float] | None = None  # the checkpoint's own
+    mean: tuple[Share, Share, Share] | None = None  # of values in 0..1, a channel; the checkpoint's own
+    std: tuple[Spread, Spread, Spread] | None = None  # likewise; the checkpoint's own
     crop: bool = True  # False scales both sides to image_size, so that no border is lost
 
 
@@ -60,12 +64,16 @@ def assemble(recipe: "Recipe", labels: int) -> "Assembly":
     data: Any = recipe.data
     source = sources.locate(recipe.model.name, recipe.model.weights)
     facts = image_input.image_facts(source)
-    size = data.image_size or (size_of_data(recipe, facts.size) if source.is_random else facts.size)
-    facts = image_input.resized_facts(facts, size, dynamic=recipe.export.dynamic_size)
+    sizes = [facts.size]
+    if data.image_size:
+        sizes = [data.image_size]
+    elif source.is_random:
+        sizes = [size_of_data(recipe, facts.size), facts.size]  # transformers of patches take only their own
+    model, fresh, notes = image.build(source, labels=labels, sizes=sizes)
+    facts = image_input.resized_facts(facts, model.size, dynamic=recipe.export.dynamic_size)
     facts = replace(facts, mean=tuple(data.mean or facts.mean), std=tuple(data.std or facts.std))
     if not data.crop:
         facts = replace(facts, stretch=True, resize=facts.size)
-    model, fresh, notes = image.build(source, labels=labels)
     if source.is_random:
         notes = [
             *notes,
@@ -142,7 +150,7 @@ def load(folder: Path, *, attention: str = "sdpa") -> "Assembly":
     from tunedeploy.models.classifier import Assembly
 
     facts = json.loads((folder / "tunedeploy.json").read_text(encoding="utf-8"))
-    model, _ = image.load_trunk(folder, len(facts["labels"]))
+    model = image.load_trunk(folder, len(facts["labels"]), facts["encoder"]["size"])
     model.head.load_state_dict(load_file(folder / "head.safetensors"))
     encoder = image_input.TorchvisionEncoder(facts_from(facts["encoder"]))
     return Assembly(model=model.eval(), encoder=encoder, fresh=frozenset(), facts={"source": facts["source"]})

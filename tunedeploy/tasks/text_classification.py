@@ -106,7 +106,8 @@ def save(assembly: "Assembly", labels: tuple[str, ...], folder: Path) -> None:
         folder / "head.safetensors",
     )
     write_json(
-        folder / "1_Pooling" / "config.json", _pooling_config(str(assembly.facts["pooling"]), trunk.config.hidden_size)
+        folder / "1_Pooling" / "config.json",
+        _pooling_config(str(assembly.facts["pooling"]), assembly.model.head.in_features),
     )
     write_json(
         folder / "tunedeploy.json",
