@@ -150,10 +150,12 @@ def variant_again(
 ) -> list[Comparison]:
     """One variant's names, outputs and answers; outputs by decisions where integer kernels may round otherwise."""
     made, rule = [], rules["variants"][variant]
-    here = rules["made_on"] == {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__}
+    made_on = (rules["made_on"]["instruction_set"], rules["made_on"]["onnxruntime"])
+    here = made_on == (instruction_set(), onnxruntime.__version__)
     if "parity" in checks:
         inputs = bundle.manifest["preprocessing"]["inputs"]
         made.append(names_kept(bundle.session(variant), inputs, stage="bundle", file=rule["file"]))
+        made += evaluation_kept(bundle, variant, rule["file"])
     if {"parity", "metric"} & set(checks):
         expected, got = outputs_again(bundle, variant, arrays)
         if "parity" in checks:
@@ -161,6 +163,17 @@ def variant_again(
         if "metric" in checks:
             made.append(answers_kept(variant, rule, expected, got))
     return made
+
+
+def evaluation_kept(bundle: Bundle, variant: str, file: str) -> list[Comparison]:
+    """Nodes that compute as in training, which onnxruntime passes over; a device without onnx cannot look."""
+    try:
+        import onnx
+    except ModuleNotFoundError:
+        return []
+    from tunedeploy.checks import nodes_in_evaluation
+
+    return [nodes_in_evaluation(onnx.load(bundle.path / file), name=variant, stage="bundle", file=file)]
 
 
 def inputs_again(bundle: Bundle, golden: Mapping[str, Any], arrays: Mapping[str, Array]) -> list[Comparison]:

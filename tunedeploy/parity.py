@@ -24,7 +24,8 @@ class Comparison:
     """One entry of the ledger.
 
     `value` must not exceed `limit` where `at_most`, nor be below it otherwise; without a limit it is only told.
-    `where` names the row, batch and shape of the worst value.
+    `where` names the row, batch and shape of the worst value; `seconds` is what it took, with an equal part of the
+    work that it shared with others.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Comparison:
     rows: int = 0
     where: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
 
     @property
     def ok(self) -> bool:

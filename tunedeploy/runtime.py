@@ -23,17 +23,20 @@ class Session:
     Args:
         path: the .onnx file.
         threads: for one operator; the machine's when None.
+        fused: whether onnxruntime may rewrite the graph, as it does by default.
 
     Raises:
         RunError: onnxruntime cannot load the file.
     """
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None, fused: bool = True) -> None:
         self.path = path
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only
         if threads is not None:
             options.intra_op_num_threads = threads
+        if not fused:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:

@@ -1,16 +1,13 @@
 """What verify looks at: the trained model and its files side by side, over batches, lengths and real rows."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from safetensors import SafetensorError
 
-from tunedeploy import onnx_files, parity, plugins
-from tunedeploy.checks import names_kept
+from tunedeploy import parity, plugins
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Array, Encoder, Features, Inputs
 from tunedeploy.errors import ModelError
@@ -205,86 +202,3 @@ def metamorphic(scene: Scene) -> list[Comparison]:
         )
         for name, value, place in made
     ]  # fmt: skip
-
-
-def interface(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
-    """A file takes the inputs that the preprocessing makes, gives `logits`, and computes as in evaluation."""
-    stage, file = "export" if name == "fp32" else "quantize", variant["file"]
-    training = onnx_files.training_nodes(onnx.load(scene.rundir / file))
-    return [
-        names_kept(Session(scene.rundir / file), scene.trained.facts["inputs"], stage=stage, file=file),
-        Comparison(
-            name=f"{name}: nodes that compute as in training", stage=stage, file=file, value=len(training), limit=0,
-            where=", ".join(training[:3]),
-        ),
-    ]  # fmt: skip
-
-
-def determinism(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
-    """Two sessions, of one thread and of two, give the same; float32 within the noise floor, others are only told."""
-    inputs = scene.trained.collate(scene.features[: BATCHES[-1]])
-    first, second = (Session(scene.rundir / variant["file"], threads=count)(inputs) for count in (1, 2))
-    single = run_torch(scene.merged.model, inputs, double=False)
-    floor = parity.noise_floor(single, run_torch(scene.double, inputs, double=True))
-    limit = parity.tolerance(floor, parity.output_range(single))
-    return [
-        Comparison(
-            name=f"{name}: two sessions, 1 and 2 threads: largest logit difference",
-            stage="export" if name == "fp32" else "quantize", file=variant["file"], rows=len(first),
-            value=parity.largest_difference(first, second)[0], limit=limit if name == "fp32" else None,
-        )
-    ]  # fmt: skip
-
-
-def quantized_decisions(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
-    """A quantized file against float32 by its decisions; no NaN, on any row, in any batch."""
-    if name == "fp32":
-        return []
-    rows, reference = scene.rows, scene.reference
-    session = Session(scene.rundir / variant["file"])
-    got = logits_of(session, scene.encoder, rows)
-    edges = scene.features[scene.real :]
-    odd = sum(int((~np.isfinite(session(scene.encoder.collate([row])))).any()) for row in edges)
-    count, clear = parity.flips(reference, got)
-    where = str(rows[int(clear[0])]["origin"]) if len(clear) else ""
-    facts = {
-        "flips": count,
-        "drift": parity.drift(reference, got),
-        "sqnr_db": parity.sqnr_db(reference, got),
-        "cosine": parity.cosine(reference, got),
-        "top_5_overlap": parity.top_k_overlap(reference, got),
-        "batch_dependence": batch_dependence(session, scene),
-    }
-    return [
-        Comparison(
-            name=f"fp32 vs {name}: rows flipped outside near-ties", stage="quantize", file=variant["file"],
-            value=float(len(clear)) if np.isfinite(got).all() else float("inf"), rows=len(rows), facts=facts,
-            limit=max(1, round(parity.FLIPS * len(rows))), where=where,
-        ),
-        Comparison(
-            name=f"{name}: edge rows with NaN or infinity", stage="quantize", file=variant["file"], value=odd,
-            limit=0, rows=len(edges),
-        ),
-    ]  # fmt: skip
-
-
-def rounded_weights(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
-    """Weights in a quantized file are the float32 file's, but for rounding; of precisions that can tell."""
-    rounding = getattr(plugins.load("precisions", name), "rounding", None)
-    if rounding is None:
-        return []
-    value, where, count = rounding(scene.rundir / "onnx" / "model.onnx", scene.rundir / variant["file"])
-    return [
-        Comparison(
-            name=f"{name}: largest error of a stored weight, in rounding steps", stage="quantize", where=where,
-            file=variant["file"], value=value, limit=1.0, facts={"weights": count},
-        )
-    ]  # fmt: skip
-
-
-def batch_dependence(session: Session, scene: Scene) -> float:
-    """How far a row's logits move with its batch mates: dynamic int8 takes one scale for a whole batch."""
-    rows = scene.features[:8]
-    whole = session(scene.encoder.collate(rows))
-    single = np.concatenate([session(scene.encoder.collate([row])) for row in rows])
-    return parity.largest_difference(whole, single)[0]

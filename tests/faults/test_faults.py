@@ -646,7 +646,8 @@ IN_BUNDLE: dict[str, tuple[str, str, Callable[[Path], None]]] = {
             "one_weight_of_a_projection_changed_by_one_percent", "a_bias_with_the_other_sign",
             "another_layernorm_epsilon", "gelu_by_tanh", "the_attention_mask_ignored", "the_attention_mask_inverted",
             "position_ids_off_by_one", "the_batch_baked_in", "the_sequence_length_baked_in", "a_nan_weight",
-            "dropout_active", "the_output_renamed", "an_int8_scale_doubled_on_one_layer", "an_int8_zero_point_shifted",
+            "dropout_active", "a_dropout_node_in_training_mode", "the_output_renamed",
+            "an_int8_scale_doubled_on_one_layer", "an_int8_zero_point_shifted",
             "the_quantized_output_renamed", "a_nan_in_the_quantized_head",
         )
     },

@@ -17,7 +17,9 @@ from tunedeploy.rundir import write_json
 from tunedeploy.runtime import Session, instruction_set
 
 BATCHES = (1, 2, 3, 7)
+THREADS = 1  # of the sessions that make goldens, so that machines with more cores write the same bytes
 SAME_MACHINE = 0.05  # of the drift: equal kernels on equal input differ by nothing, other thread counts by little
+JPEG = b"\xff\xd8"  # how such a file begins
 PIXELS = 2e-5  # as in stages.verify: two float32 ways to normalise
 
 
@@ -32,7 +34,7 @@ def write(folder: Path, *, bundle: Path, encoder: Encoder, rows: Sequence[Row], 
         limits: `variants` (name to file), `fp32` (tolerance of logits), `labels`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    sessions = {name: Session(bundle / file) for name, file in limits["variants"].items()}
+    sessions = {name: Session(bundle / file, threads=THREADS) for name, file in limits["variants"].items()}
     arrays: dict[str, Array] = {}
     for at, row in enumerate(rows):
         add(arrays, f"raw{at:03d}", encoder.collate(encoder.encode([row])), sessions)
@@ -52,7 +54,7 @@ def write(folder: Path, *, bundle: Path, encoder: Encoder, rows: Sequence[Row], 
         "rows": [portable(row, at, folder) for at, row in enumerate(rows)],
     })  # fmt: skip
     write_json(folder / "tolerances.json", {
-        "made_on": {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__},
+        "made_on": {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__, "threads": THREADS},
         "variants": {name: rule(name, limits, arrays) for name in sessions},
     })  # fmt: skip
     shutil.copyfile(Path(__file__).with_name("test_parity.py"), folder / "test_parity.py")
@@ -99,13 +101,16 @@ def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
 
 
 def portable(row: Row, at: int, folder: Path) -> dict[str, Any]:
-    """A raw row as JSON; an image becomes a PNG of its upright RGB pixels beside."""
+    """A raw row as JSON; an image becomes a PNG of its upright RGB pixels beside, a file's bytes stay as they are."""
     kept = {name: row[name] for name in ("text", "text_pair") if row.get(name) is not None}
     if "image" in row:
         from tunedeploy.encoders.image import open_image
 
-        name = f"images/{at:03d}.png"
         (folder / "images").mkdir(exist_ok=True)
-        open_image(row["image"]).save(folder / name)
-        kept["image"] = name
+        if isinstance(row["image"], bytes):
+            kept["image"] = f"images/{at:03d}.{'jpg' if row['image'].startswith(JPEG) else 'png'}"
+            (folder / kept["image"]).write_bytes(row["image"])
+        else:
+            kept["image"] = f"images/{at:03d}.png"
+            open_image(row["image"]).save(folder / kept["image"])
     return kept

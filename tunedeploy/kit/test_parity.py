@@ -125,7 +125,7 @@ def encode_text(row, facts):
 def encode_image(row, facts):
     """Pixels by Pillow: upright RGB, shorter side to `resize`, centre square of `size`, (x / 255 - mean) / std."""
     image_module = pytest.importorskip("PIL.Image", reason="the raw path of images needs Pillow")
-    image = image_module.open(HERE / row["image"]).convert("RGB")
+    image = opened(image_module, HERE / row["image"])
     width, height = image.size
     resize, size = facts["resize"], facts["size"]
     if facts["stretch"]:
@@ -140,3 +140,15 @@ def encode_image(row, facts):
     pixels = np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.float32) / np.float32(255)
     pixels = (pixels - np.asarray(facts["mean"], np.float32)) / np.asarray(facts["std"], np.float32)
     return {"pixel_values": np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])}
+
+
+def opened(image_module, path):
+    """An image turned upright by its EXIF mark, 16 bits scaled to 8, without transparency."""
+    from PIL import ImageOps
+
+    image = ImageOps.exif_transpose(image_module.open(path))
+    if image.mode.startswith("I"):
+        image = image_module.fromarray((np.asarray(image, np.float64) / 257).round().astype(np.uint8))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")

@@ -1,6 +1,7 @@
 """Merge: fold the adapter into the base weights in float32, and prove on real rows that nothing else changed."""
 
 import copy
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from tunedeploy import parity, plugins, progress
+from tunedeploy.checks import timed
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Array, Features
 from tunedeploy.errors import ParityError
@@ -42,6 +44,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     task = plugins.load("tasks", recipe.task)
     method = plugins.load("methods", recipe.tune.method)
     tuned = trained(recipe, rundir, len(data.labels))
+    began = time.monotonic()
     features = tuned.encoder.encode(sample(data.eval))
     progress.note(f"merge: comparing on {len(features)} rows")
     with_adapter = logits(tuned, features)
@@ -56,12 +59,13 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
         reloaded = logits(again, again.encoder.encode(sample(data.eval)))
         limit = parity.tolerance(floor, parity.output_range(with_adapter))
         facts = {"noise_floor": floor, "output_range": parity.output_range(with_adapter)}
-        comparisons = [
+        made = [
             equal("adapter vs merged", with_adapter, merged, limit, facts),
             equal("merged vs reloaded", merged, reloaded, limit, facts),
             differs(base, merged, limit),
             trunk_differs(start.base(recipe, len(data.labels)), again, rundir),
         ]
+        comparisons = timed(made, time.monotonic() - began)
         breaches = [one.line() for one in comparisons if not one.ok]
         if breaches:
             raise ParityError(breaches)

@@ -9,25 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tunedeploy import parity, progress
-from tunedeploy.checks import CHECKS, tried
+from tunedeploy.checks import CHECKS, timed, tried
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.encoders import Array
+from tunedeploy.encoders import Array, Encoder, Row
 from tunedeploy.errors import ParityError
+from tunedeploy.file_checks import interface, quantized_decisions, rounded_weights, two_sessions
 from tunedeploy.kit.make import SAME_MACHINE
 from tunedeploy.parity import Comparison
 from tunedeploy.rundir import RunDir, read_json, write_json
 from tunedeploy.runtime import Session, logits_of
-from tunedeploy.side_by_side import (
-    Scene,
-    determinism,
-    interface,
-    metamorphic,
-    quantized_decisions,
-    rounded_weights,
-    scene_of,
-    torch_against_onnx,
-    trained_against_merged,
-)
+from tunedeploy.side_by_side import Scene, metamorphic, scene_of, torch_against_onnx, trained_against_merged
 from tunedeploy.stages.export import FILE
 from tunedeploy.stages.merge import sample
 from tunedeploy.stages.quantize import kernels
@@ -67,7 +58,9 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
 
 def examine(recipe: "Recipe", rundir: RunDir, checks: tuple[str, ...] = CHECKS) -> list[Comparison]:
     """Every comparison of a run; breaches included, nothing raised for them."""
+    began = time.monotonic()
     made = integrity(rundir) if "integrity" in checks else []
+    made = timed(made, time.monotonic() - began)
     if not set(checks) - {"integrity"}:
         return made
     scene = scene_of(recipe, rundir)
@@ -113,9 +106,33 @@ def preprocessing(scene: Scene) -> list[Comparison]:
             )
         )  # fmt: skip
     odd = scene.task.contradictions(scene.rundir / "merged", scene.trained.facts)
-    return [*made, Comparison(
+    told = Comparison(
         name="preprocessing told otherwise", stage="merge", file="merged", value=len(odd), limit=0, where=", ".join(odd)
-    )]  # fmt: skip
+    )
+    return [*made, told, *broken_refused(scene)]
+
+
+def broken_refused(scene: Scene) -> list[Comparison]:
+    """Rows that no answer can be given to, a file cut off for one, are refused by every preprocessing."""
+    broken: list[Row] = getattr(scene.task, "broken_rows", list)()
+    if not broken:
+        return []
+    encoders = (scene.trained, scene.merged.encoder, scene.encoder)
+    taken = sum(not refuses(encoder, row) for row in broken for encoder in encoders)
+    return [
+        Comparison(
+            name="broken rows that were taken", stage="bundle", file="merged", value=taken, limit=0, rows=len(broken)
+        )
+    ]
+
+
+def refuses(encoder: Encoder, row: Row) -> bool:
+    """Whether a row is refused with the error that users are told of."""
+    try:
+        encoder.encode([row])
+    except (OSError, ValueError):
+        return True
+    return False
 
 
 def labels_kept(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
@@ -195,6 +212,6 @@ WHOLE: dict[str, tuple[tuple[Callable[[Scene], list[Comparison]], str, str], ...
 # ... and of each variant's file.
 EACH: dict[str, tuple[Callable[[Scene, str, Mapping[str, Any]], list[Comparison]], ...]] = {
     "preprocessing": (labels_kept,),
-    "parity": (interface, determinism, quantized_decisions, rounded_weights),
+    "parity": (interface, two_sessions, quantized_decisions, rounded_weights),
     "metric": (metric_kept,),
 }

@@ -2,6 +2,7 @@
 
 # Imports no torch at the top: the same file serves `predict` on a device that has none.
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -175,7 +176,7 @@ def dynamic_axes(facts: dict[str, Any]) -> dict[str, dict[int, str]]:
 
 
 def edge_rows(sample: Row) -> list[Row]:
-    """Images that break careless exports: black, white, odd-sized, grey, transparent, palette, one pixel."""
+    """Images that break careless exports and preprocessing: odd in size or in colours, or files with a catch."""
     del sample
     ramp = np.linspace(0, 255, 37 * 53).reshape(37, 53).astype(np.uint8)
     grey = Image.fromarray(ramp)
@@ -188,4 +189,27 @@ def edge_rows(sample: Row) -> list[Row]:
         Image.new("RGB", (1, 1), (200, 30, 90)),
         Image.new("RGB", (300, 20), (10, 200, 90)),
     ]
-    return [{"image": one} for one in images]
+    turned = Image.Exif()
+    turned[0x0112] = 6  # on its side: width and height change places
+    palette = grey.convert("RGB").quantize(16)
+    files = [
+        _file(grey.convert("RGB"), "JPEG", exif=turned, quality=95),
+        _file(Image.fromarray(ramp.astype(np.uint16) * 257), "PNG"),  # 16 bits a pixel
+        _file(palette, "PNG", transparency=3),
+        _file(grey.convert("LA"), "PNG"),
+        _file(grey.convert("CMYK"), "JPEG", quality=95),
+        _file(grey.convert("1"), "PNG"),
+    ]
+    return [{"image": one} for one in [*images, *files]]
+
+
+def broken_rows() -> list[Row]:
+    """Rows to be refused: a file that is cut off, which Pillow can be told to fill with grey, and an empty one."""
+    whole = _file(Image.effect_mandelbrot((64, 64), (-2, -1.5, 1, 1.5), 100), "JPEG", quality=95)
+    return [{"image": whole[: len(whole) // 2]}, {"image": b""}]
+
+
+def _file(image: Image.Image, form: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()

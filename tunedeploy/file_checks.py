@@ -1,0 +1,100 @@
+"""What verify looks at in each file: its names and nodes, its sessions, its decisions and its stored weights."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+
+from tunedeploy import parity, plugins
+from tunedeploy.checks import names_kept, nodes_in_evaluation
+from tunedeploy.parity import Comparison
+from tunedeploy.runtime import Session, logits_of
+from tunedeploy.side_by_side import BATCHES, Scene
+from tunedeploy.stages.merge import run_torch
+
+
+def interface(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+    """A file takes the inputs that the preprocessing makes, gives `logits`, and computes as in evaluation."""
+    stage, file = "export" if name == "fp32" else "quantize", variant["file"]
+    return [
+        names_kept(Session(scene.rundir / file), scene.trained.facts["inputs"], stage=stage, file=file),
+        nodes_in_evaluation(onnx.load(scene.rundir / file), name=name, stage=stage, file=file),
+    ]
+
+
+def two_sessions(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+    """A file gives the same on one thread and on two, and before and after onnxruntime fuses its nodes.
+
+    Float32 within the noise floor; others are only told, since integers round otherwise between other nodes.
+    """
+    inputs = scene.trained.collate(scene.features[: BATCHES[-1]])
+    path = scene.rundir / variant["file"]
+    one_thread, two_threads, as_written = (
+        Session(path, **options)(inputs) for options in ({"threads": 1}, {"threads": 2}, {"fused": False})
+    )
+    single = run_torch(scene.merged.model, inputs, double=False)
+    floor = parity.noise_floor(single, run_torch(scene.double, inputs, double=True))
+    limit = parity.tolerance(floor, parity.output_range(single))
+    return [
+        Comparison(
+            name=f"{name}: {what}: largest logit difference", stage="export" if name == "fp32" else "quantize",
+            file=variant["file"], rows=len(single), value=parity.largest_difference(one_thread, other)[0],
+            limit=limit if name == "fp32" else None, facts={"noise_floor": floor},
+        )
+        for what, other in (("two sessions, 1 and 2 threads", two_threads), ("before and after fusion", as_written))
+    ]  # fmt: skip
+
+
+def quantized_decisions(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+    """A quantized file against float32 by its decisions; no NaN, on any row, in any batch."""
+    if name == "fp32":
+        return []
+    rows, reference = scene.rows, scene.reference
+    session = Session(scene.rundir / variant["file"])
+    got = logits_of(session, scene.encoder, rows)
+    edges = scene.features[scene.real :]
+    odd = sum(int((~np.isfinite(session(scene.encoder.collate([row])))).any()) for row in edges)
+    count, clear = parity.flips(reference, got)
+    where = str(rows[int(clear[0])]["origin"]) if len(clear) else ""
+    facts = {
+        "flips": count,
+        "drift": parity.drift(reference, got),
+        "sqnr_db": parity.sqnr_db(reference, got),
+        "cosine": parity.cosine(reference, got),
+        "top_5_overlap": parity.top_k_overlap(reference, got),
+        "batch_dependence": batch_dependence(session, scene),
+    }
+    return [
+        Comparison(
+            name=f"fp32 vs {name}: rows flipped outside near-ties", stage="quantize", file=variant["file"],
+            value=float(len(clear)) if np.isfinite(got).all() else float("inf"), rows=len(rows), facts=facts,
+            limit=max(1, round(parity.FLIPS * len(rows))), where=where,
+        ),
+        Comparison(
+            name=f"{name}: edge rows with NaN or infinity", stage="quantize", file=variant["file"], value=odd,
+            limit=0, rows=len(edges),
+        ),
+    ]  # fmt: skip
+
+
+def rounded_weights(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+    """Weights in a quantized file are the float32 file's, but for rounding; of precisions that can tell."""
+    rounding = getattr(plugins.load("precisions", name), "rounding", None)
+    if rounding is None:
+        return []
+    value, where, count = rounding(scene.rundir / "onnx" / "model.onnx", scene.rundir / variant["file"])
+    return [
+        Comparison(
+            name=f"{name}: largest error of a stored weight, in rounding steps", stage="quantize", where=where,
+            file=variant["file"], value=value, limit=1.0, facts={"weights": count},
+        )
+    ]  # fmt: skip
+
+
+def batch_dependence(session: Session, scene: Scene) -> float:
+    """How far a row's logits move with its batch mates: dynamic int8 takes one scale for a whole batch."""
+    rows = scene.features[:8]
+    whole = session(scene.encoder.collate(rows))
+    single = np.concatenate([session(scene.encoder.collate([row])) for row in rows])
+    return parity.largest_difference(whole, single)[0]
