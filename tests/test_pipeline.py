@@ -84,6 +84,15 @@ def test_an_export_value_is_kept_in_the_run_and_not_asked_for_again(text_run: Fi
     assert notes.stages("done") == []
 
 
+def test_a_run_tells_where_each_value_first_came_from_however_often_it_is_exported(text_run: Finished) -> None:
+    before = dict(api.recipe_of(text_run.run).sources)
+    assert before["train.lr"].startswith("recipe:")
+    assert before["tune.rank"] == "default of lora"
+    api.export(text_run.run, {"max_drop": 99})
+    api.export(text_run.run, {"max_drop": 98})
+    assert dict(api.recipe_of(text_run.run).sources) == before | {"export.max_drop": "command line"}
+
+
 def test_one_more_row_of_data_redoes_training(text_run: Finished, tmp_path: Path, notes: Notes) -> None:
     old = Path(api.recipe_of(text_run.run).data.train)
     rows = Path(shutil.copyfile(old, tmp_path / "rows.csv"))

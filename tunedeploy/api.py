@@ -112,7 +112,7 @@ def recipe_of(run: Path, overrides: Sequence[str] = ()) -> recipes.Recipe:
         raise RunError(
             f"{run}: is no run folder, it has no recipe.yaml; 'tunedeploy train RECIPE --run {run}' makes one"
         )
-    return recipes.read(run / "recipe.yaml", overrides)
+    return recipes.read_dumped(run / "recipe.yaml", overrides)
 
 
 def check_run(folder: Path, recipe: Path) -> None:

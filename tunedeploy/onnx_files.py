@@ -12,7 +12,6 @@ import onnxruntime
 
 from tunedeploy.rundir import key_of, without_folders
 
-ONE_FILE = 2**31 - 2**20  # bytes; protobuf's limit, less room for metadata
 KEPT = ("pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy")  # which module of the PyTorch model a node is
 
 

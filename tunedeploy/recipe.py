@@ -7,7 +7,7 @@ YAML is read here and nowhere else. What leaves is typed, complete and absolute,
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -40,6 +40,7 @@ __all__ = [
     "TrainOptions",
     "TuneOptions",
     "read",
+    "read_dumped",
     "schema",
 ]
 
@@ -75,6 +76,22 @@ class Recipe:
             for key, value in plain[section].items():
                 lines.append(f"  {key}: {_on_one_line(value)}  # {self.sources[f'{section}.{key}']}")
         return "\n".join(lines) + "\n"
+
+
+def read_dumped(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read what `Recipe.dump` wrote; each value keeps the source that its comment tells.
+
+    Raises:
+        RecipeError: as `read`.
+    """
+    recipe = read(path, overrides)
+    lines = path.read_text(encoding="utf-8").splitlines()
+
+    def first(source: str) -> str:
+        _, is_line, number = source.rpartition("recipe:")
+        return lines[int(number) - 1].rpartition("  # ")[2] if is_line else source
+
+    return replace(recipe, sources=MappingProxyType({key: first(one) for key, one in recipe.sources.items()}))
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from tests.tiny import Tiny
+from tunedeploy.errors import ModelError
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, load_trained, set_training, trained_state
 
@@ -87,3 +88,14 @@ def test_weights_that_no_gradient_reaches_are_frozen_and_nothing_else_is_touched
     assert all(torch.equal(value, before[name]) for name, value in assembly.model.state_dict().items())
     assert all(one.grad is None for one in assembly.model.parameters())
     assert torch.equal(torch.get_rng_state(), rng)
+
+
+@pytest.mark.parametrize("task", ["text-classification", "image-classification"])
+def test_a_model_that_no_onnx_file_holds_is_refused_before_training(
+    task: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny.recipe(tmp_path / "r.yaml", task)
+    size = start.counts(start.base(recipe, 3))["bytes"]
+    monkeypatch.setattr(start, "ONE_FILE", size - 1)
+    with pytest.raises(ModelError, match="one ONNX file holds 2 GB; name a smaller model"):
+        start.base(recipe, 3)

@@ -18,6 +18,7 @@ from tunedeploy.models import start
 from tunedeploy.models.image_input import TorchvisionEncoder
 from tunedeploy.recipe import TrainOptions
 from tunedeploy.rundir import RunDir
+from tunedeploy.training import feeds
 from tunedeploy.training.feeds import FeatureFeed, Feed, HeadOnly
 
 PRESETS = TrainOptions.model_json_schema()["properties"]["augment"]["enum"]
@@ -158,3 +159,18 @@ def test_evaluation_is_never_augmented(tiny: Tiny, tmp_path: Path) -> None:
     plain, other = feed.inputs(np.arange(4))["pixel_values"], feed.inputs(np.arange(4), seed=1)["pixel_values"]
     assert torch.equal(plain, Feed(data.train, assembly.encoder).inputs(np.arange(4))["pixel_values"])
     assert not torch.equal(plain, other)
+
+
+def test_rows_encoded_in_blocks_are_the_rows_encoded_at_once(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny.recipe(tmp_path / "r.yaml", "text-classification")
+    encoder, rows = start.base(recipe, 3).encoder, data_of(recipe).train
+    whole = feeds.encoded(rows, encoder)
+    monkeypatch.setattr(feeds, "BLOCK", 7)
+    heard = Heard()
+    with progress.listen(heard):
+        parts = feeds.encoded(rows, encoder)
+    assert heard.tasks == {"encode rows"}
+    assert len(whole) == len(parts) == len(rows)
+    assert all(np.array_equal(one[key], two[key]) for one, two in zip(whole, parts, strict=True) for key in one)

@@ -5,16 +5,30 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tunedeploy import plugins
+from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Assembly, set_training
 
 if TYPE_CHECKING:
     from tunedeploy.recipe import Recipe
 
 
+ONE_FILE = 2**31 - 2**20  # bytes of an ONNX file: protobuf's limit, less room for metadata
+
+
 def base(recipe: "Recipe", labels: int) -> Assembly:
-    """The model before any training; the same recipe and seed give the same weights, the fresh ones included."""
+    """The model before any training; the same recipe and seed give the same weights, the fresh ones included.
+
+    Raises:
+        ModelError: it cannot be opened, or it will not fit into one ONNX file: better now than after the training.
+    """
     torch.manual_seed(recipe.train.seed)
     assembly: Assembly = plugins.load("tasks", recipe.task).assemble(recipe, labels)
+    size = counts(assembly)["bytes"]
+    if size > ONE_FILE:
+        raise ModelError(
+            f"model {recipe.model.name!r}: is {size / 1e9:.1f} GB in float32, and one ONNX file holds 2 GB; "
+            "name a smaller model"
+        )
     return assembly
 
 

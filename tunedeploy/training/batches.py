@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tunedeploy.encoders import Array
+from tunedeploy.encoders import Array, Features
 
 POOL = 50  # steps whose rows are sorted by length together; more saves padding and shuffles less
 
@@ -68,6 +68,6 @@ def balance_of(choice: str, label_ids: Array) -> str:
     return "weights" if is_imbalanced(label_ids) else "none"
 
 
-def lengths_of(features: Sequence[dict[str, Array]]) -> Array:
+def lengths_of(features: Sequence[Features]) -> Array:
     """The first axis of each row's first array, (rows,)."""
     return np.asarray([len(next(iter(row.values()))) for row in features])
