@@ -259,6 +259,8 @@ def resume(job: Job, rundir: RunDir, optimizer: Any) -> Course:
     groups, meta = found
     load_trained(job.module, groups["state"])
     course = Course(**meta["course"], best_state=groups.get("best", {}))
+    if process := job.accelerator.process_index:  # the kept generator is the main process's; masks should differ
+        torch.manual_seed((job.recipe.train.seed + 1_000_003 * process + course.step) % 2**63)
     progress.note(f"resumed after step {course.step} (epoch {course.epoch + 1})")
     return course
 
