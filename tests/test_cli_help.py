@@ -13,8 +13,8 @@ from tunedeploy.cli import app
 
 HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "datasets", "peft", "numpy")
 CONTRACT = {
-    "init", "plan", "train", "merge", "export", "run", "verify", "eval", "predict", "bench", "report", "list",
-    "schema", "doctor",
+    "init", "plan", "train", "merge", "export", "run", "verify", "eval", "predict", "bench", "diagnose", "report",
+    "list", "schema", "doctor",
 }  # fmt: skip
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 

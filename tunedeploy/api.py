@@ -78,8 +78,10 @@ def verify(path: str | Path, checks: Sequence[str] | None = None) -> list[Compar
     Raises:
         ParityError: at least one is a breach.
     """
+    from tunedeploy.checks import breach_lines
+
     made = comparisons_of(Path(path), checks)
-    breaches = [one.line() for one in made if not one.ok]
+    breaches = breach_lines(made)
     if breaches:
         raise ParityError(breaches)
     return made
@@ -93,13 +95,18 @@ def comparisons_of(path: Path, checks: Sequence[str] | None = None) -> list[Comp
     unknown = [one for one in checks or () if one not in CHECKS]
     if unknown:
         raise UsageError(f"--checks: no check {unknown[0]!r}; there are {', '.join(CHECKS)}")
-    if (path / "manifest.json").is_file():
+    if is_bundle(path):
         return Bundle(path).verify(checks or CHECKS)
     recipe = recipe_of(path)
     from tunedeploy.stages.verify import examine
 
     RunDir(path).record("quantize")  # says what to run first where there is nothing to verify yet
     return examine(recipe, RunDir(path), tuple(checks or CHECKS))
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a path is to be looked at as a bundle, be it a broken one, and not as a run."""
+    return (path / "manifest.json").is_file()
 
 
 def recipe_of(run: Path, overrides: Sequence[str] = ()) -> recipes.Recipe:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tunedeploy.errors import ModelError, RunError
@@ -25,6 +26,18 @@ def tried(check: Callable[..., Iterable[Comparison]], *arguments: Any, stage: st
                 name="failures to load or run", stage=stage, file=file, value=1, limit=0, where=reason.splitlines()[0]
             )
         ]
+
+
+def breach_lines(made: Iterable[Comparison], run: Path | None = None) -> list[str]:
+    """One line a breach. In a run, the first one inside a graph says how to find where it begins."""
+    breaches = [one for one in made if not one.ok]
+    lines = [one.line() for one in breaches]
+    inside = next(
+        (at for at, one in enumerate(breaches) if "logit difference" in one.name or "flipped" in one.name), None
+    )
+    if run is not None and inside is not None and breaches[inside].stage in ("export", "quantize"):
+        lines[inside] += f"; run 'tunedeploy diagnose {run}' to find where it begins"
+    return lines
 
 
 def timed(made: Sequence[Comparison], seconds: float) -> list[Comparison]:

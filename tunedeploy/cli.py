@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tunedeploy import cli_arguments as given
 from tunedeploy import plugins, progress
 from tunedeploy.console import Console, bundle_text, indented, ledger_table, plan_text, table, training_text
 from tunedeploy.errors import TunedeployError, UsageError
@@ -23,24 +24,12 @@ app = typer.Typer(
     help="One recipe in; one verified, edge-ready bundle out.",
 )
 
-Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that win over the recipe's.")]
-Run = Annotated[Path | None, typer.Argument(metavar="RUN", help="A run folder; the latest under ./runs when left out.")]
-Target = Annotated[Path, typer.Argument(metavar="PATH", help="A run or a bundle.")]
-RunOption = Annotated[Path | None, typer.Option("--run", help="The run folder; runs/NAME of the recipe when left out.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Redo everything, whatever is there.")]
-Json = Annotated[bool, typer.Option("--json", help="A single JSON document on stdout, and nothing else.")]
-Output = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="DIST", help="Where the bundle goes; RUN/dist when left out.")
-]
-Variant = Annotated[str | None, typer.Option("--variant", help="fp32, int8, ...; fp32 when left out.")]
-
 
 @app.command()
 def init(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder of class folders or a hub id.")],
     output: Annotated[Path, typer.Option("-o", help="The recipe to write.")] = Path("recipe.yaml"),
-    as_json: Json = False,
+    as_json: given.Json = False,
 ) -> None:
     """Look at the data, write a recipe."""
     from tunedeploy.stages.init import write_recipe
@@ -51,7 +40,7 @@ def init(
 
 
 @app.command()
-def plan(recipe: Recipe, overrides: Overrides = None, as_json: Json = False) -> None:
+def plan(recipe: given.Recipe, overrides: given.Overrides = None, as_json: given.Json = False) -> None:
     """Resolved recipe with provenance, data report, weights, memory, minutes, sizes; trains nothing."""
     from tunedeploy import recipe as recipes
     from tunedeploy.stages.plan import describe
@@ -63,7 +52,11 @@ def plan(recipe: Recipe, overrides: Overrides = None, as_json: Json = False) -> 
 
 @app.command()
 def train(
-    recipe: Recipe, overrides: Overrides = None, run: RunOption = None, fresh: Fresh = False, as_json: Json = False
+    recipe: given.Recipe,
+    overrides: given.Overrides = None,
+    run: given.RunOption = None,
+    fresh: given.Fresh = False,
+    as_json: given.Json = False,
 ) -> None:
     """Tune the model; an interrupted run resumes by itself."""
     from tunedeploy import api
@@ -76,7 +69,7 @@ def train(
 
 
 @app.command()
-def merge(run: Run = None, as_json: Json = False) -> None:
+def merge(run: given.Run = None, as_json: given.Json = False) -> None:
     """Fold the adapter into the base weights, and prove it."""
     from tunedeploy import api
     from tunedeploy.rundir import RunDir
@@ -90,22 +83,14 @@ def merge(run: Run = None, as_json: Json = False) -> None:
 
 @app.command()
 def export(
-    run: Run = None,
-    quantize: Annotated[
-        str | None, typer.Option("--quantize", metavar="NAME", help="int8, fp16, ...; see 'list precisions'.")
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option("--target", metavar="NAME", help="python, web, ...; see 'list targets'.")
-    ] = None,
-    max_drop: Annotated[
-        float | None, typer.Option("--max-drop", metavar="P", help="Points of the metric int8 may lose.")
-    ] = None,
-    max_size: Annotated[float | None, typer.Option("--max-size", metavar="MB", help="Largest .onnx file.")] = None,
-    max_latency: Annotated[
-        float | None, typer.Option("--max-latency", metavar="MS", help="Slowest median row, here.")
-    ] = None,
-    output: Output = None,
-    as_json: Json = False,
+    run: given.Run = None,
+    quantize: given.Quantize = None,
+    target: given.TargetName = None,
+    max_drop: given.MaxDrop = None,
+    max_size: given.MaxSize = None,
+    max_latency: given.MaxLatency = None,
+    output: given.Output = None,
+    as_json: given.Json = False,
 ) -> None:
     """Convert to ONNX, quantize inside the budget, verify, bundle."""
     from tunedeploy import api
@@ -119,12 +104,12 @@ def export(
 
 @app.command("run")
 def run_all(
-    recipe: Recipe,
-    overrides: Overrides = None,
-    run: RunOption = None,
-    fresh: Fresh = False,
-    output: Output = None,
-    as_json: Json = False,
+    recipe: given.Recipe,
+    overrides: given.Overrides = None,
+    run: given.RunOption = None,
+    fresh: given.Fresh = False,
+    output: given.Output = None,
+    as_json: given.Json = False,
 ) -> None:
     """Plan, train, merge, export, quantize, verify, bundle, report."""
     from tunedeploy import api
@@ -138,37 +123,30 @@ def run_all(
 
 @app.command()
 def verify(
-    path: Target,
-    checks: Annotated[
-        str | None,
-        typer.Option("--checks", metavar="NAMES", help="integrity,parity,preprocessing,metric; all when left out."),
-    ] = None,
-    as_json: Json = False,
+    path: given.Target,
+    checks: given.Checks = None,
+    as_json: given.Json = False,
 ) -> None:
     """Check a run or a bundle: integrity, parity, preprocessing, metric."""
     from tunedeploy import api
+    from tunedeploy.checks import breach_lines
 
     with heard(as_json):
-        made = [
-            one.to_json() | {"line": one.line()}
-            for one in api.comparisons_of(path, checks.split(",") if checks else None)
-        ]
-    good = all(one["ok"] for one in made)
-    short = [{key: one[key] for key in ("name", "ok", "value", "limit", "file")} for one in made]
-    say(as_json, {"ok": good, "checks": short}, lambda: ledger_table(made))
-    if not good:
-        fail([one["line"] for one in made if not one["ok"]], 3)
+        made = api.comparisons_of(path, checks.split(",") if checks else None)
+    breaches = breach_lines(made, None if api.is_bundle(path) else path)
+    entries = [one.to_json() for one in made]
+    short = [{key: one[key] for key in ("name", "ok", "value", "limit", "file")} for one in entries]
+    say(as_json, {"ok": not breaches, "checks": short}, lambda: ledger_table(entries))
+    if breaches:
+        fail(breaches, 3)
 
 
 @app.command("eval")
 def evaluate(
-    path: Target,
-    data: Annotated[
-        str | None,
-        typer.Option("--data", metavar="FILE", help="Labelled rows; a run's own evaluation rows when left out."),
-    ] = None,
-    variant: Variant = None,
-    as_json: Json = False,
+    path: given.Target,
+    data: given.LabelledRows = None,
+    variant: given.Variant = None,
+    as_json: given.Json = False,
 ) -> None:
     """Score a run or a bundle on labelled rows."""
     from tunedeploy.use import evaluate as evaluate_rows
@@ -180,11 +158,11 @@ def evaluate(
 
 @app.command()
 def predict(
-    path: Target,
+    path: given.Target,
     inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT", help="Texts, or image files.")] = None,
     data: Annotated[str | None, typer.Option("--data", metavar="FILE", help="A file of rows instead.")] = None,
-    variant: Variant = None,
-    as_json: Json = False,
+    variant: given.Variant = None,
+    as_json: given.Json = False,
 ) -> None:
     """Label and probability of each input."""
     from tunedeploy.use import predict as predict_rows
@@ -196,7 +174,7 @@ def predict(
 
 
 @app.command()
-def bench(path: Target, as_json: Json = False) -> None:
+def bench(path: given.Target, as_json: given.Json = False) -> None:
     """Time the variants of a bundle against each other on this machine."""
     from tunedeploy.stages.bench import measure, verdict
 
@@ -206,7 +184,25 @@ def bench(path: Target, as_json: Json = False) -> None:
 
 
 @app.command()
-def report(run: Run = None, as_json: Json = False) -> None:
+def diagnose(
+    run: given.Run = None,
+    variant: Annotated[str | None, typer.Option("--variant", help="int8, fp16, ...; all when left out.")] = None,
+    as_json: given.Json = False,
+) -> None:
+    """Where a difference begins: the first diverging module, the noisiest nodes of int8."""
+    from tunedeploy import api
+    from tunedeploy.diagnosis_text import diagnosis_text
+    from tunedeploy.rundir import RunDir
+    from tunedeploy.stages.diagnose import examine
+
+    with heard(as_json):
+        folder = api.run_folder(run)
+        found = {"run": str(folder), **examine(api.recipe_of(folder), RunDir(folder), variant)}
+    say(as_json, found, lambda: diagnosis_text(found))
+
+
+@app.command()
+def report(run: given.Run = None, as_json: given.Json = False) -> None:
     """Write report.html of a finished run again, and say where it is."""
     from tunedeploy import api
     from tunedeploy.rundir import RunDir
@@ -221,7 +217,7 @@ def report(run: Run = None, as_json: Json = False) -> None:
 @app.command("list")
 def list_names(
     axis: Annotated[str | None, typer.Argument(metavar="AXIS", help=", ".join(plugins.AXES))] = None,
-    as_json: Json = False,
+    as_json: given.Json = False,
 ) -> None:
     """Names as the recipe writes them."""
     with heard(as_json):
@@ -232,7 +228,7 @@ def list_names(
 
 
 @app.command()
-def schema(as_json: Json = False) -> None:
+def schema(as_json: given.Json = False) -> None:
     """The JSON Schema of a recipe, for editors."""
     from tunedeploy import recipe as recipes
 
@@ -242,7 +238,7 @@ def schema(as_json: Json = False) -> None:
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
+def doctor(as_json: given.Json = False) -> None:
     """What this machine has: versions, instruction set, number formats, threads."""
     from tunedeploy.stages.doctor import examine
 
@@ -257,8 +253,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(args=list(arguments) if arguments is not None else None, prog_name="tunedeploy")
     except TunedeployError as error:
         fail(error.lines, error.exit_code)
-    except KeyboardInterrupt:
-        fail(["interrupted; what was finished is kept, the same command goes on from there"], 130)
     except BrokenPipeError:
         sys.exit(0)  # the reader of a pipe has seen enough
 
@@ -278,6 +272,9 @@ def heard(as_json: bool) -> Iterator[None]:
     with progress.listen(console):
         try:
             yield
+        except KeyboardInterrupt:
+            console.close()
+            fail(["interrupted; what was finished is kept, the same command goes on from there"], 130)
         finally:
             console.close()
     if not main:

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper
 
 from tests.faults import graphs
 from tests.finished import Finished, repair_bundle, repair_run
-from tunedeploy import api, plugins
+from tests.tiny import Tiny
+from tunedeploy import api, onnx_files, plugins
 from tunedeploy.cli import main
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.errors import ParityError
@@ -287,6 +288,13 @@ def an_unmerged_adapter(run: Path) -> None:
     """The base weights in place of the merged ones; the head is the trained one."""
     base = base_weights(run)
     graphs.replace_weights(run, {name: base[name] for name in tuned_weights(run)})
+
+
+@fault("merge")
+def base_weights_in_place_of_the_merged(run: Path) -> None:
+    """Nothing of the training arrived: trunk and head are where they began."""
+    base = base_weights(run)
+    graphs.replace_weights(run, {name: base[name] for name in [*tuned_weights(run), "head.weight", "head.bias"]})
 
 
 @fault("merge")
@@ -603,6 +611,39 @@ def test_every_way_to_int8_stores_weights_within_a_rounding_step(task: str, fini
         assert count >= 12 - 6 * (task == "image-classification")
 
 
+def test_a_pooler_inside_an_int8_model_raises_no_alarm(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.write(
+        tmp_path / "r.yaml", "text-classification", tune={"method": "last-layer", "pooling": "pooler"},
+        export={"quantize": "int8", "max_drop": 100.0},
+    )  # fmt: skip
+    run = api.through(recipe, run=tmp_path / "run", until="verify")
+    assert "Gemm" in onnx_files.operators(onnx.load(run / FP32))
+    assert not breaches(run)
+
+
+def test_a_weight_that_the_quantizer_turns_is_compared_turned(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    wide, narrow = (rng.normal(size=shape).astype(np.float32) for shape in ((8, 16), (3, 8)))
+    nodes = [
+        helper.make_node("Gemm", ["x", "wide"], ["inner"], name="first", transB=1),
+        helper.make_node("Gemm", ["inner", "narrow"], ["logits"], name="head", transB=1),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n]) for name, n in (("x", 16), ("logits", 3))
+    ]
+    stored = [onnx.numpy_helper.from_array(value, name) for value, name in ((wide, "wide"), (narrow, "narrow"))]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", ends[:1], ends[1:], stored), opset_imports=[helper.make_opsetid("", 20)]
+    )
+    onnx.save(model, tmp_path / "fp32.onnx")
+    int8 = plugins.load("precisions", "int8")
+    setting = int8.candidates(tmp_path / "fp32.onnx", int8.Options())[0]
+    int8.convert(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", setting, [])
+    worst, where, count = int8.rounding(tmp_path / "fp32.onnx", tmp_path / "int8.onnx")
+    assert (where, count) == ("wide", 1)
+    assert 0.3 < worst <= 0.5 + 1e-3
+
+
 def test_a_breach_is_told_on_the_command_line_with_exit_code_3(
     finished: Finisher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -615,7 +656,11 @@ def test_a_breach_is_told_on_the_command_line_with_exit_code_3(
     shown = capsys.readouterr()
     document = json.loads(shown.out)
     assert document["ok"] is False
-    assert any(line.startswith("error: export: onnx/model.onnx: torch vs onnx") for line in shown.err.splitlines())
+    lines = [
+        line for line in shown.err.splitlines() if line.startswith("error: export: onnx/model.onnx: torch vs onnx")
+    ]
+    assert len(lines) == 1
+    assert lines[0].endswith(f"; run 'tunedeploy diagnose {run}' to find where it begins")
 
 
 # ---- the same in a bundle, where the trained model is not at hand

@@ -84,3 +84,12 @@ def test_auto_balances_only_where_one_class_dominates() -> None:
     assert (is_imbalanced(even), is_imbalanced(skewed)) == (False, True)
     assert (balance_of("auto", even), balance_of("auto", skewed)) == ("none", "weights")
     assert (balance_of("none", skewed), balance_of("resample", even)) == ("none", "resample")
+
+
+@pytest.mark.parametrize("rows", [93, 65, 9])
+def test_no_window_holds_a_single_row_of_which_batch_norm_could_learn_nothing(rows: int) -> None:
+    made = windows(np.ones(rows, int), size=4, seed=0, epoch=0)
+    assert rows % 4 == 1
+    assert min(map(len, made)) >= 2
+    assert max(map(len, made)) == 4
+    assert sorted(np.concatenate(made)) == list(range(rows))

@@ -15,7 +15,7 @@ from tests.tiny import Tiny, job, texts
 from tunedeploy import pipeline, progress
 from tunedeploy.classification import score
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.errors import UserError
+from tunedeploy.errors import ModelError, UserError
 from tunedeploy.models.start import base
 from tunedeploy.recipe import Recipe
 from tunedeploy.rundir import RunDir, read_json
@@ -357,3 +357,22 @@ def test_fresh_does_not_go_on_from_a_checkpoint(tiny: Tiny, tmp_path: Path) -> N
     with progress.listen(heard):
         pipeline.run(recipe, RunDir(tmp_path / "cut"), until="train", fresh=True)
     assert not [note for note in heard.notes if note.startswith("resumed")]
+
+
+def test_a_batch_of_one_row_that_batch_norm_cannot_learn_from_is_one_line(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(
+        tmp_path / "r.yaml", "image-classification", model="torchvision://mobilenet_v3_small",
+        tune={"method": "full"}, train={"batch_size": 1}, data={"image_size": 32},
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"BatchNorm cannot learn from a batch of one row; raise train.batch_size"):
+        pipeline.run(recipe, RunDir(tmp_path / "run"), until="train")
+
+
+@pytest.mark.parametrize("method", ["last-layer", "lora"])
+def test_a_trunk_that_tells_no_row_from_another_is_refused_in_one_line(method: str, tiny: Tiny, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny["resnet"], tmp_path / "dead"))
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: value * 0 for name, value in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+    recipe = tiny.recipe(tmp_path / "r.yaml", "image-classification", model=str(folder), tune={"method": method})
+    with pytest.raises(ModelError, match="all rows get the same features, so a head learns nothing"):
+        pipeline.run(recipe, RunDir(tmp_path / "run"), until="train")

@@ -21,7 +21,7 @@ from onnxruntime.quantization import (
 )
 
 from tunedeploy import onnx_files
-from tunedeploy.encoders import Inputs
+from tunedeploy.encoders import Array, Inputs
 from tunedeploy.recipe import Section
 
 FILE = "model_int8.onnx"
@@ -126,8 +126,9 @@ def rounding(source: Path, target: Path) -> tuple[float, str, int]:
     Returns:
         The largest |weight - (integer - zero point) x scale| / scale, the weight it is of, and how many were compared.
     """
-    floats = {one.name: one for one in onnx.load(source).graph.initializer}
-    model = onnx.load(target)
+    base, model = onnx.load(source), onnx.load(target)
+    floats = {one.name: one for one in base.graph.initializer}
+    turned = turned_weights(base, model)
     stored = {one.name: one for one in model.graph.initializer}
     axes = {node.input[0]: axis_of(node) for node in model.graph.node if node.op_type == "DequantizeLinear"}
     worst, where, count = 0.0, "", 0
@@ -138,10 +139,19 @@ def rounding(source: Path, target: Path) -> tuple[float, str, int]:
         if name not in floats or scale is None or point is None:
             continue
         count += 1
-        error = in_steps(floats[name], [stored[f"{name}_quantized"], scale, point], axes.get(f"{name}_quantized", -1))
+        exact = onnx.numpy_helper.to_array(floats[name]).astype(np.float64)
+        exact = exact.T if name in turned else exact
+        error = in_steps(exact, [stored[f"{name}_quantized"], scale, point], axes.get(f"{name}_quantized", -1))
         if not error <= worst:  # NaN is the worst
             worst, where = error, name
     return worst, where, count
+
+
+def turned_weights(source: onnx.ModelProto, target: onnx.ModelProto) -> set[str]:
+    """Weights that are stored the other way round: of a Gemm with transB that the quantizer made a MatMul."""
+    left = {node.name for node in target.graph.node if node.op_type == "Gemm"}
+    gemms = [node for node in source.graph.node if node.op_type == "Gemm" and node.name not in left]
+    return {node.input[1] for node in gemms if any(one.name == "transB" and one.i for one in node.attribute)}
 
 
 def axis_of(node: onnx.NodeProto) -> int:
@@ -149,9 +159,8 @@ def axis_of(node: onnx.NodeProto) -> int:
     return next((int(one.i) for one in node.attribute if one.name == "axis"), 1)
 
 
-def in_steps(weight: onnx.TensorProto, stored: Sequence[onnx.TensorProto], axis: int) -> float:
+def in_steps(exact: Array, stored: Sequence[onnx.TensorProto], axis: int) -> float:
     """The largest error of integers with scale and zero point, in steps of the scale; infinite in another shape."""
-    exact = onnx.numpy_helper.to_array(weight).astype(np.float64)
     integers, scale, point = (onnx.numpy_helper.to_array(one).astype(np.float64) for one in stored)
     if exact.shape != integers.shape:
         return math.inf

@@ -16,6 +16,7 @@ from tunedeploy.models.classifier import Assembly, set_training
 from tunedeploy.rundir import RunDir, write_json
 from tunedeploy.training.batches import balance_of
 from tunedeploy.training.feeds import Feed
+from tunedeploy.training.loop import forward
 from tunedeploy.training.machine import precision_of, set_threads
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def step_seconds(recipe: "Recipe", assembly: Assembly, data: "Data") -> float:
         feed = Feed(rows, assembly.encoder)
         targets = torch.from_numpy(task.targets(rows))
         with torch.set_grad_enabled(not caches), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = task.loss(model(**feed.inputs(np.arange(len(rows)))), targets, 0.0).mean()
+            loss = task.loss(forward(model, feed.inputs(np.arange(len(rows)))), targets, 0.0).mean()
         if not caches:
             loss.backward()
         times.append(time.monotonic() - began)

@@ -9,11 +9,12 @@ from safetensors.torch import save_file
 from tunedeploy import plugins, progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Array
+from tunedeploy.errors import ModelError
 from tunedeploy.models import sources, start
 from tunedeploy.models.classifier import Assembly, load_trained, trained_names, trained_state
 from tunedeploy.rundir import RunDir, key_of, whole_folder
 from tunedeploy.training.batches import balance_of, class_weights
-from tunedeploy.training.feeds import FeatureFeed, Feed, HeadOnly, kept_features
+from tunedeploy.training.feeds import FeatureFeed, Feed, HeadOnly, alike, kept_features
 from tunedeploy.training.loop import EVAL_BATCH, FOLDER, Job, fit, is_sharded
 from tunedeploy.training.machine import accelerator_of, precision_of, set_threads
 from tunedeploy.training.probe import fit_head
@@ -134,7 +135,13 @@ def kept(recipe: "Recipe", rundir: RunDir, assembly: Assembly, feed: Feed, name:
     key = key_of(parts | {"data": data.fingerprint, "split": name, "weights": weights, "seed": recipe.train.seed})
     update = progress.tracker(f"features of {name} rows", len(feed.lengths))
     path = rundir / "cache" / "features" / f"{name}-{key[:16]}.npy"
-    return kept_features(assembly.model.eval(), feed, path, batch_size=EVAL_BATCH, progress=update)
+    features = kept_features(assembly.model.eval(), feed, path, batch_size=EVAL_BATCH, progress=update)
+    if name == "train" and alike(features):
+        raise ModelError(
+            f"model {recipe.model.name!r}: all rows get the same features, so a head learns nothing from them; "
+            "give it weights that were trained, or set tune.method: full"
+        )
+    return features
 
 
 def finish(job: Job, assembly: Assembly, data: "Data", rundir: RunDir) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tunedeploy import parity, progress
-from tunedeploy.checks import CHECKS, timed, tried
+from tunedeploy.checks import CHECKS, breach_lines, timed, tried
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Array, Encoder, Row
 from tunedeploy.errors import ParityError
@@ -50,7 +50,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
         "merge": rundir.record("merge").result["comparisons"],
         "comparisons": [one.to_json() for one in comparisons],
     })  # fmt: skip
-    breaches = [one.line() for one in comparisons if not one.ok]
+    breaches = breach_lines(comparisons, rundir.path)
     if breaches:
         raise ParityError(breaches)
     return {"comparisons": len(comparisons)}

@@ -68,6 +68,15 @@ class FeatureFeed:
         return {"features": torch.from_numpy(np.asarray(self.features[indices]))}
 
 
+def alike(features: Array) -> bool:
+    """Whether a trunk tells no row from another: all differences are float32's rounding.
+
+    Working trunks spread by a tenth of their largest value and more, a dead one by a millionth. A head would magnify
+    that rounding into answers, and torch and onnxruntime round apart.
+    """
+    return float(features.std(0, dtype=np.float64).max()) <= 1e-5 * float(np.abs(features).max())
+
+
 class HeadOnly(torch.nn.Module):
     """A linear head behind fixed standardisation, which is folded into it at the end.
 

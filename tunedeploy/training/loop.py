@@ -160,7 +160,7 @@ def take_step(job: Job, model: torch.nn.Module, optimizer: Any, window: Array, s
         weights = torch.from_numpy(job.row_weights[indices] * counts).float().to(accelerator.device)
         label_ids = torch.from_numpy(job.label_ids[indices]).to(accelerator.device)
         with contextlib.nullcontext() if last else accelerator.no_sync(model):
-            logits = model(**{name: value.to(accelerator.device) for name, value in inputs.items()})
+            logits = forward(model, {name: value.to(accelerator.device) for name, value in inputs.items()})
             rows = job.task.loss(logits, label_ids, options.label_smoothing)
             loss = (rows * weights).sum() / total_weight
             seen += float(loss.detach())
@@ -176,16 +176,34 @@ def take_step(job: Job, model: torch.nn.Module, optimizer: Any, window: Array, s
     return seen
 
 
+def forward(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Logits (batch, labels) of a training batch.
+
+    Raises:
+        UserError: a batch of one row, of which BatchNorm sees a single value a channel.
+    """
+    try:
+        logits: torch.Tensor = model(**inputs)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            "train: this model's BatchNorm cannot learn from a batch of one row; raise train.batch_size or "
+            "data.image_size"
+        ) from error
+    return logits
+
+
 def judge(job: Job, model: torch.nn.Module, course: Course) -> None:
     """Evaluate, add to the history, and keep the state if it is the best so far."""
     job.module.eval()
     device = job.accelerator.device
 
-    def forward(**inputs: torch.Tensor) -> torch.Tensor:
+    def moved(**inputs: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = model(**{name: value.to(device) for name, value in inputs.items()})
         return logits
 
-    logits = logits_of(forward, job.eval, batch_size=EVAL_BATCH)
+    logits = logits_of(moved, job.eval, batch_size=EVAL_BATCH)
     if not np.isfinite(logits).all():
         lr = job.recipe.train.lr
         raise UserError(f"train: logits are NaN or infinite after epoch {course.epoch}; lower train.lr ({lr:g} now)")

@@ -1,0 +1,72 @@
+"""A part of the matrix of architectures, by the program that makes the whole; and what that program calls healthy."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks import matrix
+from tunedeploy import plugins
+from tunedeploy.errors import DataError, ModelError, ParityError, TunedeployError
+from tunedeploy.rundir import RunDir
+
+# Unlike the BERT and ResNet of other tests: disentangled attention, rotary positions, depthwise 7 x 7, layer scale.
+PART = {"DeBERTa-v2": "lora", "ModernBERT": "last-layer", "ConvNeXt": "lora", "DINOv2": "last-layer"}
+
+
+def test_the_matrix_holds_at_least_twenty_architectures_by_the_head_and_by_lora() -> None:
+    kinds = [one.kind for one in matrix.ALL.values()]
+    assert len(kinds) >= 20
+    assert min(kinds.count("text"), kinds.count("image")) >= 10
+    assert matrix.METHODS == ("last-layer", "lora")
+    assert set(matrix.METHODS) <= set(plugins.names("methods"))
+    assert set(PART) <= set(matrix.ALL)
+
+
+@pytest.mark.parametrize(("name", "method"), PART.items(), ids=PART)
+def test_a_healthy_architecture_is_not_stopped(name: str, method: str, tmp_path: Path) -> None:
+    (outcome,) = matrix.outcomes(tmp_path, name, [method])
+    assert outcome.verdict == "all held"
+    assert outcome.good
+
+
+def test_the_page_shows_every_architecture_by_every_method_and_none_that_failed(checkout: Path) -> None:
+    text = (checkout / "docs" / "matrix.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"][2:]
+    verdicts = {(row[0], row[2]): row[3] for row in rows}
+    assert set(verdicts) == {(name, method) for name in matrix.ALL for method in matrix.METHODS}
+    assert all(re.match("all held$|refused: ", one) for one in verdicts.values()), verdicts
+
+
+def test_a_trunk_that_is_not_made_for_its_images_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(matrix.ALL, "odd", matrix.image("ViT", side=48, **matrix.IMAGE))
+    (outcome,) = matrix.outcomes(tmp_path, "odd")
+    assert outcome.verdict.startswith("refused: ")
+    assert "32" in outcome.verdict and "48" in outcome.verdict
+    assert outcome.good and outcome.method == "full"
+    assert not (tmp_path / "odd-full" / "run" / "train").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "planned", "verdict"),
+    [
+        (ModelError("no such layer"), False, "refused: no such layer"),
+        (ModelError("cannot be converted"), True, "FALSE ALARM: cannot be converted"),
+        (ParityError("logits differ"), True, "FALSE ALARM: logits differ"),
+        (ParityError("logits differ"), False, "FALSE ALARM: logits differ"),
+        (DataError(["two", "lines"]), False, "FALSE ALARM: two"),
+        (ValueError("size 1 of 2"), False, "BUG: ValueError: size 1 of 2"),
+    ],
+    ids=str,
+)
+def test_only_one_line_before_training_is_a_refusal(
+    error: TunedeployError, planned: bool, verdict: str, tmp_path: Path
+) -> None:
+    rundir = RunDir(tmp_path)
+    if planned:
+        rundir.finish("plan", key="", seconds=0.0, files=[], result={})
+    outcome = matrix.stopped("ViT", "lora", error, rundir)
+    assert outcome.verdict == verdict
+    assert outcome.good == verdict.startswith("refused: ")

@@ -1,0 +1,34 @@
+"""Arguments and options that several commands share, each with its line of help."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that win over the recipe's.")]
+Run = Annotated[Path | None, typer.Argument(metavar="RUN", help="A run folder; the latest under ./runs when left out.")]
+Target = Annotated[Path, typer.Argument(metavar="PATH", help="A run or a bundle.")]
+RunOption = Annotated[Path | None, typer.Option("--run", help="The run folder; runs/NAME of the recipe when left out.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Redo everything, whatever is there.")]
+Json = Annotated[bool, typer.Option("--json", help="A single JSON document on stdout, and nothing else.")]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="DIST", help="Where the bundle goes; RUN/dist when left out.")
+]
+Variant = Annotated[str | None, typer.Option("--variant", help="fp32, int8, ...; fp32 when left out.")]
+Quantize = Annotated[
+    str | None, typer.Option("--quantize", metavar="NAME", help="int8, fp16, ...; see 'list precisions'.")
+]
+TargetName = Annotated[
+    str | None, typer.Option("--target", metavar="NAME", help="python, web, ...; see 'list targets'.")
+]
+MaxDrop = Annotated[float | None, typer.Option("--max-drop", metavar="P", help="Points of the metric int8 may lose.")]
+MaxSize = Annotated[float | None, typer.Option("--max-size", metavar="MB", help="Largest .onnx file.")]
+MaxLatency = Annotated[float | None, typer.Option("--max-latency", metavar="MS", help="Slowest median row, here.")]
+Checks = Annotated[
+    str | None,
+    typer.Option("--checks", metavar="NAMES", help="integrity,parity,preprocessing,metric; all when left out."),
+]
+LabelledRows = Annotated[
+    str | None, typer.Option("--data", metavar="FILE", help="Labelled rows; a run's own evaluation rows when left out.")
+]

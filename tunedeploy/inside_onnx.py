@@ -1,0 +1,183 @@
+"""Look inside an ONNX graph: run it with any value as an output, say which module a node is, feed values in between."""
+
+import ast
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+
+from tunedeploy.encoders import Array, Inputs
+from tunedeploy.errors import ModelError, RunError
+from tunedeploy.onnx_files import KEPT
+
+OUTSIDE = "_empty_nn_module_stack_from_metadata_hook"  # what torch writes where a node belongs to no module
+# Weights are stored so, and scalars of the same types are zero points.
+SMALL = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8, onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """A node, and the innermost module of the PyTorch model that it computes for; no module where torch says none."""
+
+    node: str
+    operator: str
+    module: str
+    kind: str
+
+
+class Graph:
+    """An ONNX file in memory, with who makes and who reads each value. The file itself is never written.
+
+    Args:
+        path: the .onnx file.
+
+    Raises:
+        ModelError: it is no ONNX file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.model = onnx.load(path)
+        except Exception as error:
+            # protobuf's own error has no public name; a missing file or another bug keeps its trace.
+            if "DecodeError" not in type(error).__name__:
+                raise
+            raise ModelError(f"{path}: is no ONNX file: {str(error)[:200]}") from error
+        self.inputs = [one.name for one in self.model.graph.input]
+        self.outputs = [one.name for one in self.model.graph.output]
+
+    @cached_property
+    def makers(self) -> dict[str, onnx.NodeProto]:
+        """Value to the node that makes it, in the graph's order."""
+        return {name: node for node in self.model.graph.node for name in node.output if name}
+
+    @cached_property
+    def readers(self) -> dict[str, list[onnx.NodeProto]]:
+        """Value to the nodes that read it."""
+        found: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.model.graph.node:
+            for name in dict.fromkeys(node.input):
+                found.setdefault(name, []).append(node)
+        return found
+
+    @cached_property
+    def stored(self) -> dict[str, onnx.TensorProto]:
+        """Weights and constants by name."""
+        return {one.name: one for one in self.model.graph.initializer}
+
+    def leaving(self) -> dict[str, list[str]]:
+        """Module path to the values that its nodes make for nodes of other modules, in the graph's order."""
+        found: dict[str, list[str]] = {}
+        for name, node in self.makers.items():
+            readers = [modules(one) for one in self.readers.get(name, ())]
+            for path in modules(node):
+                if name in self.outputs or any(path not in one for one in readers):
+                    found.setdefault(path, []).append(name)
+        return found
+
+    def read_as(self, name: str) -> str:
+        """The value as its readers get it: behind its QuantizeLinear and DequantizeLinear where all read that."""
+        after = self.readers.get(name, [])
+        if [one.op_type for one in after] != ["QuantizeLinear"] or name in self.outputs:
+            return name
+        back = self.readers.get(after[0].output[0], [])
+        return str(back[0].output[0]) if [one.op_type for one in back] == ["DequantizeLinear"] else name
+
+    def between(self, value: str, known: Collection[str]) -> list[onnx.NodeProto]:
+        """The nodes that make a value out of known ones and of stored ones, the last first."""
+        found: dict[str, onnx.NodeProto] = {}
+        names = [value]
+        for name in names:  # grows while it is walked
+            node = self.makers.get(name)
+            if node is None or node.output[0] in found or (name in known and name != value):
+                continue
+            found[node.output[0]] = node
+            names += node.input
+        return list(found.values())
+
+    def run(self, inputs: Inputs, names: Collection[str]) -> dict[str, Array]:
+        """Named values of one batch, as the file is written: nothing is fused, and no name is lost.
+
+        Raises:
+            RunError: onnxruntime can neither load nor run it so.
+        """
+        return self._run(self._giving(names), inputs, names)
+
+    def run_fed(self, inputs: Inputs, fed: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
+        """Named values, each made by nodes that read `fed` in place of what the graph itself has computed by then.
+
+        Raises:
+            RunError: onnxruntime can neither load nor run it so.
+        """
+        whole = self._giving(names)
+        given = {name: f"{name}_fed" for name in fed}
+        for node in whole.graph.node:
+            for at, name in enumerate(node.input):
+                node.input[at] = given.get(name, name)
+        kinds = {name: onnx.helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in fed.items()}
+        whole.graph.input.extend(
+            onnx.helper.make_tensor_value_info(given[name], kind, None) for name, kind in kinds.items()
+        )
+        return self._run(whole, inputs | {given[name]: value for name, value in fed.items()}, names)
+
+    def _giving(self, names: Collection[str]) -> onnx.ModelProto:
+        """A copy of the model that gives these values too; a value without a type gets it from onnxruntime."""
+        whole = onnx.ModelProto()
+        whole.CopyFrom(self.model)
+        whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in self.outputs)
+        return whole
+
+    def _run(self, model: onnx.ModelProto, inputs: Inputs, names: Collection[str]) -> dict[str, Array]:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            session = onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+            wanted = [one.name for one in session.get_inputs()]
+            values: list[Any] = session.run(list(names), {name: inputs[name] for name in wanted if name in inputs})
+        except Exception as error:
+            # onnxruntime's exceptions share no base class but Exception, and a missing input is a ValueError.
+            if type(error).__module__.partition(".")[0] != "onnxruntime" and not isinstance(error, ValueError):
+                raise
+            line = " ".join(str(error).split())[:200]
+            raise RunError(
+                f"{self.path}: onnxruntime {onnxruntime.__version__} cannot run it as written: {line}"
+            ) from error
+        return dict(zip(names, values, strict=True))
+
+
+def modules(node: onnx.NodeProto) -> list[str]:
+    """Paths of the modules that a node stands in, the whole model ('') first; none where torch wrote none."""
+    paths = _metadata(node, KEPT[0])[:-1]  # the last is the node's own name
+    return [] if OUTSIDE in paths else paths
+
+
+def origin(node: onnx.NodeProto) -> Origin:
+    """Where a node comes from."""
+    paths, kinds = modules(node), _metadata(node, KEPT[1])
+    return Origin(
+        node=node.name, operator=node.op_type, module=paths[-1] if paths else "",
+        kind=kinds[len(paths) - 1].rpartition(".")[2] if 0 < len(paths) <= len(kinds) else "",
+    )  # fmt: skip
+
+
+def _metadata(node: onnx.NodeProto, key: str) -> list[str]:
+    text = next((one.value for one in node.metadata_props if one.key == key), "[]")
+    return [str(one) for one in ast.literal_eval(text)]
+
+
+def heaviest(nodes: Iterable[onnx.NodeProto], stored: Mapping[str, onnx.TensorProto]) -> onnx.NodeProto:
+    """The node that reads the largest stored tensor; the first one where none reads any."""
+
+    def largest(node: onnx.NodeProto) -> int:
+        return max((math.prod(stored[name].dims) for name in node.input if name in stored), default=0)
+
+    return max(nodes, key=largest)
