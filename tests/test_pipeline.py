@@ -3,14 +3,17 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.finished import Finished, repair_run
 from tunedeploy import api, pipeline, progress
 from tunedeploy.errors import BudgetError, ParityError, RunError
 from tunedeploy.rundir import files_below, latest, read_json, sha256, whole_folder, write_json, write_text
+from tunedeploy.stages.quantize import Judge, encoder_of, over_budget
 
 AFTER_TRAIN = ["merge", "export", "quantize", "verify", "bundle", "report"]
 
@@ -247,6 +250,19 @@ def test_a_budget_that_is_missed_leaves_no_bundle(text_run: Finished) -> None:
     with pytest.raises(BudgetError, match="MB, allowed 0.001"):
         api.export(text_run.run, {"max_size": 0.001})
     assert not text_run.dist.exists()
+
+
+def test_a_setting_whose_answers_verify_would_stop_is_not_taken(text_run: Finished) -> None:
+    recipe, source = api.recipe_of(text_run.run), text_run.run / "onnx" / "model.onnx"
+    judge = Judge(recipe=recipe, encoder=encoder_of(recipe, text_run.rundir), metric="accuracy")
+    _, answers = judge(source)
+    same, _ = replace(judge, answers=answers)(source)
+    assert (same["flips"], same["flips_allowed"]) == (0, 1)
+    assert over_budget(recipe, "int8", same | {"drop": 0.0}, source) == []
+    other, _ = replace(judge, answers=np.roll(answers, 1, axis=1))(source)
+    line = f"changes {other['flips']} answers that were no near-ties, allowed 1"
+    assert other["flips"] > 1
+    assert over_budget(recipe, "int8", other | {"drop": 0.0}, source) == [f"quantize: int8: {line}"]
 
 
 def test_a_bundle_elsewhere_is_a_copy_of_the_run_s(text_run: Finished, tmp_path: Path) -> None:

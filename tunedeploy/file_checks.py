@@ -69,7 +69,7 @@ def quantized_decisions(scene: Scene, name: str, variant: Mapping[str, Any]) -> 
         Comparison(
             name=f"fp32 vs {name}: rows flipped outside near-ties", stage="quantize", file=variant["file"],
             value=float(len(clear)) if np.isfinite(got).all() else float("inf"), rows=len(rows), facts=facts,
-            limit=max(1, round(parity.FLIPS * len(rows))), where=where,
+            limit=parity.flips_allowed(len(rows)), where=where,
         ),
         Comparison(
             name=f"{name}: edge rows with NaN or infinity", stage="quantize", file=variant["file"], value=odd,

@@ -151,6 +151,11 @@ def flips(reference: Array, other: Array) -> tuple[int, Array]:
     return int(changed.sum()), np.flatnonzero(changed & clear)
 
 
+def flips_allowed(rows: int) -> int:
+    """How many of these rows may change their answer outside near-ties: FLIPS of them, at least one."""
+    return max(1, round(FLIPS * rows))
+
+
 def top_k_overlap(reference: Array, other: Array, k: int = 5) -> float:
     """Mean share of a row's k best labels that stay among the k best, 0..1."""
     k = min(k, reference.shape[-1])

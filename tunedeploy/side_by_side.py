@@ -17,14 +17,13 @@ from tunedeploy.models.text import first_line
 from tunedeploy.parity import Comparison
 from tunedeploy.rundir import RunDir
 from tunedeploy.runtime import Session, logits_of
-from tunedeploy.stages.merge import as_double, logits, run_torch, sample
-from tunedeploy.stages.quantize import encoder_of
+from tunedeploy.stages.merge import as_double, logits, places, run_torch, sample
+from tunedeploy.stages.quantize import DECISION_ROWS, encoder_of
 
 if TYPE_CHECKING:
     from tunedeploy.recipe import Recipe
 
 ROWS = 32  # real rows on the grid; each is tried in several batches and lengths
-DECISION_ROWS = 512  # two in a hundred may flip, so that ten flips are told from one
 MERGED_ROWS = 96  # as many as the merge stage compares
 BATCHES = (1, 2, 3, 7)
 
@@ -129,15 +128,15 @@ def trained_against_merged(scene: Scene) -> list[Comparison]:
     """Logits that training ended with against the merged folder's, raw rows through its own preprocessing."""
     data = data_of(scene.recipe)
     trained = np.load(scene.rundir / "train" / "eval_logits.npy")
-    places = np.unique(np.linspace(0, len(trained) - 1, min(MERGED_ROWS, len(trained))).astype(int))
-    got = logits(scene.merged, scene.merged.encoder.encode([data.eval[int(at)] for at in places]))
+    chosen = places(len(trained), MERGED_ROWS)
+    got = logits(scene.merged, scene.merged.encoder.encode(sample(data.eval, MERGED_ROWS)))
     floor = scene.rundir.record("merge").result["comparisons"][0]["facts"]["noise_floor"]
-    value, row = parity.largest_difference(trained[places], got)
+    value, row = parity.largest_difference(trained[chosen], got)
     return [
         Comparison(
             name="trained model vs merged: largest logit difference", stage="merge", file="merged", value=value,
-            limit=parity.tolerance(floor, parity.output_range(trained)), rows=len(places),
-            where=str(data.eval[int(places[row])]["origin"]), facts={"noise_floor": floor},
+            limit=parity.tolerance(floor, parity.output_range(trained)), rows=len(chosen),
+            where=str(data.eval[int(chosen[row])]["origin"]), facts={"noise_floor": floor},
         )
     ]  # fmt: skip
 

@@ -1,6 +1,7 @@
 """A frozen trunk is run once, its kept features are what it would give each time; augmentation is reproducible."""
 
 import shutil
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +175,22 @@ def test_rows_encoded_in_blocks_are_the_rows_encoded_at_once(
     assert heard.tasks == {"encode rows"}
     assert len(whole) == len(parts) == len(rows)
     assert all(np.array_equal(one[key], two[key]) for one, two in zip(whole, parts, strict=True) for key in one)
+
+
+def test_a_frozen_trunk_sees_a_few_augmented_copies_once_and_the_head_all_of_them(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = last_layer(tiny, tmp_path, "image-classification", augment="medium")
+    rundir, heard = RunDir(tmp_path / "run"), Heard()
+    with progress.listen(heard):
+        pipeline.run(recipe, rundir, until="train")
+    copies = [np.load(path) for path in sorted((rundir / "cache" / "features").glob("train-*.npy"))]
+    assert len(copies) == feeds.VIEWS
+    assert len(list((rundir / "cache" / "features").glob("eval-*.npy"))) == 1
+    assert not any(np.array_equal(one, other) for one, other in combinations(copies, 2))
+    feed = FeatureFeed(*copies)
+    seen = [feed.inputs(np.arange(3), seed=step)["features"].numpy() for step in range(feeds.VIEWS)]
+    assert all(np.array_equal(one, copy[:3]) for one, copy in zip(seen, copies, strict=True))
+    assert rundir.record("train").result["kept_features"]
+    first = trained(rundir.path)
+    shutil.rmtree(rundir / "cache")
+    pipeline.run(recipe, rundir, until="train", fresh=True)
+    assert all(torch.equal(value, first[name]) for name, value in trained(rundir.path).items())

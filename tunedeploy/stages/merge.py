@@ -83,8 +83,12 @@ def trained(recipe: "Recipe", rundir: RunDir, labels: int) -> Assembly:
 
 def sample(rows: Any, count: int = ROWS) -> list[dict[str, Any]]:
     """Rows spread evenly over a data set."""
-    places = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))
-    return [rows[int(at)] for at in places]
+    return [rows[int(at)] for at in places(len(rows), count)]
+
+
+def places(total: int, count: int) -> Array:
+    """Where the rows of a sample are, (rows,)."""
+    return np.unique(np.linspace(0, total - 1, min(count, total)).astype(int))
 
 
 def logits(assembly: Assembly, features: list[Features], *, double: bool = False) -> Array:

@@ -15,7 +15,7 @@ from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, set_training
 from tunedeploy.rundir import RunDir, write_json
 from tunedeploy.training.batches import balance_of
-from tunedeploy.training.feeds import Feed
+from tunedeploy.training.feeds import VIEWS, Feed
 from tunedeploy.training.loop import forward
 from tunedeploy.training.machine import precision_of, set_threads
 
@@ -117,8 +117,9 @@ def estimates(recipe: "Recipe", assembly: Assembly, data: "Data", weights: dict[
     options = recipe.train
     rows = len(data.train)
     steps = math.ceil(rows / (options.batch_size * options.accumulate)) * options.epochs
-    caches = plugins.load("methods", recipe.tune.method).CACHES_FEATURES and assembly.augmented is None
-    passes = math.ceil((rows + len(data.eval)) / options.batch_size)
+    caches = plugins.load("methods", recipe.tune.method).CACHES_FEATURES
+    copies = VIEWS if assembly.augmented else 1
+    passes = math.ceil((copies * rows + len(data.eval)) / options.batch_size)
     total_s = (
         passes * seconds
         if caches

@@ -13,13 +13,13 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from tunedeploy import onnx_files, plugins, progress
+from tunedeploy import onnx_files, parity, plugins, progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Array, Encoder, Inputs, in_batches
 from tunedeploy.errors import BudgetError
 from tunedeploy.rundir import RunDir, sha256
 from tunedeploy.runtime import Session, instruction_set, logits_of
-from tunedeploy.stages.merge import sample
+from tunedeploy.stages.merge import places, sample
 
 if TYPE_CHECKING:
     from tunedeploy.recipe import Recipe
@@ -29,6 +29,7 @@ AFTER = ("export",)
 OUTPUTS = ("quantized",)
 FOLDER = "quantized"
 CALIBRATION_ROWS = 128  # of the training split; min-max ranges settle by then
+DECISION_ROWS = 512  # of the evaluation split; two in a hundred may flip, so that ten flips are told from one
 RUNS = 15  # of the latency figure; its median decides on a budget, no test does
 
 
@@ -40,9 +41,10 @@ class Judge:
     encoder: Encoder
     metric: str
     reference: float = math.nan  # the float32 file's metric
+    answers: Array | None = None  # its logits
 
     def __call__(self, path: Path) -> tuple[dict[str, Any], Array]:
-        """`metric`, `drop` against the reference, `bytes` and `ms` of a file, and its logits (rows, labels)."""
+        """`metric`, `drop`, `flips`, `bytes` and `ms` of a file, and its logits (rows, labels)."""
         task, rows = plugins.load("tasks", self.recipe.task), data_of(self.recipe).eval
         session = Session(path)
         update = progress.tracker("evaluate onnx", len(rows))
@@ -51,7 +53,16 @@ class Judge:
         probe = self.encoder.collate(self.encoder.encode(sample(rows, 1)))
         drop = 0.0 if math.isnan(self.reference) else round(self.reference - value, 4)
         size = path.stat().st_size
-        return {"metric": round(value, 4), "drop": drop, "bytes": size, "ms": latency(session, probe)}, logits
+        made = {"metric": round(value, 4), "drop": drop, "bytes": size, "ms": latency(session, probe)}
+        return made | self.flips(logits), logits
+
+    def flips(self, logits: Array) -> dict[str, int]:
+        """Answers that changed though they were no near-ties, on the rows that verify looks at, and how many may."""
+        if self.answers is None:
+            return {"flips": 0, "flips_allowed": 0}
+        chosen = places(len(logits), DECISION_ROWS)
+        changed = parity.flips(self.answers[chosen], logits[chosen])[1]
+        return {"flips": len(changed), "flips_allowed": parity.flips_allowed(len(chosen))}
 
 
 def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
@@ -67,8 +78,8 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     source = rundir / "onnx" / "model.onnx"
     encoder = encoder_of(recipe, rundir)
     metric = rundir.record("train").result["metric"]
-    fp32, _ = Judge(recipe=recipe, encoder=encoder, metric=metric)(source)
-    judge = Judge(recipe=recipe, encoder=encoder, metric=metric, reference=fp32["metric"])
+    fp32, logits = Judge(recipe=recipe, encoder=encoder, metric=metric)(source)
+    judge = Judge(recipe=recipe, encoder=encoder, metric=metric, reference=fp32["metric"], answers=logits)
     variants = {"fp32": {"file": "onnx/model.onnx", **fp32}}
     asked = [one for one in recipe.export.quantize if one != "fp32"]
     problems = [] if asked else over_budget(recipe, "fp32", fp32, source)
@@ -143,6 +154,8 @@ def over_budget(recipe: "Recipe", name: str, one: dict[str, Any], path: Path) ->
     lines = []
     if one["drop"] > limits.max_drop:
         lines.append(f"{how}: loses {one['drop']:.2f} points ({one['metric']:.2f} %), allowed {limits.max_drop:g}")
+    if one["flips"] > one["flips_allowed"]:
+        lines.append(f"{how}: changes {one['flips']} answers that were no near-ties, allowed {one['flips_allowed']}")
     if limits.max_size is not None and one["bytes"] > limits.max_size * 1e6:
         lines.append(f"{how}: has {one['bytes'] / 1e6:.2f} MB, allowed {limits.max_size:g}")
     if limits.max_latency is not None and one["ms"] > limits.max_latency:

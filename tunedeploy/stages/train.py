@@ -14,7 +14,7 @@ from tunedeploy.models import sources, start
 from tunedeploy.models.classifier import Assembly, load_trained, trained_names, trained_state
 from tunedeploy.rundir import RunDir, key_of, whole_folder
 from tunedeploy.training.batches import balance_of, class_weights
-from tunedeploy.training.feeds import FeatureFeed, Feed, HeadOnly, alike, kept_features
+from tunedeploy.training.feeds import VIEWS, FeatureFeed, Feed, HeadOnly, View, alike, kept_features
 from tunedeploy.training.loop import EVAL_BATCH, FOLDER, Job, fit, is_sharded
 from tunedeploy.training.machine import accelerator_of, precision_of, set_threads
 from tunedeploy.training.probe import fit_head
@@ -79,13 +79,11 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
     weights = class_weights(label_ids, len(data.labels))[label_ids] if balance == "weights" else np.ones(len(label_ids))
     module: torch.nn.Module = assembly.model
     feeds: tuple[Any, Any] = (train, evaluation)
-    if method.CACHES_FEATURES and assembly.augmented is None:
+    if method.CACHES_FEATURES:
         with accelerator.main_process_first():  # the others read what it wrote
-            features = [
-                kept(recipe, rundir, assembly, feed, name) for feed, name in zip(feeds, ("train", "eval"), strict=True)
-            ]
+            features = [kept(recipe, rundir, assembly, view, name) for name, view in views(train).items()]
+            feeds = (FeatureFeed(*features), FeatureFeed(kept(recipe, rundir, assembly, evaluation, "eval")))
         module = HeadOnly(assembly.model.head, features[0])
-        feeds = (FeatureFeed(features[0]), FeatureFeed(features[1]))
     elif getattr(method, "PROBES_FIRST", False) and pretrained(assembly):
         with accelerator.main_process_first():
             rows = Feed(data.train, assembly.encoder) if train.augmented else train
@@ -101,6 +99,13 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
         eval=feeds[1], label_ids=label_ids, eval_ids=eval_ids, metric=task.metric_name(eval_ids),
         penalty=penalty, row_weights=weights, key=checkpoint_key(recipe, data, assembly, accelerator.num_processes),
     )  # fmt: skip
+
+
+def views(feed: Feed) -> dict[str, Feed]:
+    """What a frozen trunk is to see of the training rows: themselves, or augmented copies."""
+    if feed.augmented is None:
+        return {"train": feed}
+    return {f"train view {number + 1} of {VIEWS}": View(feed, number) for number in range(VIEWS)}
 
 
 def freeze_unreached(assembly: Assembly, feed: Feed, label_ids: Array, task: Any, device: torch.device) -> None:
@@ -132,11 +137,12 @@ def kept(recipe: "Recipe", rundir: RunDir, assembly: Assembly, feed: Feed, name:
     data = data_of(recipe)
     parts = {"model": resolved["model"], "facts": dict(assembly.facts), "encoder": assembly.encoder.facts}
     weights = sources.fingerprint(recipe.model.name, recipe.model.weights)
-    key = key_of(parts | {"data": data.fingerprint, "split": name, "weights": weights, "seed": recipe.train.seed})
+    own = {"split": name, "augment": recipe.train.augment, "seed": recipe.train.seed}
+    key = key_of(parts | own | {"data": data.fingerprint, "weights": weights})
     update = progress.tracker(f"features of {name} rows", len(feed.lengths))
-    path = rundir / "cache" / "features" / f"{name}-{key[:16]}.npy"
+    path = rundir / "cache" / "features" / f"{name.partition(' ')[0]}-{key[:16]}.npy"
     features = kept_features(assembly.model.eval(), feed, path, batch_size=EVAL_BATCH, progress=update)
-    if name == "train" and alike(features):
+    if name != "eval" and alike(features):
         raise ModelError(
             f"model {recipe.model.name!r}: all rows get the same features, so a head learns nothing from them; "
             "give it weights that were trained, or set tune.method: full"

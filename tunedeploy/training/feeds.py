@@ -15,6 +15,7 @@ from tunedeploy.progress import tracker
 from tunedeploy.training.batches import by_length, lengths_of
 
 BLOCK = 8192  # rows encoded at once
+VIEWS = 4  # augmented copies that a frozen trunk sees of each row; more teach a linear head little and cost a pass each
 QUIET = 0.1  # of the median spread of a feature
 
 
@@ -55,17 +56,30 @@ def encoded(rows: Sequence[Row], encoder: Encoder) -> list[Features]:
     return made
 
 
-class FeatureFeed:
-    """Inputs of a head: features (rows, width) that the frozen trunk gave once."""
+class View(Feed):
+    """One augmented copy of every row, the same each time it is asked for."""
 
-    def __init__(self, features: Array) -> None:
-        self.features = features
-        self.lengths: Array = np.ones(len(features), int)
+    def __init__(self, feed: Feed, number: int) -> None:
+        super().__init__(feed.rows, feed.encoder, feed.augmented)
+        self.number = number
 
     def inputs(self, indices: Array, seed: int | None = None) -> dict[str, torch.Tensor]:
-        """`features` (batch, width)."""
+        """Tensors with the batch first; the copy's number and the batch's first row are the seed."""
         del seed
-        return {"features": torch.from_numpy(np.asarray(self.features[indices]))}
+        return super().inputs(indices, self.number * 1_000_003 + int(indices[0]))
+
+
+class FeatureFeed:
+    """Inputs of a head: features (rows, width) that the frozen trunk gave once, of the rows or of each view of them."""
+
+    def __init__(self, *views: Array) -> None:
+        self.views = views
+        self.lengths: Array = np.ones(len(views[0]), int)
+
+    def inputs(self, indices: Array, seed: int | None = None) -> dict[str, torch.Tensor]:
+        """`features` (batch, width); steps take the views in turn."""
+        features = self.views[(seed or 0) % len(self.views)]
+        return {"features": torch.from_numpy(np.asarray(features[indices]))}
 
 
 def alike(features: Array) -> bool:
