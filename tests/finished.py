@@ -1,6 +1,5 @@
 """Finished runs: one of texts (lora, int8) and one of images (full, int8), each built once and copied for a test."""
 
-import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -41,9 +40,9 @@ class Finished:
         return self.run / "dist"
 
     def records(self) -> dict[str, str]:
-        """Stage to the hash of its record file: what was redone has another one."""
+        """Stage to its record file's hash and time: what was redone has another one."""
         folder = self.run / STAGE_FOLDER
-        return {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.json"))}
+        return {path.stem: f"{sha256(path)} {path.stat().st_mtime_ns}" for path in sorted(folder.glob("*.json"))}
 
 
 def build(tiny: Tiny, folder: Path, task: str) -> Finished:

@@ -475,7 +475,13 @@ def test_a_breach_of_run_exits_with_3_for_the_shell_too(text_run: Finished) -> N
 def test_an_interruption_is_one_line_and_the_same_command_goes_on(tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny.write(tmp_path / "r.yaml", "text-classification", tune={"method": "full"}, train={"epochs": 2000})
     command = [sys.executable, "-m", "tunedeploy", "train", str(recipe), "train.save_steps=1", "--run", "run"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+
+    def heeding_signals() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a suite that a shell runs in the background ignores it
+
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=heeding_signals
+    ) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("epoch 2"):

@@ -100,7 +100,8 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 
 def words_of(line: str) -> list[str]:
     words = shlex.split(line, comments=True)
-    return words[: words.index(">")] if ">" in words else words
+    words = words[: words.index(">")] if ">" in words else words
+    return words[words.index("--") + 1 :] if words[:1] == ["torchrun"] else words
 
 
 LINES = list(commands())
