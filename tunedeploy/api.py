@@ -64,7 +64,7 @@ def export(run: str | Path, settings: Mapping[str, Any] | None = None, *, output
     """
     folder = Path(run)
     overrides = [f"export.{key}={value}" for key, value in (settings or {}).items() if value is not None]
-    check_output(output)
+    check_output(output, folder)
     pipeline.run(recipe_of(folder, overrides), RunDir(folder), start="merge")
     return place(folder, output)
 
@@ -147,8 +147,8 @@ def run_folder(run: str | Path | None) -> Path:
     return Path(run) if run is not None else latest(RUNS)
 
 
-def check_output(output: str | Path | None) -> None:
-    """Refuse to replace a folder that is not a bundle.
+def check_output(output: str | Path | None, run: Path | None = None) -> None:
+    """Refuse to replace a folder that is not a bundle, or to copy a run's bundle into itself.
 
     Raises:
         RunError: it holds something else.
@@ -156,6 +156,8 @@ def check_output(output: str | Path | None) -> None:
     if output is None:
         return
     path = Path(output)
+    if run is not None and (run / "dist").resolve() in path.resolve().parents:
+        raise RunError(f"-o {path}: lies in the run's own bundle; name another folder")
     from tunedeploy.bundle import is_bundle
 
     if path.is_file() or (path.is_dir() and any(path.iterdir()) and not is_bundle(path)):
@@ -164,7 +166,7 @@ def check_output(output: str | Path | None) -> None:
 
 def place(run: Path, output: str | Path | None) -> Path:
     """Copy a run's bundle where it is wanted, in one piece."""
-    if output is None or not pipeline.is_main_process():
+    if output is None or not pipeline.is_main_process() or Path(output).resolve() == (run / "dist").resolve():
         return run / "dist"
     with whole_folder(Path(output).absolute()) as folder:
         shutil.copytree(run / "dist", folder, dirs_exist_ok=True)

@@ -67,6 +67,8 @@ class Bundle:
 
     def predict(self, inputs: Sequence[Any], variant: str = "fp32") -> list[dict[str, Any]]:
         """Label and probability of each input: a text, a row with `text` and `text_pair`, an image or its path."""
+        if isinstance(inputs, str | bytes | Mapping):
+            raise TypeError("predict takes a list of inputs; write predict([one])")
         rows = [one if isinstance(one, Mapping) else {self.task.BARE_INPUT: one} for one in inputs]
         if not rows:
             return []
@@ -140,6 +142,14 @@ def against_goldens(bundle: Bundle, checks: Sequence[str]) -> list[Comparison]:
     if "preprocessing" in checks:
         made += tried(inputs_again, bundle, golden, arrays, stage="bundle", file="parity/golden.npz")
         made += tried(told_alike, bundle, golden, stage="bundle", file="labels.json")
+    listed = {name: one["file"] for name, one in bundle.manifest["variants"].items()}
+    ruled = {name: one["file"] for name, one in rules["variants"].items()}
+    made.append(
+        Comparison(
+            name="variants that manifest.json and tolerances.json tell otherwise", stage="bundle",
+            file="parity/tolerances.json", value=len(set(listed.items()) ^ set(ruled.items())) + (not ruled), limit=0,
+        )
+    )  # fmt: skip
     for variant, rule in rules["variants"].items():
         made += tried(variant_again, bundle, variant, rules, arrays, checks, stage="bundle", file=rule["file"])
     return made
@@ -159,6 +169,13 @@ def variant_again(
     if {"parity", "metric"} & set(checks):
         expected, got = outputs_again(bundle, variant, arrays)
         if "parity" in checks:
+            reference, _ = outputs_again(bundle, variant, arrays, "fp32")
+            made.append(
+                Comparison(
+                    name=f"fp32 goldens vs {variant}: gain of the logits", stage="bundle", file=rule["file"],
+                    value=parity.gain(reference, got), limit=parity.GAIN, rows=len(got),
+                )
+            )  # fmt: skip
             made.append(outputs_kept(variant, rule, expected, got, exact=here or variant == "fp32"))
         if "metric" in checks:
             made.append(answers_kept(variant, rule, expected, got))
@@ -215,14 +232,22 @@ def told_alike(bundle: Bundle, golden: Mapping[str, Any]) -> list[Comparison]:
     ]  # fmt: skip
 
 
-def outputs_again(bundle: Bundle, variant: str, arrays: Mapping[str, Array]) -> tuple[Array, Array]:
-    """Golden outputs and those of now, (rows, labels)."""
+def outputs_again(
+    bundle: Bundle, variant: str, arrays: Mapping[str, Array], golden: str | None = None
+) -> tuple[Array, Array]:
+    """Golden outputs (of `golden` where named) and those of now, (rows, labels).
+
+    Raises:
+        RunError: there are none.
+    """
     keys = sorted(name.rpartition("/output/")[0] for name in arrays if name.endswith(f"/output/{variant}"))
     expected, got = [], []
     for key in keys:
         inputs = {name.rpartition("/")[2]: value for name, value in arrays.items() if name.startswith(f"{key}/input/")}
-        expected.append(arrays[f"{key}/output/{variant}"])
+        expected.append(arrays[f"{key}/output/{golden or variant}"])
         got.append(bundle.session(variant)(inputs))
+    if not expected:
+        raise RunError(f"{bundle.path / 'parity' / 'golden.npz'}: has no output of {variant}")
     return np.concatenate(expected), np.concatenate(got)
 
 

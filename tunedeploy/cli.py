@@ -1,19 +1,22 @@
 """The command line: parse, call one stage, print, and turn errors into exit codes. Imports no torch."""
 
+import errno
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from tunedeploy import cli_arguments as given
-from tunedeploy import plugins, progress
-from tunedeploy.console import Console, bundle_text, indented, ledger_table, plan_text, table, training_text
+from tunedeploy import plugins
+from tunedeploy.cli_output import fail, heard, say, shipped
+from tunedeploy.console import indented, ledger_table, plan_text, table, training_text
 from tunedeploy.errors import TunedeployError, UsageError
-from tunedeploy.pipeline import is_main_process
+
+# A full, read-only or forbidden place is the user's to change; any other error of the system is a bug.
+USERS = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT}
 
 app = typer.Typer(
     add_completion=False,
@@ -115,7 +118,7 @@ def run_all(
     from tunedeploy import api
 
     with heard(as_json):
-        api.check_output(output)
+        api.check_output(output, run or api.RUNS / recipe.stem)
         folder = api.through(recipe, overrides or (), run=run, fresh=fresh, until="report")
         dist = api.place(folder, output)
     shipped(as_json, folder, dist)
@@ -132,7 +135,7 @@ def verify(
     from tunedeploy.checks import breach_lines
 
     with heard(as_json):
-        made = api.comparisons_of(path, checks.split(",") if checks else None)
+        made = api.comparisons_of(path, [one.strip() for one in checks.split(",")] if checks is not None else None)
     breaches = breach_lines(made, None if api.is_bundle(path) else path)
     entries = [one.to_json() for one in made]
     short = [{key: one[key] for key in ("name", "ok", "value", "limit", "file")} for one in entries]
@@ -254,41 +257,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except TunedeployError as error:
         fail(error.lines, error.exit_code)
     except BrokenPipeError:
-        sys.exit(0)  # the reader of a pipe has seen enough
-
-
-def fail(lines: Sequence[str], code: int) -> None:
-    """Say what is wrong on stderr and exit."""
-    for line in lines:
-        print(f"error: {line}", file=sys.stderr)
-    sys.exit(code)
-
-
-@contextmanager
-def heard(as_json: bool) -> Iterator[None]:
-    """Show progress and notes of the block on stderr; none of them with --json."""
-    main = is_main_process()
-    console = Console(silent=as_json or not main)
-    with progress.listen(console):
-        try:
-            yield
-        except KeyboardInterrupt:
-            console.close()
-            fail(["interrupted; what was finished is kept, the same command goes on from there"], 130)
-        finally:
-            console.close()
-    if not main:
-        sys.exit(0)  # of a distributed launch one process speaks
-
-
-def say(as_json: bool, value: Any, text: Callable[[], str]) -> None:
-    """Print a result: a JSON document, or text for people."""
-    print(json.dumps(value, indent=2, ensure_ascii=False) if as_json else text())
-
-
-def shipped(as_json: bool, folder: Path, dist: Path) -> None:
-    """Show the ledger and the files of a finished bundle."""
-    from tunedeploy.rundir import RunDir
-
-    document = {"run": str(folder), "bundle": str(dist), **RunDir(folder).shipped()}
-    say(as_json, document, lambda: bundle_text(document))
+        sys.stdout = None  # the reader of a pipe has seen enough
+        sys.exit(0)
+    except OSError as error:
+        if error.errno not in USERS:
+            raise
+        fail([f"{error.filename or 'output'}: {error.strerror}; free space, or name a place that can be written"], 1)

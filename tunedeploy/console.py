@@ -17,8 +17,8 @@ class Console:
     """
 
     def __init__(self, *, silent: bool = False) -> None:
-        self.silent = silent
-        self.live = sys.stderr.isatty()
+        self.silent = silent or sys.stderr is None  # closed: 2>&-
+        self.live = not self.silent and sys.stderr.isatty()
         self.open = False
         self.name = ""
         self.began = self.told = 0.0

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import onnx
 
-from tunedeploy import parity, plugins
+from tunedeploy import onnx_files, parity, plugins
 from tunedeploy.checks import names_kept, nodes_in_evaluation
 from tunedeploy.parity import Comparison
 from tunedeploy.runtime import Session, logits_of
@@ -19,7 +18,7 @@ def interface(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Compa
     stage, file = "export" if name == "fp32" else "quantize", variant["file"]
     return [
         names_kept(Session(scene.rundir / file), scene.trained.facts["inputs"], stage=stage, file=file),
-        nodes_in_evaluation(onnx.load(scene.rundir / file), name=name, stage=stage, file=file),
+        nodes_in_evaluation(onnx_files.read(scene.rundir / file), name=name, stage=stage, file=file),
     ]
 
 
@@ -70,6 +69,10 @@ def quantized_decisions(scene: Scene, name: str, variant: Mapping[str, Any]) -> 
             name=f"fp32 vs {name}: rows flipped outside near-ties", stage="quantize", file=variant["file"],
             value=float(len(clear)) if np.isfinite(got).all() else float("inf"), rows=len(rows), facts=facts,
             limit=parity.flips_allowed(len(rows)), where=where,
+        ),
+        Comparison(
+            name=f"fp32 vs {name}: gain of the logits", stage="quantize", file=variant["file"], rows=len(rows),
+            value=parity.gain(reference, got), limit=parity.GAIN,
         ),
         Comparison(
             name=f"{name}: edge rows with NaN or infinity", stage="quantize", file=variant["file"], value=odd,

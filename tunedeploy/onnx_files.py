@@ -10,9 +10,25 @@ from typing import Any
 import onnx
 import onnxruntime
 
+from tunedeploy.errors import RunError
 from tunedeploy.rundir import key_of, without_folders
 
 KEPT = ("pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy")  # which module of the PyTorch model a node is
+
+
+def read(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file.
+
+    Raises:
+        RunError: it is missing, cut off or something else.
+    """
+    try:
+        return onnx.load(path)
+    except Exception as error:
+        # protobuf's own error has no public name; another bug keeps its trace.
+        if not isinstance(error, OSError) and "DecodeError" not in type(error).__name__:
+            raise
+        raise RunError(f"{path}: is no ONNX file: {str(error)[:200]}") from error
 
 
 def clean(model: onnx.ModelProto) -> None:

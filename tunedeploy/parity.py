@@ -16,6 +16,7 @@ from tunedeploy.encoders import Array
 FLOORS = 10.0
 CAP = 1e-4  # of the output's range: no noise floor, however large, excuses more
 NEAR_TIE = 4.0  # margins below this many times the typical drift may flip without anything being wrong
+GAIN = 1.5  # of the differences between logits; an honest int8 has 0.95 to 1.05
 FLIPS = 0.02  # share of rows that may flip outside near-ties after quantization
 
 
@@ -131,6 +132,17 @@ def margins(logits: Array) -> Array:
 def drift(reference: Array, other: Array) -> float:
     """The typical change: the median over rows of max |reference - other|."""
     return float(np.median(np.abs(reference - other).max(-1)))
+
+
+def gain(reference: Array, other: Array) -> float:
+    """How many times larger the differences between labels are, by least squares; never under 1 (0.5 gives 2).
+
+    Answers do not see a softmax or a temperature that was built into a file; probabilities do.
+    """
+    first, second = (np.asarray(one, np.float64) for one in (reference, other))
+    first, second = first - first.mean(-1, keepdims=True), second - second.mean(-1, keepdims=True)
+    slope = float((first * second).sum() / max(float((first**2).sum()), 1e-300))
+    return max(slope, 1 / slope) if slope > 0 else float("inf")
 
 
 def near_tie(reference: Array, other: Array) -> float:

@@ -1,10 +1,11 @@
 """The stages in order: each runs when something it depends on has changed, and is kept when nothing has."""
 
+import contextlib
 import importlib
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,11 @@ from typing import TYPE_CHECKING, Any
 from tunedeploy import progress
 from tunedeploy.errors import RunError
 from tunedeploy.rundir import Record, RunDir, files_below, key_of, versions, without_folders, write_text
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from tunedeploy.recipe import Recipe
@@ -41,6 +47,13 @@ def run(
         RunError: a stage before `start` has not been finished with this recipe.
     """
     main = is_main_process()
+    with held(rundir, main=main):
+        return run_stages(recipe, rundir, until=until, start=start, fresh=fresh)
+
+
+def run_stages(recipe: "Recipe", rundir: RunDir, *, until: str, start: str, fresh: bool) -> dict[str, Record]:
+    """The stages of `run`, with the run folder held."""
+    main = is_main_process()
     if main:
         begin(recipe, rundir, first=start == "plan", fresh=fresh)
     origin = origin_of(recipe)
@@ -61,6 +74,26 @@ def run(
     return records
 
 
+@contextlib.contextmanager
+def held(rundir: RunDir, *, main: bool) -> Iterator[None]:
+    """Hold a run folder for this command; the system lets go when the process ends, however it ends.
+
+    Raises:
+        RunError: another command works on it.
+    """
+    if not main or fcntl is None:
+        yield
+        return
+    rundir.path.mkdir(parents=True, exist_ok=True)
+    with (rundir / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            cure = "wait for it, or name another folder with --run"
+            raise RunError(f"{rundir.path}: another tunedeploy command works on this run; {cure}") from error
+        yield
+
+
 def kept(rundir: RunDir, name: str) -> Record:
     """The record of a stage that is up to date, and word of it."""
     record = rundir.record(name)
@@ -79,7 +112,7 @@ def begin(recipe: "Recipe", rundir: RunDir, *, first: bool, fresh: bool) -> None
 def run_stage(stage: ModuleType, recipe: "Recipe", rundir: RunDir, *, key: str, main: bool) -> Record:
     """Run one stage and write its record, last."""
     name = stage.__name__.rpartition(".")[2]
-    before = rundir.record(name).outputs if main and rundir.has(name) else {}
+    before = outputs_of(rundir, name) if main else {}
     if main:
         rundir.forget(name)
         if name in MAKES_BUNDLE:  # the bundle of an earlier recipe must not pass for this one's, should a check fail
@@ -99,6 +132,14 @@ def run_stage(stage: ModuleType, recipe: "Recipe", rundir: RunDir, *, key: str, 
             shutil.rmtree(rundir / "dist", ignore_errors=True)
     progress.note(f"{name}: done in {seconds:.1f} s")
     return record
+
+
+def outputs_of(rundir: RunDir, name: str) -> Mapping[str, str]:
+    """What a stage wrote last time; nothing where it has no record that can be read."""
+    try:
+        return rundir.record(name).outputs
+    except RunError:
+        return {}
 
 
 def written(path: Path) -> list[Path]:

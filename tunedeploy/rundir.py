@@ -51,7 +51,10 @@ class RunDir:
         if not path.is_file():
             cure = "train RECIPE --run" if stage in ("plan", "train") else "merge" if stage == "merge" else "export"
             raise RunError(f"{self.path}: stage {stage!r} has not been finished; run 'tunedeploy {cure} {self.path}'")
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
+        try:
+            return Record(**read_json(path))
+        except TypeError as error:
+            raise RunError(f"{path}: is no stage record; remove it, and the stage is done again") from error
 
     def has(self, stage: str) -> bool:
         """Whether a record of this stage is there."""
@@ -61,7 +64,10 @@ class RunDir:
         """Whether a stage was finished with this key and its files are still what it wrote."""
         if not self.has(stage):
             return False
-        record = self.record(stage)
+        try:
+            record = self.record(stage)
+        except RunError:
+            return False  # a damaged record says nothing: do the stage again
         return record.key == key and not self.changed(record)
 
     def changed(self, record: Record) -> list[str]:
@@ -152,6 +158,20 @@ def read_json(path: Path) -> Any:
         raise RunError(f"{path}: missing") from error
     except ValueError as error:
         raise RunError(f"{path}: is not JSON: {error}") from error
+
+
+def read_array(path: Path) -> Any:
+    """Read a .npy file.
+
+    Raises:
+        RunError: the file is missing or is none.
+    """
+    import numpy as np
+
+    try:
+        return np.load(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise RunError(f"{path}: cannot be read: {str(error)[:120]}") from error
 
 
 @contextlib.contextmanager

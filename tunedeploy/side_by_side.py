@@ -15,7 +15,7 @@ from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, Classifier
 from tunedeploy.models.text import first_line
 from tunedeploy.parity import Comparison
-from tunedeploy.rundir import RunDir
+from tunedeploy.rundir import RunDir, read_array
 from tunedeploy.runtime import Session, logits_of
 from tunedeploy.stages.merge import as_double, logits, places, run_torch, sample
 from tunedeploy.stages.quantize import DECISION_ROWS, encoder_of
@@ -127,15 +127,15 @@ def grid(scene: Scene) -> list[tuple[str, Inputs, list[int]]]:
 def trained_against_merged(scene: Scene) -> list[Comparison]:
     """Logits that training ended with against the merged folder's, raw rows through its own preprocessing."""
     data = data_of(scene.recipe)
-    trained = np.load(scene.rundir / "train" / "eval_logits.npy")
-    chosen = places(len(trained), MERGED_ROWS)
+    expected = read_array(scene.rundir / "train" / "eval_logits.npy")
+    chosen = places(len(expected), MERGED_ROWS)
     got = logits(scene.merged, scene.merged.encoder.encode(sample(data.eval, MERGED_ROWS)))
     floor = scene.rundir.record("merge").result["comparisons"][0]["facts"]["noise_floor"]
-    value, row = parity.largest_difference(trained[chosen], got)
+    value, row = parity.largest_difference(expected[chosen], got)
     return [
         Comparison(
             name="trained model vs merged: largest logit difference", stage="merge", file="merged", value=value,
-            limit=parity.tolerance(floor, parity.output_range(trained)), rows=len(chosen),
+            limit=parity.tolerance(floor, parity.output_range(expected)), rows=len(chosen),
             where=str(data.eval[int(chosen[row])]["origin"]), facts={"noise_floor": floor},
         )
     ]  # fmt: skip

@@ -141,12 +141,18 @@ def predict(
     """
     if not inputs and data is None:
         raise UsageError("predict: nothing to predict; give texts or image files, or --data FILE")
+    if inputs and data is not None:
+        raise UsageError(f"predict: both inputs and --data {data}; give one of them")
     model = open_model(path, variant)
     if data is None:
         key = model.task.BARE_INPUT
+        if model.columns.get("text_pair"):
+            raise UsageError("predict: this model reads pairs of texts; give them as rows of a file with --data FILE")
         missing = [one for one in inputs if key == "image" and not Path(one).is_file()]
         if missing:
             raise DataError(f"predict: no such image file {missing[0]}")
+        if any("\ud800" <= sign <= "\udfff" for one in inputs for sign in one):
+            raise DataError("predict: an input is not UTF-8; pass UTF-8, or the rows in a file with --data")
         rows: list[dict[str, Any]] = [{key: one, "origin": one} for one in inputs]
         shown = list(inputs)
     else:

@@ -63,6 +63,7 @@ def parse_category(cell: Any, folder: Path) -> str:
     if cell is None or (isinstance(cell, float) and math.isnan(cell)) or (isinstance(cell, str) and not cell.strip()):
         raise ValueError("the label is empty; fill it or remove the row")
     if isinstance(cell, str):
+        text_content(cell)
         return cell.strip()
     raise ValueError(f"the label {_shown(cell)} is of type {type(cell).__name__}; a text or a number is needed")
 
@@ -130,7 +131,7 @@ def text_content(value: str) -> bytes:
     try:
         return value.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"the text holds half a character ({value[error.start]!r}); remove it") from error
+        raise ValueError(f"it holds half a character ({value[error.start]!r}); remove it") from error
 
 
 def _shown(cell: Any) -> str:

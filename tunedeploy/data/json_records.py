@@ -59,7 +59,7 @@ def _lines(text: str, name: str) -> tuple[list[Record], list[str]]:
             continue
         try:
             records.append(json.loads(line, parse_constant=_constant))
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{name}:{number}: {_trouble(error, line)}; write one JSON record a line") from error
         places.append(f"{name}:{number}")
     return records, places
@@ -70,6 +70,8 @@ def _list(text: str, name: str) -> list[Record]:
         records: list[Record] = json.loads(text, parse_constant=_constant)
     except json.JSONDecodeError as error:
         raise DataError(f"{name}:{error.lineno}:{error.colno}: not JSON ({error.msg}); mend the list") from error
+    except ValueError as error:
+        raise DataError(f"{name}: a number of thousands of digits; put it in quotes") from error
     except RecursionError as error:
         raise DataError(f"{name}: lists nested too deep; write a list of records") from error
     return records
@@ -80,7 +82,9 @@ def _constant(word: str) -> float | None:
 
 
 def _trouble(error: Exception, line: str) -> str:
-    if not isinstance(error, json.JSONDecodeError):
+    if isinstance(error, RecursionError):
         return "values nested too deep"
+    if not isinstance(error, json.JSONDecodeError):
+        return "a number of thousands of digits"
     around = line[max(error.pos - 15, 0) : error.pos + 15].strip()
     return f"not JSON ({error.msg} at column {error.colno}, near {around!r})"

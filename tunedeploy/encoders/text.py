@@ -84,7 +84,13 @@ class TextEncoder:
     def encode(self, rows: Sequence[Row]) -> list[Features]:
         """Rows with `text` and perhaps `text_pair` to ids, cut at the maximum length."""
         texts = [(row["text"], row["text_pair"]) if row.get("text_pair") is not None else row["text"] for row in rows]
-        return [as_features(one.ids, one.type_ids, self._facts) for one in self.tokenizer.encode_batch(texts)]
+        try:
+            encoded = self.tokenizer.encode_batch(texts)
+        except Exception as error:
+            if type(error) is not Exception:  # the package has none of its own
+                raise
+            raise RunError(f"tokenizer.json: cannot encode: {error}") from error
+        return [as_features(one.ids, one.type_ids, self._facts) for one in encoded]
 
     def collate(self, features: Sequence[Features], size: int | None = None) -> Inputs:
         """See the function `collate`."""

@@ -180,6 +180,10 @@ def _hugging_face(source: Source) -> tuple[nn.Module, set[str], list[str]]:
             )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise unloadable(source, error) from error
+        except Exception as error:
+            if type(error).__name__ != "UnpicklingError":  # a .bin that wants to run code; see read_weights
+                raise
+            raise unloadable(source, error) from error
     missing = set(info["missing_keys"])
     if getattr(trunk, "pooler", None) is not None and any(True for _ in trunk.pooler.parameters()):
         trunk.pooler = None

@@ -119,6 +119,10 @@ def _opened(source: Source, attention: str) -> tuple[Any, set[str]]:
             return _opened(source, "eager")
         except (OSError, KeyError, RuntimeError, SafetensorError) as error:
             raise unloadable(source, error) from error
+        except Exception as error:
+            if type(error).__name__ != "UnpicklingError":  # a .bin that wants to run code; see read_weights
+                raise
+            raise unloadable(source, error) from error
     return trunk.eval(), set(info["missing_keys"])
 
 
@@ -224,6 +228,10 @@ def open_tokenizer(source: Source) -> PreTrainedTokenizerBase:
             raise unloadable(source, error) from error
     if not tokenizer.is_fast:
         raise ModelError(f"model {source.name!r}: its tokenizer has no tokenizer.json, which the bundle needs")
+    if not set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids):
+        # transformers makes one of five signs where the files are missing: every word would be unknown
+        cure = "add the checkpoint's tokenizer.json or vocabulary"
+        raise ModelError(f"model {source.name!r}: its tokenizer knows no word; {cure}")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer

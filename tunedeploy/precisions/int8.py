@@ -22,6 +22,7 @@ from onnxruntime.quantization import (
 
 from tunedeploy import onnx_files
 from tunedeploy.encoders import Array, Inputs
+from tunedeploy.errors import RecipeError
 from tunedeploy.recipe import Section
 
 FILE = "model_int8.onnx"
@@ -38,6 +39,10 @@ class Options(Section):
 def candidates(source: Path, options: Options) -> list[dict[str, Any]]:
     """Ways to quantize this file, from cheap to careful; the first within the budget is taken."""
     model = onnx.load(source)
+    unknown = set(options.exclude) - {node.name for node in model.graph.node}
+    if unknown:
+        there = "'tunedeploy diagnose' names them"
+        raise RecipeError(f"export.exclude: the exported file has no node {min(unknown)!r}; {there}")
     exclude = [*options.exclude, *head(model)]
     if mostly_convolution(model):
         return [
@@ -126,7 +131,7 @@ def rounding(source: Path, target: Path) -> tuple[float, str, int]:
     Returns:
         The largest |weight - (integer - zero point) x scale| / scale, the weight it is of, and how many were compared.
     """
-    base, model = onnx.load(source), onnx.load(target)
+    base, model = onnx_files.read(source), onnx_files.read(target)
     floats = {one.name: one for one in base.graph.initializer}
     turned = turned_weights(base, model)
     stored = {one.name: one for one in model.graph.initializer}
@@ -144,7 +149,16 @@ def rounding(source: Path, target: Path) -> tuple[float, str, int]:
         error = in_steps(exact, [stored[f"{name}_quantized"], scale, point], axes.get(f"{name}_quantized", -1))
         if not error <= worst:  # NaN is the worst
             worst, where = error, name
+    for name in sorted(floats.keys() & stored.keys()):
+        kept = [onnx.numpy_helper.to_array(one) for one in (floats[name], stored[name])]
+        if stored[name].data_type == onnx.TensorProto.FLOAT and not alike(*kept):
+            worst, where = math.inf, name
     return worst, where, count
+
+
+def alike(first: Array, second: Array) -> bool:
+    """Equal, perhaps turned."""
+    return np.array_equal(first, second) or np.array_equal(first, second.T)
 
 
 def turned_weights(source: onnx.ModelProto, target: onnx.ModelProto) -> set[str]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 REAL_ROWS = 4  # a fault in a graph shows on any row; the edge rows come on top
 QUANTIZED_ROWS = 4  # in one batch, of the shorter half: attention's tensors grow with the square of the length
 BATCH = 3  # rows; every tensor of the model is held for a batch, in torch twice and in onnxruntime
+WRITTEN = ("output of the file as written", 0)  # nodes after the last module belong to none
 DEFAULT = ("default session of onnxruntime", 0)  # stands last among the modules: what its optimiser adds
 
 
@@ -116,17 +117,19 @@ def torch_and_onnx(scene: Scene, graph: Graph) -> dict[str, Any]:
             key = (call.path, call.number)
             if key in matched:
                 measured.setdefault(key, []).append(measure(call, reference, values[matched[key]], rows))
+        written = measure(single[-1], exact[-1], values[graph.outputs[0]], rows)
+        measured.setdefault(WRITTEN, []).append(written)
         last = measure(single[-1], exact[-1], scene.onnx(inputs), rows)  # the whole model finishes last
         measured.setdefault(DEFAULT, []).append(last)
     update(len(parts))
     kinds = {(call.path, call.number): call.kind for call in single}
-    order = [*(key for key in kinds if key in measured), DEFAULT]
+    order = [*(key for key in kinds if key in measured), WRITTEN, DEFAULT]
     compared = [
         comparison(graph, key, kinds.get(key, ""), matched.get(key, graph.outputs[0]), measured[key]) for key in order
     ]
     over = [one.to_json() for one in compared if not one.ok]
     return {
-        "compared": len(compared) - 1, "not_matched": len(kinds) - len(compared) + 1,
+        "compared": len(compared) - 2, "not_matched": len(kinds) - len(compared) + 2,
         "first": over[0] if over else None, "over": over,
     }  # fmt: skip
 

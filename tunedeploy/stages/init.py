@@ -26,11 +26,13 @@ def write_recipe(data: str, output: Path) -> dict[str, Any]:
     """Guess the task and the columns of a data set, and write a recipe.
 
     Raises:
-        RunError: the file is there already.
+        RunError: the file is there already, or its folder is not.
         DataError: the data cannot be read, or no task fits its columns.
     """
     if output.exists():
         raise RunError(f"{output}: is there already; name another file with -o")
+    if not output.absolute().parent.is_dir():
+        raise RunError(f"{output}: there is no folder {output.parent}; make it, or name another file with -o")
     source = open_source(data)
     first = source.splits[next(iter(source.splits))]()
     task, columns = guess(list(first.header), data)

@@ -6,22 +6,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tunedeploy import parity, progress
 from tunedeploy.checks import CHECKS, breach_lines, timed, tried
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Array, Encoder, Row
-from tunedeploy.errors import ParityError
+from tunedeploy.errors import ParityError, RunError
 from tunedeploy.file_checks import interface, quantized_decisions, rounded_weights, two_sessions
 from tunedeploy.kit.make import SAME_MACHINE
 from tunedeploy.parity import Comparison
-from tunedeploy.rundir import RunDir, read_json, write_json
+from tunedeploy.rundir import RunDir, read_array, read_json, write_json
 from tunedeploy.runtime import Session, logits_of
 from tunedeploy.side_by_side import Scene, metamorphic, scene_of, torch_against_onnx, trained_against_merged
 from tunedeploy.stages.export import FILE
 from tunedeploy.stages.merge import sample
 from tunedeploy.stages.quantize import kernels
+from tunedeploy.weight_checks import tables_kept, weights_kept
 
 if TYPE_CHECKING:
     from tunedeploy.recipe import Recipe
@@ -63,6 +62,7 @@ def examine(recipe: "Recipe", rundir: RunDir, checks: tuple[str, ...] = CHECKS) 
     made = timed(made, time.monotonic() - began)
     if not set(checks) - {"integrity"}:
         return made
+    same_origin(recipe, rundir)
     scene = scene_of(recipe, rundir)
     for group in (one for one in CHECKS if one in checks):
         for check, stage, file in WHOLE.get(group, ()):
@@ -74,6 +74,20 @@ def examine(recipe: "Recipe", rundir: RunDir, checks: tuple[str, ...] = CHECKS) 
                 stage = "export" if name == "fp32" else "quantize"
                 made += tried(each, scene, name, one, stage=stage, file=one["file"])
     return made
+
+
+def same_origin(recipe: "Recipe", rundir: RunDir) -> None:
+    """The data under the recipe's path is what was trained on; against other rows no comparison says anything.
+
+    Raises:
+        RunError: it has changed since.
+    """
+    path = rundir / "data" / "fingerprint.json"
+    if path.is_file() and read_json(path)["fingerprint"] != data_of(recipe).fingerprint:
+        raise RunError(
+            f"{rundir.path}: the data of {recipe.data.train} has changed since training, so the run cannot be compared "
+            f"with it; put the old data back, or train again"
+        )
 
 
 def integrity(rundir: RunDir) -> list[Comparison]:
@@ -109,7 +123,18 @@ def preprocessing(scene: Scene) -> list[Comparison]:
     told = Comparison(
         name="preprocessing told otherwise", stage="merge", file="merged", value=len(odd), limit=0, where=", ".join(odd)
     )
-    return [*made, told, *broken_refused(scene)]
+    alike = getattr(scene.task, "rewritten", None)
+    changed = [] if alike is None else alike(scene.rundir / "merged", scene.trained)
+    whole = Comparison(
+        name="parts of the preprocessing that are not training's", stage="merge", file="merged", value=len(changed),
+        limit=0, where=", ".join(changed),
+    )  # fmt: skip
+    facts = [key for key, value in scene.trained.facts.items() if scene.encoder.facts.get(key) != value]
+    said = Comparison(
+        name="training vs bundled preprocessing: facts that differ", stage="export", file=FILE, value=len(facts),
+        limit=0, where=", ".join(facts),
+    )  # fmt: skip
+    return [*made, told, whole, said, *broken_refused(scene)]
 
 
 def broken_refused(scene: Scene) -> list[Comparison]:
@@ -158,7 +183,7 @@ def metric_kept(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Com
     data = data_of(scene.recipe)
     train = scene.rundir.record("train").result
     label_ids = scene.task.targets(data.eval)
-    trained = np.load(scene.rundir / "train" / "eval_logits.npy")
+    trained = read_array(scene.rundir / "train" / "eval_logits.npy")
     value = scene.task.score(train["metric"], trained, label_ids)
     got = logits_of(Session(scene.rundir / variant["file"]), scene.encoder, data.eval)
     drop = round(value - scene.task.score(train["metric"], got, label_ids), 6)
@@ -189,7 +214,7 @@ def as_judged(scene: Scene, name: str, trained: Array, got: Array) -> Comparison
     """Logits of a quantized file against those that it was judged by; on other kernels the difference is only told."""
     result = scene.rundir.record("quantize").result
     file = Path(result["variants"][name]["file"])
-    judged = np.load(scene.rundir / str(file.with_suffix(".npy")))
+    judged = read_array(scene.rundir / str(file.with_suffix(".npy")))
     value, row = parity.largest_difference(judged, got)
     drift = parity.drift(trained, judged)
     smallest = parity.tolerance(0.0, parity.output_range(trained))
@@ -205,6 +230,8 @@ WHOLE: dict[str, tuple[tuple[Callable[[Scene], list[Comparison]], str, str], ...
     "preprocessing": ((preprocessing, "merge", "merged"),),
     "parity": (
         (trained_against_merged, "merge", "merged"),
+        (weights_kept, "merge", "merged"),
+        (tables_kept, "export", FILE),
         (torch_against_onnx, "export", FILE),
         (metamorphic, "export", FILE),
     ),

@@ -144,6 +144,14 @@ def contradictions(folder: Path, facts: dict[str, Any]) -> list[str]:
     return [*(["truncation"] if cut != facts["max_length"] else []), *(["padding"] if there.get("padding") else [])]
 
 
+def rewritten(folder: Path, trained: Any) -> list[str]:
+    """Parts of `tokenizer.json` that are not those of training: rows show only the words that they hold."""
+    there = read_json(folder / "tokenizer.json")
+    wanted = json.loads(trained.tokenizer.backend_tokenizer.to_str())
+    parts = sorted((there.keys() | wanted.keys()) - {"truncation", "padding"})
+    return [f"tokenizer.json: {key}" for key in parts if there.get(key) != wanted.get(key)]
+
+
 def dynamic_axes(facts: dict[str, Any]) -> dict[str, dict[int, str]]:
     """Names of the free axes of each ONNX input."""
     return {name: {0: "batch", 1: "sequence"} for name in facts["inputs"]}
@@ -161,8 +169,11 @@ def edge_rows(sample: Row) -> list[Row]:
         "  \t blanks \n",
         "MiXeD CaSe",
     ]
-    pair = {"text_pair": "b"} if sample.get("text_pair") is not None else {}
-    return [{"text": one, **pair} for one in texts]
+    if sample.get("text_pair") is None:
+        return [{"text": one} for one in texts]
+    long = "word " * 2000
+    pairs = [*((one, "b") for one in texts), ("b", long), ("", long), (long, long)]
+    return [{"text": first, "text_pair": second} for first, second in pairs]
 
 
 def _tupled(facts: dict[str, Any]) -> dict[str, Any]:

@@ -85,7 +85,8 @@ def fit(job: Job, rundir: RunDir) -> Course:
         for at, window in enumerate(epoch_windows(job, size, course.epoch)):
             if at < course.window:
                 continue  # done before the interruption
-            scale = factor(options.schedule, share_done(course, steps * options.epochs, budget_s), options.warmup)
+            share = share_done(course, steps * options.epochs, budget_s)
+            scale = factor(options.schedule, share, options.warmup, 1 / (steps * options.epochs))
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * scale
             course.loss = take_step(job, model, optimizer, window, course.step)

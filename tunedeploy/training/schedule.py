@@ -6,13 +6,14 @@ STEP_AT = (0.5, 0.75)  # `step` divides the rate by 10 at these shares (He et al
 RISE = 0.3  # `one-cycle` rises for this share (Smith and Topin 2018)
 
 
-def factor(schedule: str, done: float, warmup: float) -> float:
+def factor(schedule: str, done: float, warmup: float, step: float = 0.0) -> float:
     """What the recipe's rate is multiplied with.
 
     Args:
         schedule: linear, cosine, step, one-cycle or constant.
         done: share of training that is done, 0..1.
         warmup: share over which the rate rises from zero; one-cycle has its own rise.
+        step: share that one step is; the rise counts the step to come, so that none is taken at zero.
 
     Returns:
         A factor in 0..1.
@@ -22,7 +23,7 @@ def factor(schedule: str, done: float, warmup: float) -> float:
         phase = done / RISE if rising else 1 - (done - RISE) / (1 - RISE)
         return 0.04 + 0.96 * (1 - math.cos(math.pi * phase)) / 2 if rising else (1 - math.cos(math.pi * phase)) / 2
     if done < warmup:
-        return done / warmup
+        return min(1.0, (done + step) / warmup)
     rest = (done - warmup) / max(1e-9, 1 - warmup)
     if schedule == "linear":
         return max(0.0, 1 - rest)

@@ -1,0 +1,56 @@
+"""What the command line says: a result on stdout, progress and errors on stderr, and the exit code."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tunedeploy import progress
+from tunedeploy.console import Console, bundle_text
+from tunedeploy.pipeline import is_main_process
+
+
+def fail(lines: Sequence[str], code: int) -> None:
+    """Say what is wrong on stderr and exit."""
+    for line in lines:
+        print(f"error: {line}", file=sys.stderr)
+    sys.exit(code)
+
+
+@contextmanager
+def heard(as_json: bool) -> Iterator[None]:
+    """Show progress and notes of the block on stderr; none of them with --json."""
+    main = is_main_process()
+    console = Console(silent=as_json or not main)
+    with progress.listen(console):
+        try:
+            yield
+        except KeyboardInterrupt:
+            console.close()
+            fail(["interrupted; what was finished is kept, the same command goes on from there"], 130)
+        finally:
+            console.close()
+    if not main:
+        sys.exit(0)  # of a distributed launch one process speaks
+
+
+def say(as_json: bool, value: Any, text: Callable[[], str]) -> None:
+    """Print a result: a JSON document, or text for people."""
+    shown = json.dumps(value, indent=2, ensure_ascii=False) if as_json else text()
+    try:
+        print(shown, flush=True)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the reader has seen enough; the exit code still counts
+    except UnicodeEncodeError:  # a terminal that knows fewer signs than the labels
+        print(shown.encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding), flush=True)
+
+
+def shipped(as_json: bool, folder: Path, dist: Path) -> None:
+    """Show the ledger and the files of a finished bundle."""
+    from tunedeploy.rundir import RunDir
+
+    document = {"run": str(folder), "bundle": str(dist), **RunDir(folder).shipped()}
+    say(as_json, document, lambda: bundle_text(document))
