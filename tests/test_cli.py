@@ -1,6 +1,7 @@
 """The command line on real runs: exit codes, one JSON document and nothing else, one line a mistake."""
 
 import csv
+import fcntl
 import json
 import os
 import shutil
@@ -18,7 +19,8 @@ import yaml
 from PIL import Image
 
 from tests.finished import Finished, edit_json, repair_bundle
-from tests.tiny import Tiny, images
+from tests.tiny import Tiny, images, texts
+from tunedeploy.bundle import load_bundle
 from tunedeploy.cli import main
 from tunedeploy.pipeline import STAGES
 from tunedeploy.rundir import files_below, read_json
@@ -492,3 +494,65 @@ def test_an_interruption_is_one_line_and_the_same_command_goes_on(tiny: Tiny, tm
     assert rest[-1] == "error: interrupted; what was finished is kept, the same command goes on from there"
     assert not any("Traceback" in line for line in rest)
     assert (tmp_path / "run" / "train" / "checkpoint").is_dir()
+
+
+@pytest.mark.parametrize("rows", [9, 15])
+def test_a_handful_of_rows_ends_with_a_bundle(rows: int, tunedeploy: Command, tiny: Tiny, tmp_path: Path) -> None:
+    data = texts(tmp_path / "few.csv", rows=rows)
+    recipe = tiny.write(tmp_path / "few.yaml", "text-classification", data={"train": str(data)}, train={"epochs": 3})
+    done = tunedeploy("run", recipe, "--run", tmp_path / "run")
+    assert done.code == 0, done.errors
+
+
+def test_a_model_of_pairs_takes_no_single_text(tunedeploy: Command, tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text(
+        "first,second,label\n" + "".join(f"soup {n},{'rain' if n % 2 else 'goal'},{'ab'[n % 2]}\n" for n in range(40))
+    )
+    columns = {"train": str(tmp_path / "pairs.csv"), "text": "first", "text_pair": "second"}
+    recipe = tiny.write(tmp_path / "r.yaml", "text-classification", data=columns)
+    assert tunedeploy("run", recipe, "--run", tmp_path / "run").code == 0
+    refused(tunedeploy("predict", tmp_path / "run" / "dist", "soup", "rain"), "reads pairs of texts", "--data", code=2)
+
+
+def test_predict_takes_inputs_or_a_file_and_a_list_of_them(tunedeploy: Command, text_run: Finished) -> None:
+    refused(tunedeploy("predict", text_run.dist, "soup", "--data", "x.csv"), "both inputs and --data x.csv", code=2)
+    with pytest.raises(TypeError, match="takes a list of inputs"):
+        load_bundle(text_run.dist).predict("soup")
+
+
+def test_a_second_command_on_a_run_waits_for_nobody_and_says_so(tunedeploy: Command, text_run: Finished) -> None:
+    with (text_run.run / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = tunedeploy("run", text_run.recipe, "--run", text_run.run)
+        refused(done, "another tunedeploy command works on this run", "--run")
+    assert tunedeploy("run", text_run.recipe, "--run", text_run.run).code == 0
+
+
+def test_a_bundle_is_not_copied_into_itself(tunedeploy: Command, text_run: Finished) -> None:
+    refused(tunedeploy("export", text_run.run, "-o", text_run.dist / "sub"), "lies in the run's own bundle")
+    assert tunedeploy("export", text_run.run, "-o", text_run.dist).code == 0
+    assert tunedeploy("verify", text_run.dist).code == 0
+
+
+@pytest.mark.parametrize("content", ["{}", "{bad", "[]", ""])
+def test_a_damaged_record_is_one_line_and_run_makes_it_again(
+    content: str, tunedeploy: Command, text_run: Finished
+) -> None:
+    (text_run.run / "stages" / "merge.json").write_text(content)
+    refused(tunedeploy("verify", text_run.run), "merge.json")
+    assert tunedeploy("run", text_run.recipe, "--run", text_run.run).code == 0
+    assert tunedeploy("verify", text_run.run).code == 0
+
+
+def test_a_node_that_is_to_be_excluded_and_is_not_there_is_named(tunedeploy: Command, text_run: Finished) -> None:
+    done = tunedeploy("run", text_run.recipe, "export.exclude=[node_typo]", "--run", text_run.run)
+    refused(done, "export.exclude", "no node 'node_typo'", "diagnose")
+
+
+def test_no_check_at_all_is_a_mistake_and_blanks_are_not(tunedeploy: Command, text_run: Finished) -> None:
+    refused(tunedeploy("verify", text_run.dist, "--checks", ""), "no check ''", code=2)
+    assert tunedeploy("verify", text_run.dist, "--checks", "parity, metric").code == 0
+
+
+def test_init_into_a_folder_that_is_not_there_is_one_line(tunedeploy: Command, tiny: Tiny) -> None:
+    refused(tunedeploy("init", tiny["texts"], "-o", "no/such/r.yaml"), "there is no folder no/such")

@@ -98,8 +98,10 @@ def comparisons_of(path: Path, checks: Sequence[str] | None = None) -> list[Comp
     if is_bundle(path):
         return Bundle(path).verify(checks or CHECKS)
     recipe = recipe_of(path)
+    from tunedeploy.data.recipe_data import forget
     from tunedeploy.stages.verify import examine
 
+    forget()  # files may have changed since the last call
     RunDir(path).record("quantize")  # says what to run first where there is nothing to verify yet
     return examine(recipe, RunDir(path), tuple(checks or CHECKS))
 

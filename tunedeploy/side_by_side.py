@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from tunedeploy import parity, plugins
-from tunedeploy.data.recipe_data import data_of
+from tunedeploy.data.recipe_data import data_of, data_of_run
 from tunedeploy.encoders import Array, Encoder, Features, Inputs
 from tunedeploy.errors import ModelError
 from tunedeploy.models import start
@@ -94,9 +94,10 @@ def scene_of(recipe: "Recipe", rundir: RunDir) -> Scene:
 
     Raises:
         ModelError: the base model cannot be loaded.
+        RunError: the data has changed since training.
     """
     task = plugins.load("tasks", recipe.task)
-    data = data_of(recipe)
+    data = data_of_run(recipe, rundir.path)
     trained = start.base(recipe, len(data.labels)).encoder
     rows = sample(data.eval, ROWS)
     edges = task.edge_rows(rows[0])

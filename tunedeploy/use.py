@@ -114,9 +114,9 @@ def evaluate(path: Path, data: str | None = None, variant: str | None = None) ->
         raise UsageError(f"eval: {path} is a bundle and holds no data; name a file with --data")
     else:
         from tunedeploy import api
-        from tunedeploy.data.recipe_data import data_of
+        from tunedeploy.data.recipe_data import data_of_run
 
-        rows = list(data_of(api.recipe_of(path)).eval)
+        rows = list(data_of_run(api.recipe_of(path), path).eval)
     unlabelled = [row for row in rows if row.get("label", -1) < 0]
     if unlabelled:
         raise DataError(f"{unlabelled[0].get('origin', data)}: no label; eval needs one on every row")

@@ -160,6 +160,18 @@ TEXT_FILES = {
         "a.parquet row 1: data.text ('text'): 0 is of type int",
         "(2 more such rows, next a.parquet row 2)",
     ),
+    "half a character in a label": (
+        "a.jsonl",
+        LINES.encode() + b'{"text": "x", "label": "\\ud800"}\n',
+        "a.jsonl:11: data.label ('label'): it holds half a character",
+        "remove it",
+    ),
+    "a number of thousands of digits": (
+        "a.jsonl",
+        LINES.encode() + b'{"text": "x", "label": ' + b"1" * 5000 + b"}\n",
+        "a.jsonl:11: a number of thousands of digits",
+        "write one JSON record a line",
+    ),
     "unknown suffix": ("a.xls", b"x", "a.xls: '.xls' is no data file's suffix", ".csv, .json, .jsonl, .parquet, .tsv"),
     "no suffix": ("data", b"text,label\n", "data: 'no suffix' is no data file's suffix", ".csv"),
 }

@@ -18,10 +18,12 @@ from tests.tiny import Tiny
 from tunedeploy import api, onnx_files, plugins
 from tunedeploy.cli import main
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.errors import ParityError
+from tunedeploy.errors import ParityError, RunError
 from tunedeploy.models import start
 from tunedeploy.parity import Comparison
+from tunedeploy.runtime import Session, logits_of
 from tunedeploy.stages.quantize import batches, encoder_of
+from tunedeploy.use import evaluate
 
 Finisher = Callable[[str], Finished]
 SEMANTIC = ("parity", "preprocessing", "metric")
@@ -133,6 +135,15 @@ def the_attention_mask_inverted(run: Path) -> None:
 @fault("export")
 def position_ids_off_by_one(run: Path) -> None:
     graphs.change(run / FP32, "trunk.embeddings.position_ids", lambda ids: np.minimum(ids + 1, ids.size - 1))
+
+
+@fault("export")
+def the_row_of_a_word_that_no_text_holds_zeroed(run: Path) -> None:
+    def last(values: np.ndarray) -> np.ndarray:
+        values[-1] = 0  # the piece ##z
+        return values
+
+    graphs.change(run / FP32, "trunk.embeddings.word_embeddings.weight", last)
 
 
 @fault("export")
@@ -345,6 +356,15 @@ def lower_casing_switched(run: Path) -> None:
 
 
 @fault("merge")
+def two_words_that_no_text_holds_swapped(run: Path) -> None:
+    def swap(tokenizer: Any) -> None:
+        words = tokenizer["model"]["vocab"]
+        words["##y"], words["##z"] = words["##z"], words["##y"]
+
+    graphs.rewrite(run / "merged" / "tokenizer.json", swap)
+
+
+@fault("merge")
 def accents_kept(run: Path) -> None:
     def keep(tokenizer: Any) -> None:
         tokenizer["normalizer"]["strip_accents"] = False
@@ -426,6 +446,43 @@ def a_quantized_file_of_another_run(run: Path) -> None:
 
 def run_dir(run: Path) -> Any:
     return Finished(recipe=run, run=run).rundir
+
+
+# A converter's own bug is in the logits that the file was judged by, too: the judge's notes are written anew.
+
+
+def judged_anew(run: Path, file: str = INT8) -> None:
+    recipe = api.recipe_of(run)
+    logits = logits_of(Session(run / file), encoder_of(recipe, run_dir(run)), data_of(recipe).eval)
+    np.save((run / file).with_suffix(".npy"), logits)
+
+
+def scaled_logits(run: Path, factor: float, file: str = INT8) -> None:
+    with graphs.edited(run / file) as model:
+        graphs.constant(model, "factor", np.float32(factor))
+        graphs.head(model).output[list(graphs.head(model).output).index("logits")] = "cold"
+        model.graph.node.append(helper.make_node("Mul", ["cold", "factor"], ["logits"]))
+
+
+@fault("quantize")
+def a_softmax_built_into_the_quantized_file(run: Path) -> None:
+    """Answers are as before; probabilities computed from its output are not."""
+    with graphs.edited(run / INT8) as model:
+        graphs.head(model).output[list(graphs.head(model).output).index("logits")] = "raw"
+        model.graph.node.append(helper.make_node("Softmax", ["raw"], ["logits"], axis=-1))
+    judged_anew(run)
+
+
+@fault("quantize")
+def a_temperature_built_into_the_quantized_file(run: Path) -> None:
+    scaled_logits(run, 10)
+    judged_anew(run)
+
+
+@fault("quantize")
+def a_bias_that_stayed_float_changed_by_the_converter(run: Path) -> None:
+    graphs.change(run / INT8, "head.bias", lambda values: values + 1e-3)
+    judged_anew(run)
 
 
 @fault("quantize")
@@ -611,6 +668,64 @@ def test_every_way_to_int8_stores_weights_within_a_rounding_step(task: str, fini
         assert count >= 12 - 6 * (task == "image-classification")
 
 
+@pytest.mark.parametrize("how", ["one weight's sign", "a row that no text holds", "softmax"])
+def test_a_fault_of_the_fp16_converter_is_a_breach_although_it_was_judged_with_it(
+    how: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    recipe = tiny.write(
+        tmp_path / "r.yaml", "text-classification", tune={"method": "last-layer"}, export={"quantize": "fp16"}
+    )
+    run, file = api.through(recipe, run=tmp_path / "run", until="verify"), "quantized/model_fp16.onnx"
+    assert not breaches(run)
+
+    def turn(values: np.ndarray) -> np.ndarray:
+        values[typical(values)] *= -1
+        return values
+
+    def blank(values: np.ndarray) -> np.ndarray:
+        values[-1] = 0
+        return values
+
+    if how == "softmax":
+        with graphs.edited(run / file) as model:
+            maker = graphs.head(model)
+            maker.output[list(maker.output).index("logits")] = "raw"
+            model.graph.node.append(helper.make_node("Softmax", ["raw"], ["logits"], axis=-1))
+    else:
+        graphs.change(run / file, "trunk.embeddings.word_embeddings.weight", turn if "sign" in how else blank)
+    judged_anew(run, file)
+    repair_run(run)
+    assert {one.stage for one in breaches(run)} == {"quantize"}
+
+
+@pytest.mark.parametrize("file", [FP32, INT8, "train/eval_logits.npy", "quantized/model_int8.npy"])
+@pytest.mark.parametrize("how", ["cut", "other bytes", "empty"])
+def test_a_file_that_cannot_be_read_is_a_breach_in_one_line(
+    file: str, how: str, finished: Finisher, tmp_path: Path
+) -> None:
+    run = finished("text-classification").copy(tmp_path).run
+    content = (run / file).read_bytes()
+    (run / file).write_bytes({"cut": content[: len(content) // 2], "other bytes": b"no such thing", "empty": b""}[how])
+    with pytest.raises(ParityError) as caught:
+        api.verify(run)
+    assert any(file in line for line in caught.value.lines)
+    assert not [line for line in caught.value.lines if "\n" in line]
+
+
+def test_a_run_whose_data_has_changed_is_compared_with_nothing(finished: Finisher, tmp_path: Path) -> None:
+    run = finished("text-classification").copy(tmp_path).run
+    recipe = api.recipe_of(run)
+    rows = Path(recipe.data.train).read_text(encoding="utf-8").splitlines(keepends=True)
+    other = tmp_path / Path(recipe.data.train).name
+    other.write_text("".join([rows[0], *rows[60:]]), encoding="utf-8")
+    graphs_text = (run / "recipe.yaml").read_text(encoding="utf-8").replace(str(recipe.data.train), str(other))
+    (run / "recipe.yaml").write_text(graphs_text, encoding="utf-8")
+    with pytest.raises(RunError, match="has changed since training; put the old rows back, or train again"):
+        api.verify(run, ["parity"])
+    with pytest.raises(RunError, match="has changed since training"):
+        evaluate(run)
+
+
 def test_a_pooler_inside_an_int8_model_raises_no_alarm(tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny.write(
         tmp_path / "r.yaml", "text-classification", tune={"method": "last-layer", "pooling": "pooler"},
@@ -683,6 +798,11 @@ def swapped(labels: list[str]) -> list[str]:
     return [labels[1], labels[0], *labels[2:]]
 
 
+def elsewhere(dist: Path) -> None:
+    """The bundle as if built on another machine: int8 is judged by decisions here."""
+    graphs.rewrite(dist / "parity" / "tolerances.json", lambda one: one["made_on"].update(instruction_set=["another"]))
+
+
 MODEL, MODEL8 = "onnx/model.onnx", "onnx/model_int8.onnx"
 IN_BUNDLE: dict[str, tuple[str, str, Callable[[Path], None]]] = {
     **{
@@ -745,6 +865,15 @@ IN_BUNDLE: dict[str, tuple[str, str, Callable[[Path], None]]] = {
     ),
     "int8_in_place_of_fp32": (
         "text-classification", MODEL, lambda dist: shutil.copyfile(dist / MODEL8, dist / MODEL) and None
+    ),
+    "no_rule_for_int8": (
+        "text-classification", "parity/tolerances.json",
+        lambda dist: graphs.rewrite(
+            dist / "parity" / "tolerances.json", lambda one: one.update(variants={"fp32": one["variants"]["fp32"]})
+        ),
+    ),
+    "a_temperature_in_int8_on_another_machine": (
+        "text-classification", MODEL8, lambda dist: elsewhere(dist) or scaled_logits(dist, 10, MODEL8)
     ),
     "fp32_in_place_of_int8": (
         "text-classification", MODEL8, lambda dist: shutil.copyfile(dist / MODEL, dist / MODEL8) and None

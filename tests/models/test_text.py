@@ -51,3 +51,13 @@ def test_a_model_that_is_no_text_encoder_is_one_line(name: str, tiny: Tiny, tmp_
 def test_a_pooler_that_a_model_does_not_have_is_one_line(tiny: Tiny, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="tune.pooling is 'pooler', which DistilBertModel is not made for"):
         text.build(folder_of(tiny, tmp_path / "m", "DistilBert"), labels=3, pooling="pooler")
+
+
+def test_a_model_folder_without_its_tokenizer_is_refused_before_every_word_is_unknown(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny["bert"], tmp_path / "bare"))
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(ModelError, match="its tokenizer knows no word; add the checkpoint's tokenizer.json"):
+        text.open_tokenizer(Source(scheme="hf", name=str(folder)))

@@ -1,10 +1,13 @@
 """The data of a recipe, read once for all stages of one command."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunedeploy import plugins
 from tunedeploy.data.read import Data, read
+from tunedeploy.errors import RunError
+from tunedeploy.rundir import read_json
 
 if TYPE_CHECKING:
     from tunedeploy.recipe import Recipe
@@ -24,3 +27,17 @@ def data_of(recipe: "Recipe") -> Data:
 def forget() -> None:
     """Drop what was read: files may have changed since the last command."""
     _read.clear()
+
+
+def data_of_run(recipe: "Recipe", run: Path) -> Data:
+    """The data that a run was trained on; against other rows no comparison and no score says anything.
+
+    Raises:
+        RunError: what the recipe names has changed since.
+    """
+    data, path = data_of(recipe), run / "data" / "fingerprint.json"
+    if path.is_file() and read_json(path).get("fingerprint") != data.fingerprint:
+        raise RunError(
+            f"{run}: the data of {recipe.data.train} has changed since training; put the old rows back, or train again"
+        )
+    return data

@@ -20,6 +20,7 @@ TOLERANCES = json.loads((HERE / "tolerances.json").read_text(encoding="utf-8"))
 GOLDEN = json.loads((HERE / "golden.json").read_text(encoding="utf-8"))
 ARRAYS = np.load(HERE / "golden.npz")
 VARIANTS = sorted(TOLERANCES["variants"])
+GAIN = 1.5  # an honest int8 is within a twentieth of 1
 SETS = sorted({name.split("/")[0] for name in ARRAYS.files if name.startswith("set")})
 
 
@@ -64,6 +65,10 @@ def check(variant, got, expected):
             f"{variant}: logits differ by {worst:.3g} on row {row}, allowed {rule['max_abs']:.3g}"
         )
         return
+    # Answers do not see a softmax or a temperature; the slope between the centred logits does.
+    first, second = (one - one.mean(axis=1, keepdims=True) for one in (expected, got))
+    slope = float((first * second).sum() / max(float((first**2).sum()), 1e-30))
+    assert 1 / GAIN <= slope <= GAIN, f"{variant}: logits are {slope:.3g} times as large"
     ordered = np.sort(expected, axis=1)
     clear = (ordered[:, -1] - ordered[:, -2]) > rule["near_tie"]
     flipped = np.flatnonzero(clear & (got.argmax(1) != expected.argmax(1)))
@@ -93,6 +98,13 @@ def test_raw_rows_give_the_golden_outputs(variant):
                 f"row {at}: preprocessing gives another {name}, off by {worst:.3g}"
             )
         check(variant, run(session, inputs), ARRAYS[f"raw{at:03d}/output/{variant}"])
+
+
+def test_every_onnx_file_is_held_to_a_rule():
+    files = {path.relative_to(BUNDLE).as_posix() for path in (BUNDLE / "onnx").glob("*.onnx")}
+    assert files == {rule["file"] for rule in TOLERANCES["variants"].values()}
+    assert SETS
+    assert GOLDEN["rows"]
 
 
 def test_labels_are_in_order():

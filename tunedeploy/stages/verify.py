@@ -10,7 +10,7 @@ from tunedeploy import parity, progress
 from tunedeploy.checks import CHECKS, breach_lines, timed, tried
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Array, Encoder, Row
-from tunedeploy.errors import ParityError, RunError
+from tunedeploy.errors import ParityError
 from tunedeploy.file_checks import interface, quantized_decisions, rounded_weights, two_sessions
 from tunedeploy.kit.make import SAME_MACHINE
 from tunedeploy.parity import Comparison
@@ -62,7 +62,6 @@ def examine(recipe: "Recipe", rundir: RunDir, checks: tuple[str, ...] = CHECKS) 
     made = timed(made, time.monotonic() - began)
     if not set(checks) - {"integrity"}:
         return made
-    same_origin(recipe, rundir)
     scene = scene_of(recipe, rundir)
     for group in (one for one in CHECKS if one in checks):
         for check, stage, file in WHOLE.get(group, ()):
@@ -74,20 +73,6 @@ def examine(recipe: "Recipe", rundir: RunDir, checks: tuple[str, ...] = CHECKS) 
                 stage = "export" if name == "fp32" else "quantize"
                 made += tried(each, scene, name, one, stage=stage, file=one["file"])
     return made
-
-
-def same_origin(recipe: "Recipe", rundir: RunDir) -> None:
-    """The data under the recipe's path is what was trained on; against other rows no comparison says anything.
-
-    Raises:
-        RunError: it has changed since.
-    """
-    path = rundir / "data" / "fingerprint.json"
-    if path.is_file() and read_json(path)["fingerprint"] != data_of(recipe).fingerprint:
-        raise RunError(
-            f"{rundir.path}: the data of {recipe.data.train} has changed since training, so the run cannot be compared "
-            f"with it; put the old data back, or train again"
-        )
 
 
 def integrity(rundir: RunDir) -> list[Comparison]:
