@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,11 +15,12 @@ import pytest
 import yaml
 
 from tests.finished import Finished, edit_json, repair_bundle
-from tests.tiny import TASKS, images, texts
-from tunedeploy import parity, plugins
+from tests.tiny import TASKS, Tiny, images, texts
+from tunedeploy import api, parity, plugins
 from tunedeploy.bundle import Bundle, integrity, load_bundle
 from tunedeploy.errors import RunError
 from tunedeploy.rundir import files_below, read_json, sha256
+from tunedeploy.stages.bench import measure
 from tunedeploy.stages.merge import run_torch
 
 NAMES = ("text-classification", "image-classification")
@@ -322,3 +324,44 @@ def test_goldens_of_another_machine_are_judged_by_decisions(text_run: Finished) 
     assert "fp32 vs golden outputs: largest logit difference" in made
     assert all(one.ok for one in made.values())
     assert set(rules["variants"]["int8"]) == {"file", "max_abs", "near_tie", "flips"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("labels", None), ("files", []), ("variants", {"fp32": {}}), ("recipe", {}), ("preprocessing", {}),
+        ("preprocessing", {"kind": "text", "unknown": 1}), ("metric", 3), ("task", None),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_manifest_that_tells_something_else_is_one_line(key: str, value: Any, text_run: Finished) -> None:
+    edit_json(text_run.dist / "manifest.json", **{key: value})
+    with pytest.raises(RunError, match=rf"manifest.json: .*{key}") as caught:
+        load_bundle(text_run.dist).predict(["soup"])
+    assert len(caught.value.lines) == 1
+
+
+def test_bench_of_a_bundle_without_goldens_is_one_line(text_run: Finished) -> None:
+    (text_run.dist / "parity" / "golden.npz").write_bytes(b"PK\3\4 cut")
+    with pytest.raises(RunError, match=r"golden.npz: cannot be read"):
+        measure(text_run.dist)
+
+
+@pytest.mark.parametrize("key", ["do_flip_channel_order", "do_pad"])
+def test_a_switch_for_other_programs_that_training_does_not_know_is_a_breach(key: str, image_run: Finished) -> None:
+    edit_json(image_run.dist / "preprocessor_config.json", **{key: True})
+    repair_bundle(image_run.dist)
+    (odd,) = [one for one in api.comparisons_of(image_run.dist, ["preprocessing"]) if not one.ok]
+    assert odd.name == "preprocessing told otherwise"
+    assert key in odd.where
+
+
+def test_a_file_of_free_sides_is_tried_on_images_that_are_not_square(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.write(tmp_path / "r.yaml", "image-classification", export={"dynamic_size": True})
+    run = api.through(recipe, run=tmp_path / "run", until="verify")
+    encoder = plugins.load("tasks", "image-classification").device_encoder(
+        run / "merged", read_json(run / "merged" / "tunedeploy.json")["encoder"]
+    )
+    features = encoder.encode([TASKS["image-classification"]["row"]])
+    shapes = {encoder.collate(features, size)["pixel_values"].shape[2:] for size in encoder.sizes(features)}
+    assert shapes == {(32, 32), (64, 96)}

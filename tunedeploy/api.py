@@ -95,7 +95,7 @@ def comparisons_of(path: Path, checks: Sequence[str] | None = None) -> list[Comp
     unknown = [one for one in checks or () if one not in CHECKS]
     if unknown:
         raise UsageError(f"--checks: no check {unknown[0]!r}; there are {', '.join(CHECKS)}")
-    if is_bundle(path):
+    if holds_manifest(path):
         return Bundle(path).verify(checks or CHECKS)
     recipe = recipe_of(path)
     from tunedeploy.data.recipe_data import forget
@@ -106,7 +106,7 @@ def comparisons_of(path: Path, checks: Sequence[str] | None = None) -> list[Comp
     return examine(recipe, RunDir(path), tuple(checks or CHECKS))
 
 
-def is_bundle(path: Path) -> bool:
+def holds_manifest(path: Path) -> bool:
     """Whether a path is to be looked at as a bundle, be it a broken one, and not as a run."""
     return (path / "manifest.json").is_file()
 
@@ -160,7 +160,7 @@ def check_output(output: str | Path | None, run: Path | None = None) -> None:
     path = Path(output)
     if run is not None and (run / "dist").resolve() in path.resolve().parents:
         raise RunError(f"-o {path}: lies in the run's own bundle; name another folder")
-    from tunedeploy.bundle import is_bundle
+    from tunedeploy.manifest import is_bundle
 
     if path.is_file() or (path.is_dir() and any(path.iterdir()) and not is_bundle(path)):
         raise RunError(f"-o {path}: holds something that is no bundle; name another folder")

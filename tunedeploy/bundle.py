@@ -1,7 +1,6 @@
 """Load a bundle and use it: predict, score, verify; needs numpy, onnxruntime and tokenizers or Pillow, no torch."""
 
 import json
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +13,10 @@ from tunedeploy import parity, plugins
 from tunedeploy.checks import CHECKS, names_kept, tried
 from tunedeploy.encoders import Array, Row
 from tunedeploy.errors import RunError
+from tunedeploy.manifest import read_manifest
 from tunedeploy.parity import Comparison
-from tunedeploy.rundir import files_below, read_json, sha256
+from tunedeploy.rundir import files_below, read_array, read_json, sha256
 from tunedeploy.runtime import Session, instruction_set, logits_of
-
-KEYS = ("task", "labels", "metric", "variants", "preprocessing", "recipe", "files")  # what a manifest must have
 
 
 class Bundle:
@@ -35,10 +33,7 @@ class Bundle:
         if not (path / "manifest.json").is_file():
             raise RunError(f"{path}: is no bundle, it has no manifest.json; 'tunedeploy export' writes one")
         self.path = path
-        self.manifest: dict[str, Any] = read_json(path / "manifest.json")
-        lacking = [key for key in KEYS if not isinstance(self.manifest, dict) or key not in self.manifest]
-        if lacking:
-            raise RunError(f"{path / 'manifest.json'}: is no manifest of a bundle, it has no {lacking[0]!r}")
+        self.manifest = read_manifest(path)
         self.labels: tuple[str, ...] = tuple(self.manifest["labels"])
         self.task: Any = plugins.load("tasks", self.manifest["task"])
         self._sessions: dict[str, Session] = {}
@@ -46,7 +41,12 @@ class Bundle:
     @cached_property
     def encoder(self) -> Any:
         """The bundle's preprocessing."""
-        return self.task.device_encoder(self.path, self.manifest["preprocessing"])
+        try:
+            return self.task.device_encoder(self.path, self.manifest["preprocessing"])
+        except (TypeError, KeyError, AttributeError) as error:
+            raise RunError(
+                f"{self.path / 'manifest.json'}: 'preprocessing' is not that of this task: {error}"
+            ) from error
 
     def session(self, variant: str = "fp32") -> Session:
         """The session of a variant, opened once.
@@ -70,6 +70,8 @@ class Bundle:
         if isinstance(inputs, str | bytes | Mapping):
             raise TypeError("predict takes a list of inputs; write predict([one])")
         rows = [one if isinstance(one, Mapping) else {self.task.BARE_INPUT: one} for one in inputs]
+        if self.manifest["recipe"]["data"].get("text_pair") and any(one.get("text_pair") is None for one in rows):
+            raise TypeError("this model reads pairs; give rows with 'text' and 'text_pair'")
         if not rows:
             return []
         found: list[dict[str, Any]] = self.task.decode(self.logits(rows, variant), self.labels)
@@ -89,15 +91,6 @@ class Bundle:
         if asked:
             made += tried(against_goldens, self, asked, stage="bundle", file="parity")
         return made
-
-
-def is_bundle(path: Path) -> bool:
-    """Whether a folder holds a bundle; a manifest.json alone may be a web app's."""
-    try:
-        manifest = read_json(path / "manifest.json")
-    except RunError:
-        return False
-    return isinstance(manifest, dict) and all(key in manifest for key in KEYS)
 
 
 def load_bundle(path: str | Path) -> Bundle:
@@ -133,11 +126,7 @@ def against_goldens(bundle: Bundle, checks: Sequence[str]) -> list[Comparison]:
     """Goldens of the parity kit, run again: inputs from raw rows, outputs from inputs, answers from outputs."""
     folder = bundle.path / "parity"
     golden, rules = read_json(folder / "golden.json"), read_json(folder / "tolerances.json")
-    try:
-        with (folder / "golden.npz").open("rb") as file:
-            arrays = dict(np.load(file))
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise RunError(f"{folder / 'golden.npz'}: cannot be read: {error}") from error
+    arrays: dict[str, Array] = read_array(folder / "golden.npz")
     made: list[Comparison] = []
     if "preprocessing" in checks:
         made += tried(inputs_again, bundle, golden, arrays, stage="bundle", file="parity/golden.npz")
@@ -212,8 +201,10 @@ def inputs_again(bundle: Bundle, golden: Mapping[str, Any], arrays: Mapping[str,
 
 def told_alike(bundle: Bundle, golden: Mapping[str, Any]) -> list[Comparison]:
     """Labels, in order, and preprocessing are told alike by every file of the bundle that tells them."""
-    names = read_json(bundle.path / "config.json")["id2label"]
+    config = read_json(bundle.path / "config.json")
+    names, ids = config["id2label"], config.get("label2id", {})
     labels = [read_json(bundle.path / "labels.json"), list(bundle.labels), [names[str(at)] for at in range(len(names))]]
+    labels.append(sorted(ids, key=lambda label: ids[label]))
     facts = [bundle.manifest["preprocessing"]]
     for name in bundle.manifest["variants"]:
         metadata = bundle.session(name).metadata

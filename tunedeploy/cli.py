@@ -136,7 +136,7 @@ def verify(
 
     with heard(as_json):
         made = api.comparisons_of(path, [one.strip() for one in checks.split(",")] if checks is not None else None)
-    breaches = breach_lines(made, None if api.is_bundle(path) else path)
+    breaches = breach_lines(made, None if api.holds_manifest(path) else path)
     entries = [one.to_json() for one in made]
     short = [{key: one[key] for key in ("name", "ok", "value", "limit", "file")} for one in entries]
     say(as_json, {"ok": not breaches, "checks": short}, lambda: ledger_table(entries))

@@ -55,7 +55,7 @@ def noise_text(name: str, found: Mapping[str, Any]) -> str:
         place = f"{lost['tensor']} ({lost['operator']} {lost['node']}, {lost['module'] or 'the whole model'})"
         begins = f"first under {limit} in total: {place}, {lost['total_db']:.1f} dB"
     cure = (
-        f"to keep the worst in float32:\n{found['recipe']}"
+        f"{'to' if lost else 'nothing is lost there; all the same, to'} keep the worst in float32:\n{found['recipe']}"
         if found["recipe"]
         else f"nothing to exclude: {found['note']}"
     )

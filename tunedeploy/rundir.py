@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -161,7 +162,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_array(path: Path) -> Any:
-    """Read a .npy file.
+    """Read a .npy file, or a .npz file as a dict.
 
     Raises:
         RunError: the file is missing or is none.
@@ -169,8 +170,10 @@ def read_array(path: Path) -> Any:
     import numpy as np
 
     try:
-        return np.load(path)
-    except (OSError, ValueError, EOFError) as error:
+        with path.open("rb") as file:
+            loaded = np.load(file)
+            return dict(loaded) if path.suffix == ".npz" else loaded
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(f"{path}: cannot be read: {str(error)[:120]}") from error
 
 

@@ -63,8 +63,10 @@ def read(options: Options, columns: Sequence[Column], *, labels: tuple[str, ...]
     labels = _labels(train, labels)
     if eval_table is None:
         share = float(section.get("eval_share") or EVAL_SHARE)
-        eval_source = f"automatic {share * 100:g} %"
+        total = len(train.places)
         train, held_out = _split(train, share, notes)
+        real = len(held_out.places) / total  # of classes of a few rows each, one is kept of every class
+        eval_source = f"automatic {share * 100:g} %" + (f", in fact {real:.0%}" if abs(real - share) > 0.05 else "")
     else:
         names, _ = find_columns(eval_table, names, columns)
         held_out = parse_rows(eval_table, names, columns)

@@ -105,16 +105,16 @@ class ImageEncoder:
         return [{"pixel_values": pixels(open_image(row["image"]), self._facts)} for row in rows]
 
     def collate(self, features: Sequence[Features], size: int | None = None) -> Inputs:
-        """Stack to (batch, 3, height, width); `size` cuts or zero-pads both sides."""
+        """Stack to (batch, 3, height, width); `size` cuts or zero-pads to that height, and to a width of 32 more."""
         stack = np.stack([row["pixel_values"] for row in features])
-        if size is None or size == stack.shape[-1]:
+        if size is None:
             return {"pixel_values": stack}
-        room = max(0, size - stack.shape[-1])
-        stack = np.pad(stack, ((0, 0), (0, 0), (0, room), (0, room)))
-        return {"pixel_values": np.ascontiguousarray(stack[..., :size, :size])}
+        height, width = size, size + 32
+        room = [(0, 0), (0, 0), (0, max(0, height - stack.shape[2])), (0, max(0, width - stack.shape[3]))]
+        return {"pixel_values": np.ascontiguousarray(np.pad(stack, room)[:, :, :height, :width])}
 
     def sizes(self, features: Sequence[Features]) -> list[int | None]:
-        """The trained side alone; with dynamic sides also a smaller and a larger one, multiples of 32."""
+        """The trained side alone; with dynamic sides also a smaller and a larger height, in multiples of 32."""
         if not self._facts.dynamic:
             return [None]
         return [None, max(64, self._facts.size - 32), self._facts.size + 32]

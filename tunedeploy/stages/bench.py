@@ -5,13 +5,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 
 from tunedeploy import progress
 from tunedeploy.console import table
 from tunedeploy.errors import RunError
-from tunedeploy.rundir import read_json
+from tunedeploy.manifest import read_manifest
+from tunedeploy.rundir import read_array
 from tunedeploy.runtime import Session
 
 ROUNDS = 30  # of every variant in turn, so that a slow second hits all alike
@@ -30,8 +30,10 @@ def measure(path: Path) -> dict[str, Any]:
     bundle = path if (path / "manifest.json").is_file() else path / "dist"
     if not (bundle / "manifest.json").is_file():
         raise RunError(f"{path}: holds no bundle; 'tunedeploy export' writes one")
-    manifest = read_json(bundle / "manifest.json")
-    arrays = np.load(bundle / "parity" / "golden.npz")
+    manifest = read_manifest(bundle)
+    if "fp32" not in manifest["variants"]:
+        raise RunError(f"{bundle / 'manifest.json'}: tells of no fp32 file; 'tunedeploy export' writes one")
+    arrays = read_array(bundle / "parity" / "golden.npz")
     sessions, opened = {}, {}
     for name, one in manifest["variants"].items():
         began = time.perf_counter()
@@ -39,7 +41,9 @@ def measure(path: Path) -> dict[str, Any]:
         opened[name] = round((time.perf_counter() - began) * 1e3, 1)
     sets = {}
     for name in ("set0", "set3"):
-        inputs = {key.rpartition("/")[2]: arrays[key] for key in arrays.files if key.startswith(f"{name}/input/")}
+        inputs = {key.rpartition("/")[2]: arrays[key] for key in arrays if key.startswith(f"{name}/input/")}
+        if not inputs:
+            raise RunError(f"{bundle / 'parity' / 'golden.npz'}: has no batch {name}; 'tunedeploy export' writes it")
         first = next(iter(inputs.values()))
         sets["x".join(map(str, first.shape))] = timings(sessions, inputs)
     return {

@@ -15,7 +15,7 @@ from tunedeploy.inside_torch import Call, calls
 from tunedeploy.parity import Comparison
 from tunedeploy.rundir import RunDir
 from tunedeploy.runtime import Session, row_size
-from tunedeploy.side_by_side import Scene, scene_of
+from tunedeploy.side_by_side import BATCHES, Scene, scene_of
 from tunedeploy.stages.export import FILE
 from tunedeploy.stages.quantize import FOLDER
 
@@ -139,6 +139,8 @@ def batches(scene: Scene) -> list[tuple[Inputs, list[str]]]:
     chosen = [*range(0, scene.real, max(1, scene.real // REAL_ROWS)), *range(scene.real, len(scene.features))]
     chosen.sort(key=lambda at: row_size(scene.features[at]))
     parts = [chosen[at : at + BATCH] for at in range(0, len(chosen), BATCH)]
+    # A fault may show in larger batches alone; seven short rows take less than three long ones.
+    parts.append(sorted(range(scene.real), key=lambda at: row_size(scene.features[at]))[: BATCHES[-1]])
     return [
         (scene.trained.collate([scene.features[at] for at in part]), [scene.names[at] for at in part])
         for part in parts

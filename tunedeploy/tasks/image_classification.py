@@ -166,7 +166,7 @@ def device_encoder(folder: Path, facts: dict[str, Any]) -> Encoder:
 def contradictions(folder: Path, facts: dict[str, Any]) -> list[str]:
     """Keys of `preprocessor_config.json`, by which others encode, that say otherwise than the facts."""
     there, wanted = read_json(folder / "preprocessor_config.json"), processor_of_facts(facts_from(facts))
-    return [key for key, value in wanted.items() if there.get(key) != value]
+    return sorted(key for key in {*there, *wanted} if there.get(key) != wanted.get(key))
 
 
 def dynamic_axes(facts: dict[str, Any]) -> dict[str, dict[int, str]]:

@@ -138,10 +138,15 @@ def device_encoder(folder: Path, facts: dict[str, Any]) -> Encoder:
 
 
 def contradictions(folder: Path, facts: dict[str, Any]) -> list[str]:
-    """Parts of `tokenizer.json`, by which others encode, that say otherwise than the facts."""
+    """Parts of the tokenizer's files, by which others encode, that say otherwise than the facts."""
     there = read_json(folder / "tokenizer.json")
-    cut = (there.get("truncation") or {}).get("max_length")
-    return [*(["truncation"] if cut != facts["max_length"] else []), *(["padding"] if there.get("padding") else [])]
+    config = read_json(folder / "tokenizer_config.json")
+    told = {
+        "truncation": (there.get("truncation") or {}).get("max_length") != facts["max_length"],
+        "padding": bool(there.get("padding")),
+        "model_max_length": config.get("model_max_length", facts["max_length"]) != facts["max_length"],
+    }
+    return [key for key, odd in told.items() if odd]
 
 
 def rewritten(folder: Path, trained: Any) -> list[str]:
