@@ -228,7 +228,7 @@ def tune(folder: Path, one: Architecture, *, model: Any, method: str) -> tuple[s
     pipeline.run(made, rundir)
     shipped = rundir.shipped()
     ledger, fp32, int8 = shipped["ledger"], shipped["variants"]["fp32"], shipped["variants"]["int8"]
-    limited = [one for one in ledger if one["at_most"] and one["limit"] and "logit" in one["name"]]
+    limited = [one for one in ledger if one["at_most"] and one["limit"] and "logit difference" in one["name"]]
     share = max(one["value"] / one["limit"] for one in limited)
     sqnr = next(one["facts"]["sqnr_db"] for one in ledger if "sqnr_db" in one["facts"])
     count = next(one["facts"]["weights"] for one in ledger if "weights" in one["facts"])
