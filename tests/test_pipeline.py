@@ -262,7 +262,12 @@ def test_a_setting_whose_answers_verify_would_stop_is_not_taken(text_run: Finish
     other, _ = replace(judge, answers=np.roll(answers, 1, axis=1))(source)
     line = f"changes {other['flips']} answers that were no near-ties, allowed 1"
     assert other["flips"] > 1
-    assert over_budget(recipe, "int8", other | {"drop": 0.0}, source) == [f"quantize: int8: {line}"]
+    lines = over_budget(recipe, "int8", other | {"drop": 0.0}, source)
+    assert lines[0] == f"quantize: int8: {line}"
+    assert lines[1].startswith("quantize: int8: its logits are ")
+    louder, _ = replace(judge, answers=answers / 10)(source)
+    (said,) = over_budget(recipe, "int8", louder | {"drop": 0.0}, source)
+    assert said == "quantize: int8: its logits are 10 times larger or smaller, allowed 2"
 
 
 def test_a_bundle_elsewhere_is_a_copy_of_the_run_s(text_run: Finished, tmp_path: Path) -> None:

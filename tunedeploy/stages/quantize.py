@@ -44,7 +44,7 @@ class Judge:
     answers: Array | None = None  # its logits
 
     def __call__(self, path: Path) -> tuple[dict[str, Any], Array]:
-        """`metric`, `drop`, `flips`, `bytes` and `ms` of a file, and its logits (rows, labels)."""
+        """`metric`, `drop`, `flips`, `gain`, `bytes` and `ms` of a file, and its logits (rows, labels)."""
         task, rows = plugins.load("tasks", self.recipe.task), data_of(self.recipe).eval
         session = Session(path)
         update = progress.tracker("evaluate onnx", len(rows))
@@ -54,15 +54,17 @@ class Judge:
         drop = 0.0 if math.isnan(self.reference) else round(self.reference - value, 4)
         size = path.stat().st_size
         made = {"metric": round(value, 4), "drop": drop, "bytes": size, "ms": latency(session, probe)}
-        return made | self.flips(logits), logits
+        return made | self.against_fp32(logits), logits
 
-    def flips(self, logits: Array) -> dict[str, int]:
-        """Answers that changed though they were no near-ties, on the rows that verify looks at, and how many may."""
+    def against_fp32(self, logits: Array) -> dict[str, Any]:
+        """What verify will hold the file to: answers that changed though they were no near-ties, and the gain."""
         if self.answers is None:
-            return {"flips": 0, "flips_allowed": 0}
+            return {"flips": 0, "flips_allowed": 0, "gain": 1.0}
         chosen = places(len(logits), DECISION_ROWS)
         changed = parity.flips(self.answers[chosen], logits[chosen])[1]
-        return {"flips": len(changed), "flips_allowed": parity.flips_allowed(len(chosen))}
+        gain = parity.gain(self.answers[chosen], logits[chosen])
+        allowed = parity.flips_allowed(len(chosen))
+        return {"flips": len(changed), "flips_allowed": allowed, "gain": round(min(gain, 1e9), 4)}
 
 
 def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
@@ -156,6 +158,8 @@ def over_budget(recipe: "Recipe", name: str, one: dict[str, Any], path: Path) ->
         lines.append(f"{how}: loses {one['drop']:.2f} points ({one['metric']:.2f} %), allowed {limits.max_drop:g}")
     if one["flips"] > one["flips_allowed"]:
         lines.append(f"{how}: changes {one['flips']} answers that were no near-ties, allowed {one['flips_allowed']}")
+    if one["gain"] > parity.GAIN:
+        lines.append(f"{how}: its logits are {one['gain']:.3g} times larger or smaller, allowed {parity.GAIN:g}")
     if limits.max_size is not None and one["bytes"] > limits.max_size * 1e6:
         lines.append(f"{how}: has {one['bytes'] / 1e6:.2f} MB, allowed {limits.max_size:g}")
     if limits.max_latency is not None and one["ms"] > limits.max_latency:
