@@ -20,6 +20,7 @@ from tunedeploy import api, parity, plugins
 from tunedeploy.bundle import Bundle, integrity, load_bundle
 from tunedeploy.errors import RunError
 from tunedeploy.rundir import files_below, read_json, sha256
+from tunedeploy.side_by_side import TORCH_VS_ONNX
 from tunedeploy.stages.bench import measure
 from tunedeploy.stages.merge import run_torch
 
@@ -99,6 +100,11 @@ def test_a_text_an_image_or_a_row_can_be_given(text_run: Finished, image_run: Fi
     found = bundle.predict([picture, image_run.run / "green.png", str(image_run.run / "green.png")])
     assert [one["label"] for one in found] == ["green"] * 3
     assert len({one["probability"] for one in found}) == 1
+
+
+def test_goldens_of_fp32_are_held_to_the_tolerance_of_torch_against_onnx(run: Finished) -> None:
+    (one,) = (one for one in read_json(run.run / "ledger.json")["comparisons"] if one["name"] == TORCH_VS_ONNX)
+    assert read_json(run.dist / "parity" / "tolerances.json")["variants"]["fp32"]["max_abs"] == one["limit"] > 0
 
 
 def test_the_score_of_the_manifest_is_the_score_of_the_file(run: Finished) -> None:

@@ -30,7 +30,7 @@ def tables_kept(scene: Scene) -> list[Comparison]:
             odd, where = odd + len(rows), f"{one.name}, row {rows[0]}"
     return [
         Comparison(
-            name="torch vs onnx: rows of tables that differ", stage="export", file=FILE, value=odd, limit=0,
+            name="rows of embedding tables that differ", stage="export", file=FILE, value=odd, limit=0,
             where=where, facts={"tables": count},
         )
     ]  # fmt: skip

@@ -34,7 +34,7 @@ def test_weights_and_buffers_of_the_trunk_are_bit_identical_and_the_head_is_not(
         train={"epochs": 2, "augment": augment},
     )
     record = pipeline.run(recipe, RunDir(tmp_path / "run"), until="merge")["train"]
-    assert record.result["kept_features"] == (augment == "none")
+    assert record.result["kept_features"]
     base = start.base(recipe, len(data_of(recipe).labels)).model
     merged = plugins.load("tasks", task).load(tmp_path / "run" / "merged").model
     before, after = base.trunk.state_dict(), merged.trunk.state_dict()

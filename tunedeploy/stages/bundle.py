@@ -20,6 +20,7 @@ from tunedeploy.rundir import (
     write_text,
 )
 from tunedeploy.runtime import instruction_set
+from tunedeploy.side_by_side import TORCH_VS_ONNX
 from tunedeploy.stages.export import lineage
 from tunedeploy.stages.merge import sample
 from tunedeploy.stages.quantize import encoder_of
@@ -56,7 +57,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
         copy(rundir, folder, quantize["variants"], train["labels"])
         write_json(folder / "labels.json", train["labels"])
         files = {name: f"onnx/{Path(one['file']).name}" for name, one in quantize["variants"].items()}
-        limit = next(one["limit"] for one in ledger["comparisons"] if one["name"].startswith("torch vs onnx"))
+        limit = next(one["limit"] for one in ledger["comparisons"] if one["name"] == TORCH_VS_ONNX)
         limits = {"variants": files, "fp32": limit, "labels": train["labels"]}
         make.write(folder / "parity", bundle=folder, encoder=encoder, rows=rows, limits=limits)
         manifest = manifest_of(recipe, rundir, folder, files)
