@@ -144,21 +144,22 @@ def rounding(source: Path, target: Path) -> tuple[float, str, int]:
         if name not in floats or scale is None or point is None:
             continue
         count += 1
-        exact = onnx.numpy_helper.to_array(floats[name]).astype(np.float64)
-        exact = exact.T if name in turned else exact
+        exact = as_stored(floats[name], turned).astype(np.float64)
         error = in_steps(exact, [stored[f"{name}_quantized"], scale, point], axes.get(f"{name}_quantized", -1))
         if not error <= worst:  # NaN is the worst
             worst, where = error, name
     for name in sorted(floats.keys() & stored.keys()):
-        kept = [onnx.numpy_helper.to_array(one) for one in (floats[name], stored[name])]
-        if stored[name].data_type == onnx.TensorProto.FLOAT and not alike(*kept):
+        if stored[name].data_type != onnx.TensorProto.FLOAT:
+            continue
+        if not np.array_equal(as_stored(floats[name], turned), onnx.numpy_helper.to_array(stored[name])):
             worst, where = math.inf, name
     return worst, where, count
 
 
-def alike(first: Array, second: Array) -> bool:
-    """Equal, perhaps turned."""
-    return np.array_equal(first, second) or np.array_equal(first, second.T)
+def as_stored(weight: onnx.TensorProto, turned: set[str]) -> Array:
+    """A float32 weight the way round that the quantized file has it."""
+    exact = np.asarray(onnx.numpy_helper.to_array(weight))
+    return exact.T if weight.name in turned else exact
 
 
 def turned_weights(source: onnx.ModelProto, target: onnx.ModelProto) -> set[str]:
