@@ -1,11 +1,11 @@
-"""What verify looks at in each file: its names and nodes, its sessions, its decisions and its stored weights."""
+"""What verify looks at in each file: its names and nodes, its sessions and its decisions."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from tunedeploy import onnx_files, parity, plugins
+from tunedeploy import onnx_files, parity
 from tunedeploy.checks import names_kept, nodes_in_evaluation
 from tunedeploy.parity import Comparison
 from tunedeploy.runtime import Session, logits_of
@@ -78,20 +78,6 @@ def quantized_decisions(scene: Scene, name: str, variant: Mapping[str, Any]) -> 
             name=f"{name}: edge rows with NaN or infinity", stage="quantize", file=variant["file"], value=odd,
             limit=0, rows=len(edges),
         ),
-    ]  # fmt: skip
-
-
-def rounded_weights(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
-    """Weights in a quantized file are the float32 file's, but for rounding; of precisions that can tell."""
-    rounding = getattr(plugins.load("precisions", name), "rounding", None)
-    if rounding is None:
-        return []
-    value, where, count = rounding(scene.rundir / "onnx" / "model.onnx", scene.rundir / variant["file"])
-    return [
-        Comparison(
-            name=f"{name}: largest error of a stored weight, in rounding steps", stage="quantize", where=where,
-            file=variant["file"], value=value, limit=1.0, facts={"weights": count},
-        )
     ]  # fmt: skip
 
 

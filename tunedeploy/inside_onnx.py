@@ -1,8 +1,9 @@
 """Look inside an ONNX graph: run it with any value as an output, say which module a node is, feed values in between."""
 
 import ast
+import contextlib
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,15 +36,16 @@ class Graph:
 
     Args:
         path: the .onnx file.
+        model: what to look into in its place, as messages about this file.
 
     Raises:
         ModelError: it is no ONNX file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, model: onnx.ModelProto | None = None) -> None:
         self.path = path
         try:
-            self.model = onnx.load(path)
+            self.model = onnx.load(path) if model is None else model
         except Exception as error:
             # protobuf's own error has no public name; a missing file or another bug keeps its trace.
             if "DecodeError" not in type(error).__name__:
@@ -133,16 +135,38 @@ class Graph:
         whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in self.outputs)
         return whole
 
-    def _run(self, model: onnx.ModelProto, inputs: Inputs, names: Collection[str]) -> dict[str, Array]:
+    def session(self, model: onnx.ModelProto) -> Callable[[Inputs], dict[str, Array]]:
+        """Run a model made of this file's nodes as it is written; each call gives all outputs of one batch by name.
+
+        Raises:
+            RunError: here, onnxruntime cannot load it; from a call, it cannot run it.
+        """
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        try:
+        with self._explained():
             session = onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
-            wanted = [one.name for one in session.get_inputs()]
-            values: list[Any] = session.run(list(names), {name: inputs[name] for name in wanted if name in inputs})
+        wanted = [value.name for value in session.get_inputs()]
+        names = [value.name for value in session.get_outputs()]
+
+        def run(inputs: Inputs) -> dict[str, Array]:
+            with self._explained():
+                values: list[Any] = session.run(names, {name: inputs[name] for name in wanted if name in inputs})
+            return dict(zip(names, values, strict=True))
+
+        return run
+
+    def _run(self, model: onnx.ModelProto, inputs: Inputs, names: Collection[str]) -> dict[str, Array]:
+        values = self.session(model)(inputs)
+        return {name: values[name] for name in names}
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what onnxruntime raises into one line."""
+        try:
+            yield
         except Exception as error:
             # onnxruntime's exceptions share no base class but Exception, and a missing input is a ValueError.
             if type(error).__module__.partition(".")[0] != "onnxruntime" and not isinstance(error, ValueError):
@@ -151,7 +175,6 @@ class Graph:
             raise RunError(
                 f"{self.path}: onnxruntime {onnxruntime.__version__} cannot run it as written: {line}"
             ) from error
-        return dict(zip(names, values, strict=True))
 
 
 def modules(node: onnx.NodeProto) -> list[str]:

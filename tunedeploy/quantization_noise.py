@@ -12,6 +12,7 @@ import yaml
 from tunedeploy import parity, plugins
 from tunedeploy.encoders import Array, Inputs
 from tunedeploy.inside_onnx import SMALL, Graph, heaviest, origin
+from tunedeploy.proof.inside.origins import origins
 
 if TYPE_CHECKING:
     from tunedeploy.recipe import Recipe
@@ -27,13 +28,14 @@ MASK = 1e30  # attention masks hold float32's lowest value; they say what is lef
 BIN_DB = 5
 
 
-def noise(graph: Graph, path: Path, inputs: Inputs) -> list[dict[str, Any]]:
+def noise(graph: Graph, path: Path, inputs: Inputs, precision: str = "") -> list[dict[str, Any]]:
     """SQNR of each tensor that a float32 file and a quantized one share and that differs, in the order of execution.
 
     Args:
         graph: the float32 file.
         path: the quantized file.
         inputs: one batch of real rows.
+        precision: of the quantized file; with its rewrites tensors are matched by what makes them, else by name.
 
     Returns:
         A record a tensor. `own_db` is the SQNR of what its nodes make of float32's own values: of the rounded weights,
@@ -44,8 +46,7 @@ def noise(graph: Graph, path: Path, inputs: Inputs) -> list[dict[str, Any]]:
         ModelError: the quantized file cannot be read.
     """
     other = Graph(path)
-    there = {*other.inputs, *other.makers}
-    shared = {name: other.read_as(name) for name in [*graph.inputs, *graph.makers] if name in there}
+    shared = counterparts(graph, other, precision)
     values = inputs | graph.run(inputs, [name for name in shared if name in graph.makers])
     exact = {
         name: values[name] for name, read in shared.items()
@@ -63,6 +64,20 @@ def noise(graph: Graph, path: Path, inputs: Inputs) -> list[dict[str, Any]]:
         if min(figures.values()) < EXACT_DB:
             records.append({"tensor": name, **_maker(graph, other, name, shared), **figures})
     return records
+
+
+def counterparts(graph: Graph, other: Graph, precision: str) -> dict[str, str]:
+    """Each value of the float32 file that the other has too, by the name under which its readers get it there."""
+    rewrites = getattr(plugins.load("precisions", precision), "REWRITES", None) if precision else None
+    names = {name: name for name in [*other.inputs, *other.makers]}
+    if rewrites is not None:
+        matched = origins(graph, other, rewrites)
+        names = {name: name for name in other.inputs} | {origin: name for name, origin in matched.values.items()}
+        alone = {origin: next(iter(read)) for origin, read in matched.names.items() if len(read) == 1}
+        names |= {origin: name for origin, name in alone.items() if origin in graph.makers and name in other.makers}
+    # Behind a Relu that rounding has taken the place of, two values of the float32 file are one: readers get the later.
+    read = {other.read_as(names[name]): name for name in [*graph.inputs, *graph.makers] if name in names}
+    return {origin: name for name, origin in read.items()}
 
 
 def sqnr_db(reference: Array, other: Array) -> float:

@@ -1,11 +1,13 @@
 """Weights compared as they are stored, since rows of data show only those that they use."""
 
 import numpy as np
-import onnx
 import torch
 
-from tunedeploy import onnx_files, plugins
+from tunedeploy import plugins
 from tunedeploy.data.recipe_data import data_of
+from tunedeploy.encoders import Array
+from tunedeploy.graphs.reading import Reading, Stored
+from tunedeploy.inside_onnx import Graph
 from tunedeploy.parity import Comparison
 from tunedeploy.side_by_side import Scene
 from tunedeploy.stages.export import FILE
@@ -15,25 +17,47 @@ FOLDED = 1e-6  # of a tensor's largest weight: folding is a product, which other
 
 
 def tables_kept(scene: Scene) -> list[Comparison]:
-    """Rows of embedding tables: a row of the data shows only those that it uses, so all are compared, bit by bit."""
+    """Rows of embedding tables: a row of the data shows only those that it uses, so all are compared, bit by bit.
+
+    A table is known by its content, whatever it is called; where it has the name of a merged tensor, it is that one.
+    """
     state = {name: value.numpy() for name, value in scene.merged.model.state_dict().items()}
-    model = onnx_files.read(scene.rundir / FILE)
-    read = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
-    odd, where, count = 0, "", 0
-    for one in model.graph.initializer:
-        if one.name not in read or one.name not in state or len(one.dims) < 2:
-            continue
-        count += 1
-        there, wanted = onnx.numpy_helper.to_array(one), state[one.name]
-        rows = np.flatnonzero((there != wanted).any(1)) if there.shape == wanted.shape else np.arange(len(wanted))
+    tables = looked_up(Reading(Graph(scene.rundir / FILE)))
+    odd, where = 0, ""
+    for name, table in tables.items():
+        candidates = [state[name]] if name in state else [value for value in state.values() if value.ndim == table.ndim]
+        rows = min((rows_apart(table, value) for value in candidates), key=len, default=np.arange(len(table)))
         if len(rows):
-            odd, where = odd + len(rows), f"{one.name}, row {rows[0]}"
+            odd, where = odd + len(rows), f"{name}, row {rows[0]}"
     return [
         Comparison(
             name="rows of embedding tables that differ", stage="export", file=FILE, value=odd, limit=0,
-            where=where, facts={"tables": count},
+            where=where, facts={"tables": len(tables)},
         )
     ]  # fmt: skip
+
+
+def looked_up(reading: Reading) -> dict[str, Array]:
+    """Stored float tables whose rows are chosen by computed ids, by name."""
+    tables = {}
+    for node in reading.graph.model.graph.node:
+        if node.op_type != "Gather" or isinstance(reading.of(node.input[1])[1], Stored):
+            continue
+        table = reading.of(node.input[0])[1]
+        if isinstance(table, Stored) and table.array.ndim >= 2 and table.array.dtype.kind == "f":
+            tables[table.name] = table.array
+    return tables
+
+
+def rows_apart(table: Array, wanted: Array) -> Array:
+    """Rows of a table that are not those of a merged tensor, or of consecutive rows of it."""
+    if table.shape[1:] != wanted.shape[1:] or len(table) > len(wanted) or table.dtype != wanted.dtype:
+        return np.arange(len(table))
+    if len(table) == len(wanted):
+        return np.flatnonzero((table != wanted).reshape(len(table), -1).any(1))
+    starts = np.flatnonzero((wanted[: len(wanted) - len(table) + 1] == table[0]).reshape(-1, table[0].size).all(1))
+    apart = [rows_apart(table, wanted[start : start + len(table)]) for start in starts]
+    return min(apart, key=len, default=np.arange(len(table)))
 
 
 def weights_kept(scene: Scene) -> list[Comparison]:

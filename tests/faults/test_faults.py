@@ -19,8 +19,11 @@ from tunedeploy import api, onnx_files, plugins
 from tunedeploy.cli import main
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.errors import ParityError, RunError
+from tunedeploy.inside_onnx import Graph
 from tunedeploy.models import start
 from tunedeploy.parity import Comparison
+from tunedeploy.proof.inside.origins import origins
+from tunedeploy.proof.inside.stored import worst_rounding
 from tunedeploy.runtime import Session, logits_of
 from tunedeploy.stages.quantize import batches, encoder_of
 from tunedeploy.use import evaluate
@@ -448,6 +451,13 @@ def run_dir(run: Path) -> Any:
     return Finished(recipe=run, run=run).rundir
 
 
+def rounding(source: Path, target: Path) -> tuple[float, str, int]:
+    """The largest error of a stored weight, its name, and how many were rounded."""
+    matched = origins(Graph(source), Graph(target), plugins.load("precisions", "int8").REWRITES)
+    assert not matched.problems
+    return worst_rounding(matched.pairs, matched.products)
+
+
 # A converter's own bug is in the logits that the file was judged by, too: the judge's notes are written anew.
 
 
@@ -663,8 +673,8 @@ def test_every_way_to_int8_stores_weights_within_a_rounding_step(task: str, fini
     assert len(settings) >= 2
     for setting in settings:
         int8.convert(run / FP32, run / INT8, setting, samples)
-        worst, _, count = int8.rounding(run / FP32, run / INT8)
-        assert 0.4 < worst < 1.0, setting
+        worst, _, count = rounding(run / FP32, run / INT8)
+        assert 0.9 < worst < 1.0, setting  # the nearest integer, as close as half a step allows
         assert count >= 12 - 6 * (task == "image-classification")
 
 
@@ -754,9 +764,9 @@ def test_a_weight_that_the_quantizer_turns_is_compared_turned(tmp_path: Path) ->
     int8 = plugins.load("precisions", "int8")
     setting = int8.candidates(tmp_path / "fp32.onnx", int8.Options())[0]
     int8.convert(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", setting, [])
-    worst, where, count = int8.rounding(tmp_path / "fp32.onnx", tmp_path / "int8.onnx")
+    worst, where, count = rounding(tmp_path / "fp32.onnx", tmp_path / "int8.onnx")
     assert (where, count) == ("wide", 1)
-    assert 0.3 < worst <= 0.5 + 1e-3
+    assert 0.6 < worst <= 1.0
 
 
 def test_a_breach_is_told_on_the_command_line_with_exit_code_3(

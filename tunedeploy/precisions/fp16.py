@@ -11,11 +11,12 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from tunedeploy import onnx_files
 from tunedeploy.encoders import Inputs
 from tunedeploy.errors import BudgetError
+from tunedeploy.graphs.rewrites import HALVES
 from tunedeploy.recipe import Section
 
 FILE = "model_fp16.onnx"
 LARGEST = float(np.finfo(np.float16).max)
-TINY = 1.2e-7  # two of float16's smallest steps: the converter lifts what would round to zero
+REWRITES = HALVES  # what its operators stand for in float32
 
 
 class Options(Section):
@@ -46,27 +47,3 @@ def convert(source: Path, target: Path, setting: dict[str, Any], samples: Sequen
     half = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=False)
     onnx_files.clean(half)
     onnx_files.write(half, target)
-
-
-def rounding(source: Path, target: Path) -> tuple[float, str, int]:
-    """How far float16 weights are from the float32 ones, in float16's steps there; half a step is honest.
-
-    Returns:
-        The largest error, the weight it is of, and how many were compared.
-    """
-    stored = {one.name: onnx.numpy_helper.to_array(one) for one in onnx_files.read(target).graph.initializer}
-    worst, where, count = 0.0, "", 0
-    for one in onnx_files.read(source).graph.initializer:
-        if one.data_type != onnx.TensorProto.FLOAT or one.name not in stored:
-            continue
-        exact, other = onnx.numpy_helper.to_array(one), stored[one.name]
-        count += 1
-        if exact.shape != other.shape:
-            return float("inf"), one.name, count
-        exact = np.clip(exact, -LARGEST, LARGEST).astype(np.float64)
-        with np.errstate(over="ignore"):  # the largest number has no next one; its step is infinite and excuses only it
-            step = np.maximum(np.spacing(np.abs(exact).astype(np.float16)).astype(np.float64), TINY)
-        error = float((np.abs(exact - other) / step).max(initial=0.0))
-        if not error <= worst:  # NaN is the worst
-            worst, where = error, one.name
-    return worst, where, count

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -21,11 +20,13 @@ from onnxruntime.quantization import (
 )
 
 from tunedeploy import onnx_files
-from tunedeploy.encoders import Array, Inputs
+from tunedeploy.encoders import Inputs
 from tunedeploy.errors import RecipeError
+from tunedeploy.graphs.rewrites import INTEGERS
 from tunedeploy.recipe import Section
 
 FILE = "model_int8.onnx"
+REWRITES = INTEGERS  # what its operators stand for in float32
 # ConvInteger has no kernel in onnxruntime's default session, so dynamic quantization leaves convolutions alone.
 DYNAMIC_OPS = ["MatMul", "Gemm", "Gather", "Attention", "EmbedLayerNormalization"]
 
@@ -121,69 +122,6 @@ class Batches(CalibrationDataReader):  # type: ignore[misc]
     def get_next(self) -> Inputs | None:
         """The next batch, or None at the end."""
         return next(self.rest, None)
-
-
-def rounding(source: Path, target: Path) -> tuple[float, str, int]:
-    """How far the integers of a file are from the float32 weights they stand for.
-
-    An integer is within half a step of its weight, one more half where a zero point was rounded too.
-
-    Returns:
-        The largest |weight - (integer - zero point) x scale| / scale, the weight it is of, and how many were compared.
-    """
-    base, model = onnx_files.read(source), onnx_files.read(target)
-    floats = {one.name: one for one in base.graph.initializer}
-    turned = turned_weights(base, model)
-    stored = {one.name: one for one in model.graph.initializer}
-    axes = {node.input[0]: axis_of(node) for node in model.graph.node if node.op_type == "DequantizeLinear"}
-    worst, where, count = 0.0, "", 0
-    for name in (one.removesuffix("_quantized") for one in stored if one.endswith("_quantized")):
-        # A bias is an integer too, at the scale of its products; its own name stands before the scale's.
-        scale = stored.get(f"{name}_quantized_scale", stored.get(f"{name}_scale"))
-        point = stored.get(f"{name}_quantized_zero_point", stored.get(f"{name}_zero_point"))
-        if name not in floats or scale is None or point is None:
-            continue
-        count += 1
-        exact = as_stored(floats[name], turned).astype(np.float64)
-        error = in_steps(exact, [stored[f"{name}_quantized"], scale, point], axes.get(f"{name}_quantized", -1))
-        if not error <= worst:  # NaN is the worst
-            worst, where = error, name
-    for name in sorted(floats.keys() & stored.keys()):
-        if stored[name].data_type != onnx.TensorProto.FLOAT:
-            continue
-        if not np.array_equal(as_stored(floats[name], turned), onnx.numpy_helper.to_array(stored[name])):
-            worst, where = math.inf, name
-    return worst, where, count
-
-
-def as_stored(weight: onnx.TensorProto, turned: set[str]) -> Array:
-    """A float32 weight the way round that the quantized file has it."""
-    exact = np.asarray(onnx.numpy_helper.to_array(weight))
-    return exact.T if weight.name in turned else exact
-
-
-def turned_weights(source: onnx.ModelProto, target: onnx.ModelProto) -> set[str]:
-    """Weights that are stored the other way round: of a Gemm with transB that the quantizer made a MatMul."""
-    left = {node.name for node in target.graph.node if node.op_type == "Gemm"}
-    gemms = [node for node in source.graph.node if node.op_type == "Gemm" and node.name not in left]
-    return {node.input[1] for node in gemms if any(one.name == "transB" and one.i for one in node.attribute)}
-
-
-def axis_of(node: onnx.NodeProto) -> int:
-    """The axis along which a DequantizeLinear has its scales."""
-    return next((int(one.i) for one in node.attribute if one.name == "axis"), 1)
-
-
-def in_steps(exact: Array, stored: Sequence[onnx.TensorProto], axis: int) -> float:
-    """The largest error of integers with scale and zero point, in steps of the scale; infinite in another shape."""
-    integers, scale, point = (onnx.numpy_helper.to_array(one).astype(np.float64) for one in stored)
-    if exact.shape != integers.shape:
-        return math.inf
-    if scale.size > 1:
-        shape = [1] * exact.ndim
-        shape[axis] = -1
-        scale, point = scale.reshape(shape), point.reshape(shape)
-    return float(np.abs(exact / scale - (integers - point)).max(initial=0.0))
 
 
 @contextlib.contextmanager

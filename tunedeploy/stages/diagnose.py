@@ -60,7 +60,7 @@ def examine(recipe: "Recipe", rundir: RunDir, variant: str | None = None) -> dic
     inputs = scene.trained.collate([scene.features[at] for at in rows])
     for name, file in chosen.items():
         progress.note(f"diagnose: fp32 and {name}")
-        tensors = quantization_noise.noise(graph, rundir / file, inputs)
+        tensors = quantization_noise.noise(graph, rundir / file, inputs, name)
         found["variants"][name] = {"file": file, **quantization_noise.summary(recipe, name, tensors)}
     return found
 

@@ -11,9 +11,12 @@ from tunedeploy.checks import CHECKS, breach_lines, timed, tried
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Array, Encoder, Row
 from tunedeploy.errors import ParityError
-from tunedeploy.file_checks import interface, quantized_decisions, rounded_weights, two_sessions
+from tunedeploy.file_checks import interface, quantized_decisions, two_sessions
 from tunedeploy.kit.make import SAME_MACHINE
 from tunedeploy.parity import Comparison
+from tunedeploy.proof.beyond import beyond_the_trace
+from tunedeploy.proof.conversion import explained_by_rounding
+from tunedeploy.proof.vocabulary import vocabulary_kept
 from tunedeploy.rundir import RunDir, read_array, read_json, write_json
 from tunedeploy.runtime import Session, logits_of
 from tunedeploy.side_by_side import Scene, metamorphic, scene_of, torch_against_onnx, trained_against_merged
@@ -218,12 +221,14 @@ WHOLE: dict[str, tuple[tuple[Callable[[Scene], list[Comparison]], str, str], ...
         (weights_kept, "merge", "merged"),
         (tables_kept, "export", FILE),
         (torch_against_onnx, "export", FILE),
+        (beyond_the_trace, "export", FILE),
+        (vocabulary_kept, "export", FILE),
         (metamorphic, "export", FILE),
     ),
 }
 # ... and of each variant's file.
 EACH: dict[str, tuple[Callable[[Scene, str, Mapping[str, Any]], list[Comparison]], ...]] = {
     "preprocessing": (labels_kept,),
-    "parity": (interface, two_sessions, quantized_decisions, rounded_weights),
+    "parity": (interface, two_sessions, quantized_decisions, explained_by_rounding),
     "metric": (metric_kept,),
 }

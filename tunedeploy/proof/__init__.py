@@ -1,0 +1,1 @@
+"""Two things that should agree, side by side."""

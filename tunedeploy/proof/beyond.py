@@ -1,0 +1,130 @@
+"""Inputs beyond what was traced: behaviour that changes past a threshold shows only on the other side of it.
+
+The sizes follow from the file itself. Some are drawn anew by its hash, so that no file can be made to suit them; others
+lie around the whole numbers that its nodes compare with.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+
+from tunedeploy import parity
+from tunedeploy.encoders import Array, Features, Inputs
+from tunedeploy.inside_onnx import Graph
+from tunedeploy.parity import Comparison
+from tunedeploy.rundir import sha256
+from tunedeploy.side_by_side import Scene
+from tunedeploy.stages.export import FILE
+from tunedeploy.stages.merge import run_torch
+
+BATCHES = (4, 33, 65)  # none of the small ones, and past the two sizes at which kernels and batching change
+LARGEST_BATCH = 130
+POWERS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)  # tokens; bugs sit at them and one to each side
+DENSE = 64  # tokens, up to which all three are tried; beyond it the hash draws one
+COMPARED = 8  # sizes taken from the file's own constants at the most
+COMPARING = {
+    "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal", "Where", "Min", "Max", "Mod", "Clip", "Sub", "Div",
+}  # fmt: skip
+EXACT = 2  # rows of each batch that are also computed in float64, for the noise floor
+SHORT = 16  # tokens of the rows that fill large batches
+
+
+def beyond_the_trace(scene: Scene) -> list[Comparison]:
+    """The merged model in torch against the file on those inputs, within the noise floor that they show."""
+    worst, floor, spread, where, rows = 0.0, 0.0, 1e-6, "", 0
+    for name, inputs, chosen in beyond(scene):
+        single = run_torch(scene.merged.model, inputs, double=False)
+        few = {key: value[:EXACT] for key, value in inputs.items()}
+        floor = max(floor, parity.noise_floor(single[:EXACT], run_torch(scene.double, few, double=True)))
+        spread = max(spread, float(np.ptp(single)))
+        difference, row = parity.largest_difference(single, scene.onnx(inputs))
+        if difference > worst:
+            worst, where = difference, f"{scene.names[chosen[row % len(chosen)]]}, {name}"
+        rows += len(chosen)
+    return [
+        Comparison(
+            name="torch vs onnx beyond what was traced: largest logit difference", stage="export", file=FILE,
+            value=worst, limit=parity.tolerance(floor, spread), rows=rows, where=where,
+            facts={"noise_floor": floor, "output_range": spread},
+        )
+    ]  # fmt: skip
+
+
+def beyond(scene: Scene) -> Iterator[tuple[str, Inputs, list[int]]]:
+    """Batches of sizes that were never traced, with a name and the rows that they hold."""
+    path = scene.onnx.path
+    rng = np.random.default_rng(int(sha256(path)[:16], 16))
+    limits = [number for number in compared_with(Graph(path)) if number >= 2][:COMPARED]
+    around = sorted({number + step for number in limits for step in (0, 1)})
+    drawn = int(rng.integers(5, 33))
+    total = len(scene.features)
+    short = sorted(range(total), key=lambda at: len(next(iter(scene.features[at].values()))))
+    sized = sequences(scene)
+    for size in dict.fromkeys([*BATCHES, drawn, *(one for one in around if one <= LARGEST_BATCH)]):
+        chosen = [short[at % total] for at in range(size)]
+        wide = SHORT if sized else None
+        yield f"batch {size}", scene.encoder.collate([scene.features[at] for at in chosen], wide), chosen
+    if not sized:
+        return
+    longest = short[-1]
+    for length in lengths(int(scene.encoder.facts["max_length"]), around, rng):
+        yield f"length {length}", scene.encoder.collate([filled(scene.features[longest], length)], length), [longest]
+    yield from with_ids(scene, limits)
+
+
+def sequences(scene: Scene) -> bool:
+    """Whether inputs are rows of ids, whose length is free."""
+    return "input_ids" in scene.trained.facts["inputs"]
+
+
+def lengths(longest: int, around: list[int], rng: np.random.Generator) -> list[int]:
+    """Lengths in tokens around powers of two and around the file's own constants, up to the longest."""
+    found = set(around)
+    for power in POWERS:
+        three = (power - 1, power, power + 1)
+        found.update(three if power <= DENSE else [int(rng.choice(three))])
+    return sorted(length for length in found if 1 < length <= longest)
+
+
+def filled(features: Features, length: int) -> dict[str, Array]:
+    """A row made long enough by repeating it."""
+    return {name: np.resize(value, max(length, len(value))) for name, value in features.items()}
+
+
+def with_ids(scene: Scene, ids: list[int]) -> Iterator[tuple[str, Inputs, list[int]]]:
+    """Real rows in which one token is an id that the file compares something with."""
+    rows = [at for at in range(scene.real) if len(scene.features[at]["input_ids"]) > 2]
+    for number, token in enumerate(ids):
+        if not rows or token >= vocabulary(scene):
+            continue
+        at = rows[number % len(rows)]
+        inputs = scene.encoder.collate([scene.features[at]])
+        inputs["input_ids"][0, 1] = token
+        yield f"token {token}", inputs, [at]
+
+
+def vocabulary(scene: Scene) -> int:
+    """How many ids the model has embeddings for."""
+    trunk = scene.merged.model.trunk
+    table = trunk.get_input_embeddings() if hasattr(trunk, "get_input_embeddings") else None  # type: ignore[operator]
+    return int(table.num_embeddings) if table is not None else 0
+
+
+def compared_with(graph: Graph) -> list[int]:
+    """Whole numbers that nodes of a file compare, bound or take remainders with, in ascending order."""
+    tensors = dict(graph.stored)
+    tensors |= {
+        node.output[0]: node.attribute[0].t for node in graph.model.graph.node
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value"
+    }  # fmt: skip
+    names = {name for node in graph.model.graph.node if node.op_type in COMPARING for name in node.input}
+    numbers: set[int] = set()
+    for name in names & tensors.keys():
+        tensor = tensors[name]
+        if int(np.prod(tensor.dims)) > 1:
+            continue
+        value = float(np.asarray(onnx.numpy_helper.to_array(tensor)).reshape(-1)[0])
+        if np.isfinite(value) and value == int(value) and 0 <= value < 2**31:
+            numbers.add(int(value))
+    return sorted(numbers)

@@ -1,0 +1,87 @@
+"""A converted file against the float32 file from the inside: all that differs between them is explained by rounding."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tunedeploy import plugins
+from tunedeploy.data.recipe_data import data_of
+from tunedeploy.encoders import Inputs
+from tunedeploy.inside_onnx import Graph
+from tunedeploy.parity import Comparison
+from tunedeploy.proof.inside.local import local_parity
+from tunedeploy.proof.inside.origins import Origins, origins
+from tunedeploy.proof.inside.ranges import observed, unexplained
+from tunedeploy.proof.inside.stored import scales_apart, worst_rounding
+from tunedeploy.runtime import row_size
+from tunedeploy.side_by_side import Scene
+from tunedeploy.stages.export import FILE
+from tunedeploy.stages.merge import sample
+from tunedeploy.stages.quantize import CALIBRATION_ROWS, batches
+
+ROWS = 4  # in one batch, of the shorter half: attention's tensors grow with the square of the length
+
+
+def explained_by_rounding(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+    """Nodes, stored tensors, ranges of activations, and what each node gives by itself; of precisions that can tell."""
+    rewrites = getattr(plugins.load("precisions", name), "REWRITES", None)
+    if rewrites is None:
+        return []
+    source, target = Graph(scene.rundir / FILE), Graph(scene.rundir / variant["file"])
+    matched = origins(source, target, rewrites)
+    problems = [*matched.problems, *(f"scale of the bias of {node}" for node in scales_apart(matched.products))]
+    worst, where, count = worst_rounding(matched.pairs, matched.products)
+
+    def entry(what: str, value: float, **parts: Any) -> Comparison:
+        return Comparison(
+            **{"stage": "quantize", "file": variant["file"], "name": f"{name}: {what}", "value": value, "limit": 0}
+            | parts
+        )
+
+    made = [
+        entry("nodes that the float32 file does not explain", len(problems), where="; ".join(problems[:2])),
+        entry(
+            "largest error of a stored weight, in rounding steps", worst, limit=1.0, where=where,
+            facts={"weights": count},
+        ),
+        entry("stored weights that were rounded", count, limit=1, at_most=False),
+    ]  # fmt: skip
+    if problems:
+        return made  # what is not matched cannot be fed
+    odd = odd_ranges(scene, source, matched, variant)
+    made.append(entry("ranges of activations that the data do not show", len(odd), where="; ".join(odd[:2])))
+    if any(matched.roundings.values()):
+        made.append(local_entry(entry, source, target, matched, short_rows(scene)))
+    return made
+
+
+def odd_ranges(scene: Scene, source: Graph, matched: Origins, variant: Mapping[str, Any]) -> list[str]:
+    """Ranges that were stored for activations and that the calibration rows do not show."""
+    static = {
+        name: parts for name, parts in matched.roundings.items() if not all(one.dynamic for one in parts)
+    }  # fmt: skip
+    if not static:
+        return []
+    rows = sample(data_of(scene.recipe).train, CALIBRATION_ROWS)
+    ranges = observed(source, static, batches(scene.trained, rows))
+    return unexplained(source, static, ranges, str(variant["setting"].get("method", "")))
+
+
+def local_entry(entry: Any, source: Graph, target: Graph, matched: Origins, inputs: Inputs) -> Comparison:
+    """The node that rounding explains least, when it is fed what float32 computes."""
+    nodes = local_parity(source, target, matched, inputs)
+    worst = max(nodes, key=lambda node: node.share)
+    here = [node for node in nodes if node.here > 1]
+    facts = {"nodes": len(nodes), "nodes_that_saturate_here": len(here)}
+    comparison: Comparison = entry(
+        "local parity: largest difference of a node that rounding does not explain, in limits", worst.share,
+        limit=1.0, where=worst.node, rows=ROWS, facts=facts,
+    )  # fmt: skip
+    return comparison
+
+
+def short_rows(scene: Scene) -> Inputs:
+    """A batch of real rows, spread over the shorter half."""
+    places: Sequence[int] = sorted(range(scene.real), key=lambda at: row_size(scene.features[at]))
+    places = places[: (scene.real + 1) // 2]
+    places = places[:: max(1, len(places) // ROWS)][:ROWS]
+    return scene.trained.collate([scene.features[at] for at in places])

@@ -1,0 +1,184 @@
+"""Match every node of a converted file with its origin in the float32 file, from the outputs back to the inputs.
+
+Both files are read through the precision's rewrites (`tunedeploy.graphs`). Names decide nothing but which output is
+which: two values match when their operators, attributes, inputs and stored tensors do. What has no counterpart is a
+problem: a wrong wire, another constant or attribute, a node too many or too few, a scale of another pair.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import onnx
+
+from tunedeploy.graphs.reading import Computed, Input, Reading, Rewrite, Rounding, Source, Stored, Value
+from tunedeploy.inside_onnx import Graph
+
+Spot = tuple[str, int]  # a node of the float32 file by its first output, and which of its inputs
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pair:
+    """A stored tensor of the converted file and the one that it stands for; `channels` of a product's weight."""
+
+    stored: Stored
+    origin: Stored
+    spot: Spot
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Product:
+    """A node with weights: what its activations, its weight and its bias went through."""
+
+    node: str
+    activation: tuple[Rounding, ...]
+    weight: Stored
+    bias: Stored
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origins:
+    """What was matched.
+
+    Attributes:
+        values: name in the converted file to name in the float32 file, of computed values; inputs are not among them.
+        pairs: stored tensors, each with its origin.
+        roundings: name in the float32 file to what readers of the converted file get it through.
+        read: input of a float32 node to the value of the float32 file and the roundings it is read through.
+        names: name in the float32 file to the names by which the converted file's nodes read that value.
+        products: nodes with a rounded weight and a rounded bias.
+        problems: what has no counterpart, one line each.
+    """
+
+    values: dict[str, str] = field(default_factory=dict)
+    pairs: list[Pair] = field(default_factory=list)
+    roundings: dict[str, list[Rounding]] = field(default_factory=dict)
+    read: dict[Spot, tuple[str, tuple[Rounding, ...]]] = field(default_factory=dict)
+    names: dict[str, set[str]] = field(default_factory=dict)
+    products: list[Product] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def origins(source: Graph, target: Graph, rewrites: Sequence[Rewrite]) -> Origins:
+    """Match a converted file with the float32 file.
+
+    Args:
+        source: the float32 file.
+        target: the converted one.
+        rewrites: of its precision.
+    """
+    matcher = Matcher(Reading(target, rewrites), Reading(source, rewrites))
+    found = matcher.found
+    for kind, ours, theirs in (("input", target.inputs, source.inputs), ("output", target.outputs, source.outputs)):
+        found.problems.extend(f"{kind} {name!r} is in one file alone" for name in sorted({*ours} ^ {*theirs}))
+    for name in source.outputs:
+        if name in target.outputs:
+            matcher.match(name, name, ("", 0))
+    matcher.run()
+    return found
+
+
+class Matcher:
+    """Walks both graphs together; each pair of values is looked at once."""
+
+    def __init__(self, target: Reading, source: Reading) -> None:
+        self.target, self.source = target, source
+        self.found = Origins()
+        self.waiting: list[tuple[Source, Source, Spot]] = []
+        self.seen: set[tuple[str, str]] = set()
+
+    def match(self, target: Source, source: Source, spot: Spot) -> None:
+        """Ask for two values to be compared."""
+        self.waiting.append((target, source, spot))
+
+    def run(self) -> None:
+        """Compare until nothing is left to compare."""
+        while self.waiting:
+            self.compare(*self.waiting.pop())
+
+    def compare(self, target: Source, source: Source, spot: Spot) -> None:
+        """Compare two values, and ask for what they are made of."""
+        name, ours, roundings = self.target.of(target)
+        origin, theirs, _ = self.source.of(source)
+        if roundings and origin:
+            self.found.roundings.setdefault(origin, []).extend(roundings)
+        if origin and isinstance(target, str):
+            self.found.names.setdefault(origin, set()).add(target)
+        self.found.read[spot] = (origin, roundings)
+        if name and origin:
+            if (name, origin) in self.seen:
+                return
+            self.seen.add((name, origin))
+        if isinstance(ours, Stored) and isinstance(theirs, Stored):
+            self.found.pairs.append(Pair(stored=ours, origin=theirs, spot=spot))
+        elif isinstance(ours, Input) and isinstance(theirs, Input):
+            if (ours.name, ours.kind) != (theirs.name, theirs.kind):
+                self.found.problems.append(f"input {ours.name!r} is read in place of {theirs.name!r}")
+        elif isinstance(theirs, Computed) and clips(theirs, self.source, roundings) and not alike(ours, theirs):
+            self.match(name or target, theirs.inputs[0], (theirs.node.output[0], 0))
+        elif isinstance(ours, Computed) and isinstance(theirs, Computed) and alike(ours, theirs):
+            self.descend(name, ours, origin, theirs)
+        else:
+            self.found.problems.append(f"{described(ours)} in place of {described(theirs)}")
+
+    def descend(self, name: str, ours: Computed, origin: str, theirs: Computed) -> None:
+        """Ask for the inputs of two nodes that are alike."""
+        if name and origin:
+            self.found.values.setdefault(name, origin)
+        for at, (left, right) in enumerate(zip(ours.inputs, theirs.inputs, strict=True)):
+            if left == "" or right == "":
+                if left != right:
+                    self.found.problems.append(f"{described(ours)}: input {at} is there in one file alone")
+                continue
+            self.match(left, right, (theirs.node.output[0], spot_of(theirs, at)))
+        self.keep_product(ours)
+
+    def keep_product(self, node: Computed) -> None:
+        """Remember the roundings of a node with weights and a bias, whose scales must go together."""
+        if len(node.inputs) != 3 or node.operator != "Conv" or not node.inputs[2]:
+            return
+        _, _, activation = self.target.of(node.inputs[0])
+        weight, bias = (self.target.of(source)[1] for source in node.inputs[1:])
+        if isinstance(weight, Stored) and isinstance(bias, Stored) and weight.rounding and bias.rounding:
+            self.found.products.append(Product(node=node.node.name, activation=activation, weight=weight, bias=bias))
+
+
+def spot_of(node: Computed, at: int) -> int:
+    """Which input of the file's own node a value is: a Gemm read as a sum has its bias third."""
+    return 2 if node.operator == "Add" and node.node.op_type == "Gemm" and at == 1 else at
+
+
+def alike(ours: Value, theirs: Value) -> bool:
+    """Whether two nodes are the same operator with the same attributes and as many inputs."""
+    return (
+        isinstance(ours, Computed) and isinstance(theirs, Computed)
+        and (ours.operator, ours.result, len(ours.inputs)) == (theirs.operator, theirs.result, len(theirs.inputs))
+        and ours.attributes == theirs.attributes
+    )  # fmt: skip
+
+
+def clips(node: Computed, reading: Reading, roundings: Sequence[Rounding]) -> bool:
+    """Whether a rounding does what this Relu or Clip does, so that a converter may leave the node out."""
+    if node.operator not in ("Relu", "Clip"):
+        return False
+    low, high = 0.0, float("inf")
+    if node.operator == "Clip":
+        bounds = [reading.stored(source) if isinstance(source, str) else None for source in node.inputs[1:]]
+        low, high = (
+            float(bound.reshape(-1)[0]) if bound is not None and bound.size == 1 else default
+            for bound, default in zip([*bounds, None, None][:2], (-float("inf"), float("inf")), strict=True)
+        )
+    slack = 1e-5
+    return any(
+        rounding.bounds[0] >= low - slack * max(1.0, abs(low)) and rounding.bounds[1] <= high * (1 + slack)
+        for rounding in roundings if rounding.scale.size == 1
+    )  # fmt: skip
+
+
+def described(value: Value) -> str:
+    """A value in a few words."""
+    if isinstance(value, Computed):
+        return f"{value.operator} {value.node.name}".strip()
+    if isinstance(value, Stored):
+        return f"stored {value.name}"
+    kind = onnx.TensorProto.DataType.Name(value.kind) if value.kind in onnx.TensorProto.DataType.values() else "?"
+    return f"input {value.name} ({kind})"

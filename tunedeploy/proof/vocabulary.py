@@ -1,0 +1,138 @@
+"""Every id of the vocabulary once: rows of data show only the words that they hold.
+
+A model's other layers see a word as a vector, so it is enough that each id becomes the vector that torch gives it: what
+the first product of the file reads is compared with what the first linear layer of the model reads.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from tunedeploy import parity
+from tunedeploy.encoders import Array, Inputs
+from tunedeploy.inside_onnx import Graph
+from tunedeploy.parity import Comparison
+from tunedeploy.proof.beyond import sequences, vocabulary
+from tunedeploy.side_by_side import Scene
+from tunedeploy.stages.export import FILE
+from tunedeploy.training.feeds import tensors
+
+LENGTH, ROWS = 64, 32  # tokens a row and rows a batch
+PRODUCTS = {"MatMul", "Gemm", "Conv", "Einsum"}
+ALIKE = 1e-3  # of the range: the same value, however wrong a few of its rows may be made later
+LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
+
+
+class Reached(Exception):
+    """The first layer was reached, and what it reads is known."""
+
+
+def vocabulary_kept(scene: Scene) -> list[Comparison]:
+    """What each id becomes before the first product, in torch and in the file; a whole pass where neither shows it."""
+    count = vocabulary(scene) if sequences(scene) else 0
+    if not count:
+        return []
+    graph = Graph(scene.rundir / FILE)
+    inputs = next(batches(scene, count))
+    single = embedded(scene.merged.model, inputs)
+    name = "" if single is None else counterpart(graph, inputs, single)
+    run = graph.session(ending_at(graph, name)) if name else None
+    worst, floor, spread, where = 0.0, 0.0, 1e-6, ""
+    for number, inputs in enumerate(batches(scene, count)):
+        ours = embedded(scene.merged.model, inputs) if run else passed(scene.merged.model, inputs)
+        theirs = run(inputs)[name] if run else scene.onnx(inputs)
+        assert ours is not None
+        if number == 0:
+            exact = embedded(scene.double, inputs) if run else passed(scene.double, inputs)
+            assert exact is not None
+            floor = parity.noise_floor(ours, exact)
+        spread = max(spread, parity.output_range(ours))
+        difference, row = parity.largest_difference(ours, theirs)
+        if difference > worst:
+            worst, where = difference, f"ids from {int(inputs['input_ids'][row].min())}"
+    return [
+        Comparison(
+            name="torch vs onnx: largest difference of an embedded id", stage="export", file=FILE, value=worst,
+            limit=parity.tolerance(floor, spread), rows=count, where=where,
+            facts={"noise_floor": floor, "output_range": spread, "value": name or "logits"},
+        )
+    ]  # fmt: skip
+
+
+def batches(scene: Scene, count: int) -> Iterator[Inputs]:
+    """Every id once, in rows; the last row is filled up from the first ids."""
+    longest = min(LENGTH, int(scene.encoder.facts["max_length"]))
+    ids = np.resize(np.arange(count), -(-count // longest) * longest).reshape(-1, longest)
+    for at in range(0, len(ids), ROWS):
+        part = [{"input_ids": row, "token_type_ids": np.zeros_like(row)} for row in ids[at : at + ROWS]]
+        yield scene.encoder.collate(part)
+
+
+def embedded(model: nn.Module, inputs: Inputs) -> Array | None:
+    """What the first linear or convolution layer reads; None where the model has none before its end."""
+    read: list[torch.Tensor] = []
+
+    def keep(module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+        del module
+        read.append(arguments[0])
+        raise Reached
+
+    layers = [module for module in model.modules() if isinstance(module, LAYERS)]
+    hooks = [layer.register_forward_pre_hook(keep) for layer in layers]
+    try:
+        with torch.inference_mode():
+            model(**tensors(inputs))
+    except Reached:
+        return np.asarray(read[0].numpy()) if read[0].is_floating_point() else None
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return None
+
+
+def passed(model: nn.Module, inputs: Inputs) -> Array:
+    """A whole pass, (batch, labels)."""
+    with torch.inference_mode():
+        return np.asarray(model(**tensors(inputs)).numpy())
+
+
+def counterpart(graph: Graph, inputs: Inputs, value: Array) -> str:
+    """The value of the file, read by a product, that equals what the first layer reads; '' where there is none."""
+    likely: list[str] = list(dict.fromkeys(
+        name for node in graph.model.graph.node if node.op_type in PRODUCTS for name in node.input
+        if name in graph.makers
+    ))  # fmt: skip
+    for name in likely:
+        given = graph.session(ending_at(graph, name))(inputs)[name]
+        if given.shape == value.shape and parity.largest_difference(given, value)[0] <= 1e-3 * parity.output_range(
+            value
+        ):
+            return name
+        if depends_on_products(graph, name):
+            break
+    return ""
+
+
+def depends_on_products(graph: Graph, name: str) -> bool:
+    """Whether a product stands before a value, so that it and all behind it are no embeddings any more."""
+    return any(node.op_type in PRODUCTS for node in graph.between(name, ()))
+
+
+def ending_at(graph: Graph, name: str) -> onnx.ModelProto:
+    """The part of a file that makes one value, and nothing else."""
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    needed = {node.output[0] for node in graph.between(name, ())}
+    nodes = [node for node in graph.model.graph.node if node.output[0] in needed]
+    read = {source for node in nodes for source in node.input}
+    stored = [tensor for tensor in graph.model.graph.initializer if tensor.name in read]
+    values = [value for value in graph.model.graph.input if value.name in read]
+    for part, kept in ((model.graph.node, nodes), (model.graph.initializer, stored), (model.graph.input, values)):
+        del part[:]
+        part.extend(kept)
+    del model.graph.output[:]
+    model.graph.output.append(onnx.ValueInfoProto(name=name))
+    return model
