@@ -159,11 +159,12 @@ class Trial:
             fused = largest(answers(model, self.batches, fused=True), self.expected[True])
         except DoesNotRunError:
             return one
-        if written <= self.noise and not all_checks:
-            return replace(one, fate="by fusion" if fused > self.noise else "equivalent", size=fused / self.unit)
+        one = replace(one, size=max(written, fused) / self.unit)
+        if written <= self.noise:
+            one = replace(one, fate="by fusion" if fused > self.noise else "equivalent")
+            return one if not all_checks else replace(one, lines=lines_of(self.judged(model, all_checks=True)))
         made = self.judged(model, all_checks=all_checks)
-        size = max(written, fused) / self.unit
-        return replace(one, fate="stopped" if made else "missed", size=size, lines=tuple(line for _, line in made))
+        return replace(one, fate="stopped" if made else "missed", lines=lines_of(made))
 
     def judged(self, model: onnx.ModelProto, *, all_checks: bool = False) -> list[tuple[str, str]]:
         """The check that found a breach and its line; without `all_checks`, of the first check that found any."""
@@ -218,6 +219,11 @@ class Trial:
             return (self.stops[name] + 0.5) / (self.seconds[name] + 0.01)
 
         return sorted(table.items(), key=lambda one: -worth(one[0]))
+
+
+def lines_of(made: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """The lines alone."""
+    return tuple(line for _, line in made)
 
 
 def breach_lines(name: str, check: Check, scene: Scene) -> list[tuple[str, str]]:
