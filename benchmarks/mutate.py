@@ -150,10 +150,13 @@ class Trial:
         exact = answers(onnx.load(self.run.run / FP32), self.batches, fused=True)
         return parity.drift(np.concatenate(exact), np.concatenate(self.expected[True]))
 
-    def fate(self, seed: int, number: int, *, all_checks: bool = False) -> Fate:
-        """Make a mutant, see whether it shows, and put it before verify if it does."""
+    def drawn(self, seed: int, number: int) -> tuple[onnx.ModelProto, Fate]:
+        """A mutant, and what it is."""
         model, kind, what = mutant(self.model, self.values, np.random.default_rng([seed, number]))
-        one = Fate(number=number, kind=kind, what=what, fate="not loaded")
+        return model, Fate(number=number, kind=kind, what=what, fate="not loaded")
+
+    def fate(self, model: onnx.ModelProto, one: Fate, *, all_checks: bool = False) -> Fate:
+        """See whether a mutant shows, and put it before verify if it does."""
         try:
             written = largest(answers(model, self.batches, fused=False), self.expected[False])
             fused = largest(answers(model, self.batches, fused=True), self.expected[True])
@@ -335,13 +338,19 @@ def table(trial: Trial, fates: Sequence[Fate]) -> list[str]:
 
 
 def mutate(trial: Trial, *, count: int, seed: int) -> list[Fate]:
-    """Mutants until so many are live."""
+    """Mutants, no two alike, until so many are live."""
     breaches = trial.judged(trial.model, all_checks=True)
     assert not breaches, f"{trial.name}: the healthy run is stopped: {breaches}"
     fates: list[Fate] = []
-    live = 0
+    known: set[tuple[str, str]] = set()
+    live, number = 0, 0
     while live < count:
-        fates.append(trial.fate(seed, len(fates)))
+        model, one = trial.drawn(seed, number)
+        number += 1
+        if (one.kind, one.what) in known:
+            continue
+        known.add((one.kind, one.what))
+        fates.append(trial.fate(model, one))
         live += fates[-1].fate in ("stopped", "missed")
     return fates
 
@@ -367,7 +376,7 @@ def main() -> None:
                 contextlib.redirect_stderr(io.StringIO()) if arguments.only else contextlib.nullcontext(),
             ):
                 if arguments.only is not None:
-                    show(trial, trial.fate(arguments.seed, arguments.only, all_checks=True))
+                    show(trial, trial.fate(*trial.drawn(arguments.seed, arguments.only), all_checks=True))
                     continue
                 short += [name] if report(trial, arguments) < arguments.least else []
     sys.exit(1 if short else 0)
