@@ -45,11 +45,13 @@ class Finished:
         return {path.stem: f"{sha256(path)} {path.stat().st_mtime_ns}" for path in sorted(folder.glob("*.json"))}
 
 
-def build(tiny: Tiny, folder: Path, task: str) -> Finished:
-    """Run a tiny recipe to its end; its data and its recipe lie in the folder too."""
+def build(tiny: Tiny, folder: Path, task: str, *, model: str | None = None) -> Finished:
+    """Run a tiny recipe to its end, on the task's own model if none is named; data and recipe lie in the folder too."""
     train = texts(folder / "rows.csv", rows=150) if task == "text-classification" else images(folder / "rows", each=40)
     export = {"quantize": "int8", "max_drop": 100.0}
-    recipe = tiny.write(folder / "tiny.yaml", task, data={"train": str(train)}, export=export, **TASKS[task])
+    recipe = tiny.write(
+        folder / "tiny.yaml", task, model=model, data={"train": str(train)}, export=export, **TASKS[task]
+    )
     return Finished(recipe=recipe, run=api.through(recipe, run=folder / "run", until="report"))
 
 
