@@ -19,14 +19,13 @@ FOLDED = 1e-6  # of a tensor's largest weight: folding is a product, which other
 def tables_kept(scene: Scene) -> list[Comparison]:
     """Rows of embedding tables: a row of the data shows only those that it uses, so all are compared, bit by bit.
 
-    A table is known by its content, whatever it is called; where it has the name of a merged tensor, it is that one.
+    A table is known by its content, whatever it is called.
     """
-    state = {name: value.numpy() for name, value in scene.merged.model.state_dict().items()}
+    state = [value.numpy() for value in scene.merged.model.state_dict().values()]
     tables = looked_up(Reading(Graph(scene.rundir / FILE)))
     odd, where = 0, ""
     for name, table in tables.items():
-        candidates = [state[name]] if name in state else [value for value in state.values() if value.ndim == table.ndim]
-        rows = min((rows_apart(table, value) for value in candidates), key=len, default=np.arange(len(table)))
+        rows = min((rows_apart(table, value) for value in state), key=len)
         if len(rows):
             odd, where = odd + len(rows), f"{name}, row {rows[0]}"
     return [
@@ -51,7 +50,8 @@ def looked_up(reading: Reading) -> dict[str, Array]:
 
 def rows_apart(table: Array, wanted: Array) -> Array:
     """Rows of a table that are not those of a merged tensor, or of consecutive rows of it."""
-    if table.shape[1:] != wanted.shape[1:] or len(table) > len(wanted) or table.dtype != wanted.dtype:
+    alike = wanted.ndim > 0 and table.shape[1:] == wanted.shape[1:] and table.dtype == wanted.dtype
+    if not alike or len(table) > len(wanted):
         return np.arange(len(table))
     if len(table) == len(wanted):
         return np.flatnonzero((table != wanted).reshape(len(table), -1).any(1))
