@@ -135,6 +135,14 @@ class Graph:
         whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in self.outputs)
         return whole
 
+    def empty(self) -> onnx.ModelProto:
+        """A model with this file's versions of operators, and nothing in it."""
+        model = onnx.ModelProto(ir_version=self.model.ir_version)
+        model.opset_import.extend(self.model.opset_import)
+        model.functions.extend(self.model.functions)
+        model.graph.name = "part"
+        return model
+
     def session(self, model: onnx.ModelProto) -> Callable[[Inputs], dict[str, Array]]:
         """Run a model made of this file's nodes as it is written; each call gives all outputs of one batch by name.
 

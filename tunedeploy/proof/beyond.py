@@ -26,21 +26,25 @@ COMPARED = 8  # sizes taken from the file's own constants at the most
 COMPARING = {
     "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal", "Where", "Min", "Max", "Mod", "Clip", "Sub", "Div",
 }  # fmt: skip
-EXACT = 2  # rows of each batch that are also computed in float64, for the noise floor
-SHORT = 16  # tokens of the rows that fill large batches
+EXACT = 4  # rows that are also computed in float64, for their noise floor beside that of the merge
+SHORT = 8  # tokens of the rows that fill large batches
 
 
 def beyond_the_trace(scene: Scene) -> list[Comparison]:
-    """The merged model in torch against the file on those inputs, within the noise floor that they show."""
-    worst, floor, spread, where, rows = 0.0, 0.0, 1e-6, "", 0
+    """The merged model in torch against the file on those inputs, within the noise floor."""
+    merge = scene.rundir.record("merge").result["comparisons"][0]["facts"]
+    worst, floor, spread, where, rows = 0.0, float(merge["noise_floor"]), 1e-6, "", 0
+    inputs = scene.encoder.collate(scene.features, cut(scene))
+    alone = run_torch(scene.merged.model, inputs, double=False)  # in torch a row has no batch mates
+    few = {key: value[:EXACT] for key, value in inputs.items()}
+    floor = max(floor, parity.noise_floor(alone[:EXACT], run_torch(scene.double, few, double=True)))
     for name, inputs, chosen in beyond(scene):
-        single = run_torch(scene.merged.model, inputs, double=False)
-        few = {key: value[:EXACT] for key, value in inputs.items()}
-        floor = max(floor, parity.noise_floor(single[:EXACT], run_torch(scene.double, few, double=True)))
+        large = len(chosen) > 1
+        single = alone[chosen] if large else run_torch(scene.merged.model, inputs, double=False)
         spread = max(spread, float(np.ptp(single)))
         difference, row = parity.largest_difference(single, scene.onnx(inputs))
         if difference > worst:
-            worst, where = difference, f"{scene.names[chosen[row % len(chosen)]]}, {name}"
+            worst, where = difference, f"{scene.names[chosen[row]]}, {name}"
         rows += len(chosen)
     return [
         Comparison(
@@ -52,25 +56,27 @@ def beyond_the_trace(scene: Scene) -> list[Comparison]:
 
 
 def beyond(scene: Scene) -> Iterator[tuple[str, Inputs, list[int]]]:
-    """Batches of sizes that were never traced, with a name and the rows that they hold."""
+    """Batches of sizes that were never traced, then single rows, each with a name and the rows that it holds."""
     path = scene.onnx.path
     rng = np.random.default_rng(int(sha256(path)[:16], 16))
-    limits = [number for number in compared_with(Graph(path)) if number >= 2][:COMPARED]
-    around = sorted({number + step for number in limits for step in (0, 1)})
-    drawn = int(rng.integers(5, 33))
+    numbers = [number for number in compared_with(Graph(path)) if number >= 2][:COMPARED]
+    around = sorted({number + step for number in numbers for step in (0, 1)})
     total = len(scene.features)
-    short = sorted(range(total), key=lambda at: len(next(iter(scene.features[at].values()))))
-    sized = sequences(scene)
-    for size in dict.fromkeys([*BATCHES, drawn, *(one for one in around if one <= LARGEST_BATCH)]):
-        chosen = [short[at % total] for at in range(size)]
-        wide = SHORT if sized else None
-        yield f"batch {size}", scene.encoder.collate([scene.features[at] for at in chosen], wide), chosen
-    if not sized:
+    for size in dict.fromkeys([*BATCHES, int(rng.integers(5, 33)), *around]):
+        if size <= LARGEST_BATCH:
+            chosen = [at % total for at in range(size)]
+            yield f"batch {size}", scene.encoder.collate([scene.features[at] for at in chosen], cut(scene)), chosen
+    if not sequences(scene):
         return
-    longest = short[-1]
+    longest = max(range(total), key=lambda at: len(scene.features[at]["input_ids"]))
     for length in lengths(int(scene.encoder.facts["max_length"]), around, rng):
         yield f"length {length}", scene.encoder.collate([filled(scene.features[longest], length)], length), [longest]
-    yield from with_ids(scene, limits)
+    yield from with_ids(scene, numbers)
+
+
+def cut(scene: Scene) -> int | None:
+    """The length of rows in large batches; images keep their size."""
+    return min(SHORT, int(scene.encoder.facts["max_length"])) if sequences(scene) else None
 
 
 def sequences(scene: Scene) -> bool:

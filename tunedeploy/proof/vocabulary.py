@@ -123,16 +123,11 @@ def depends_on_products(graph: Graph, name: str) -> bool:
 
 def ending_at(graph: Graph, name: str) -> onnx.ModelProto:
     """The part of a file that makes one value, and nothing else."""
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
     needed = {node.output[0] for node in graph.between(name, ())}
-    nodes = [node for node in graph.model.graph.node if node.output[0] in needed]
-    read = {source for node in nodes for source in node.input}
-    stored = [tensor for tensor in graph.model.graph.initializer if tensor.name in read]
-    values = [value for value in graph.model.graph.input if value.name in read]
-    for part, kept in ((model.graph.node, nodes), (model.graph.initializer, stored), (model.graph.input, values)):
-        del part[:]
-        part.extend(kept)
-    del model.graph.output[:]
+    model = graph.empty()
+    model.graph.node.extend(node for node in graph.model.graph.node if node.output[0] in needed)
+    read = {source for node in model.graph.node for source in node.input}
+    model.graph.initializer.extend(tensor for tensor in graph.model.graph.initializer if tensor.name in read)
+    model.graph.input.extend(value for value in graph.model.graph.input if value.name in read)
     model.graph.output.append(onnx.ValueInfoProto(name=name))
     return model

@@ -105,10 +105,7 @@ def alone(source: Graph, matched: Origins, values: Mapping[str, Array], names: S
     All nodes are put into one graph without a wire between them: each reads nothing but what it is fed.
     """
     weights = {pair.spot: pair for pair in matched.pairs if pair.stored.rounding is not None}
-    model = onnx.ModelProto()
-    model.CopyFrom(source.model)
-    for part in (model.graph.node, model.graph.input, model.graph.output, model.graph.initializer):
-        del part[:]
+    model = source.empty()
     fed: dict[str, Array] = {}
     chosen = {source.makers[name].output[0]: source.makers[name] for name in names}
     for first, node in chosen.items():
