@@ -49,12 +49,11 @@ test-newest:
 	@rm -rf $(VENV)-newest
 	@$(MAKE) --no-print-directory test VENV=$(VENV)-newest CONSTRAINTS=
 
-test-oldest: VENV_OLDEST = $(VENV)-oldest
 test-oldest:
-	@rm -rf $(VENV_OLDEST) && mkdir -p build
+	@rm -rf $(VENV)-oldest && mkdir -p build
 	@$(PYTHON) .ci/versions.py oldest > build/oldest.txt
-	@$(MAKE) --no-print-directory $(VENV_OLDEST)/.installed-dev VENV=$(VENV_OLDEST) CONSTRAINTS=build/oldest.txt
-	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV_OLDEST)/bin/python tests/smoke.py
+	@$(MAKE) --no-print-directory $(VENV)-oldest/.installed-dev VENV=$(VENV)-oldest CONSTRAINTS=build/oldest.txt
+	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)-oldest/bin/python tests/smoke.py
 
 constraints: test-newest
 	@$(VENV)-newest/bin/python .ci/versions.py tested > constraints.txt.new && mv constraints.txt.new constraints.txt
