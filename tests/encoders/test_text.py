@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -37,7 +38,7 @@ def module(path: Path) -> ModuleType:
 
 
 @pytest.fixture
-def ways(text_run: Finished, tiny: Tiny, checkout: Path) -> dict[str, Any]:
+def ways(text_run: Finished, tiny: Tiny, checkout: Path) -> Iterator[dict[str, Any]]:
     """Each way to encode: a function from a text to its ids."""
     from tunedeploy import recipe
 
@@ -45,12 +46,13 @@ def ways(text_run: Finished, tiny: Tiny, checkout: Path) -> dict[str, Any]:
     bundle = load_bundle(text_run.dist).encoder
     kit = module(text_run.dist / "parity" / "test_parity.py")
     app = module(checkout / "examples" / "python_app.py").Model(text_run.dist)
-    return {
+    yield {
         "training": lambda text: trained.encode([{"text": text}])[0]["input_ids"],
         "bundle": lambda text: bundle.encode([{"text": text}])[0]["input_ids"],
         "kit": lambda text: kit.encode({"text": text})["input_ids"][0],
         "app": lambda text: app.texts([text])["input_ids"][0],
     }
+    kit.ARRAYS.close()
 
 
 def test_every_way_to_encode_cuts_alike(ways: dict[str, Any]) -> None:
