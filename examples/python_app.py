@@ -39,7 +39,8 @@ class Model:
 
     def texts(self, texts: list[str]) -> dict[str, Any]:
         """Ids, padded to the longest text: int64 (rows, length)."""
-        rows = [one.ids or [self.facts["lone_id"]] for one in self.tokenizer.encode_batch(texts)]
+        cut = [text[: self.facts.get("max_characters")] for text in texts]  # None: the whole text
+        rows = [one.ids or [self.facts["lone_id"]] for one in self.tokenizer.encode_batch(cut)]
         length = max(map(len, rows))
         ids = np.full((len(rows), length), self.facts["pad_id"], dtype=np.int64)
         mask = np.zeros_like(ids)

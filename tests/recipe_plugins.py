@@ -60,6 +60,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
             METHOD_DEFAULTS={"full": {"train.lr": 2e-4}},
         ),
         "text-classification": _plugin(
+            SYNONYMS=("sequence-classification",),
             Options=TextKeys,
             TuneOptions=Pooling,
             DEFAULTS={"train.epochs": 4},

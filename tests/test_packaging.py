@@ -19,11 +19,13 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 import tunedeploy
 from tunedeploy import recipe
 
 HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "datasets", "peft")
+INDIRECT = {"onnxscript"}  # torch.onnx loads it
 NOWHERE = "http://127.0.0.1:9/simple"  # the discard port: refused at once
 
 
@@ -78,6 +80,59 @@ def test_every_package_that_the_code_imports_is_declared(project: dict[str, Any]
     assert not missing, f"imported under tunedeploy/ but not in pyproject.toml: {', '.join(sorted(missing))}"
 
 
+def test_every_package_that_is_declared_is_imported(project: dict[str, Any], checkout: Path) -> None:
+    homes = packages_distributions()
+    names = {
+        distribution(home)
+        for path in (checkout / "tunedeploy").rglob("*.py")
+        for module in imports(path.read_text(encoding="utf-8"))
+        for home in homes.get(module, [module])
+    }
+    extras = [extra for name, extra in project["optional-dependencies"].items() if name not in ("dev", "bench")]
+    declared = {distribution(line) for line in [*project["dependencies"], *sum(extras, [])]}
+    assert "timm" in declared
+    assert not declared - names - INDIRECT, "in pyproject.toml but imported nowhere under tunedeploy/"
+
+
+def test_every_package_that_is_declared_has_a_tested_version_in_its_range(
+    project: dict[str, Any], checkout: Path
+) -> None:
+    tested = requirements(checkout / "constraints.txt")
+    asked = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    assert len(asked) > 20
+    for line in asked:
+        wanted = Requirement(line)
+        if wanted.name == "setuptools":
+            continue  # each release of torch has a range of its own
+        (pin,) = tested[distribution(line)].specifier
+        assert wanted.specifier.contains(pin.version), f"{line} does not allow the tested {pin.version}"
+
+
+def test_the_tested_set_can_be_installed_where_another_build_of_torch_lies(checkout: Path) -> None:
+    """A build's own version (+cpu), or a pin of torch or of the packages that it brings, would fail elsewhere."""
+    tested = requirements(checkout / "constraints.txt")
+    operators = {name: {one.operator for one in pin.specifier} for name, pin in tested.items()}
+    assert {name for name, signs in operators.items() if signs != {"=="}} == {"torch", "torchvision"}
+    assert operators["torch"] == operators["torchvision"] == {"<="}
+    assert not [name for name, pin in tested.items() if "+" in str(pin.specifier)]
+    assert not [name for name in tested if name.startswith(("nvidia-", "cuda-", "triton"))]
+
+
+def test_a_freeze_of_an_environment_becomes_constraints(versions: ModuleType) -> None:
+    frozen = "torch==2.13.0+cpu\nzlib==1\nnvidia-nvtx==13\ntunedeploy==0.1.0\nlocal @ file:///x\nAbc==2\n"
+    text = versions.tested(frozen)
+    assert [line for line in text.splitlines() if not line.startswith("#")] == ["Abc==2", "torch<=2.13.0", "zlib==1"]
+
+
+def test_the_oldest_set_has_every_lower_bound(versions: ModuleType, checkout: Path) -> None:
+    text = (checkout / "pyproject.toml").read_text(encoding="utf-8")
+    oldest = versions.oldest(text).splitlines()
+    project = tomllib.loads(text)["project"]
+    asked = {*project["dependencies"], *sum(project["optional-dependencies"].values(), [])}
+    assert {distribution(line) for line in asked if ">=" in line} == {distribution(line) for line in oldest}
+    assert "torch===2.13.0" in oldest
+
+
 def test_importing_the_package_loads_nothing_heavy() -> None:
     code = "import sys, tunedeploy; dir(tunedeploy); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
@@ -109,7 +164,21 @@ def test_an_installed_environment_is_not_installed_again(checkout: Path, tmp_pat
         assert "pip install" not in done.stdout
     for stamp in stamps:
         os.utime(stamp, (0, 0))  # older than pyproject.toml
-    assert "pip install" in make(checkout, "-n", "quickstart", f"VENV={tmp_path}").stdout
+    done = make(checkout, "-n", "quickstart", f"VENV={tmp_path}")
+    assert "pip install" in done.stdout
+    assert "-c constraints.txt" in done.stdout
+
+
+def test_other_constraints_are_installed_again(checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").touch()
+    tested = tmp_path / "tested.txt"
+    tested.touch()
+    (tmp_path / ".installed-run").touch()
+    arguments = ("-n", "quickstart", f"VENV={tmp_path}", f"CONSTRAINTS={tested}")
+    assert "pip install" not in make(checkout, *arguments).stdout
+    os.utime(tested, (2**31, 2**31))
+    assert f"-c {tested}" in make(checkout, *arguments).stdout
 
 
 def test_an_index_that_cannot_be_reached_is_one_line(checkout: Path, tmp_path: Path) -> None:
@@ -152,11 +221,12 @@ def test_the_quickstart_recipe_is_five_lines_that_read_without_a_mistake(checkou
 
 @pytest.fixture(scope="module")
 def quickstart(checkout: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("quickstart", checkout / "examples" / "quickstart.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return program(checkout / "examples" / "quickstart.py")
+
+
+@pytest.fixture(scope="module")
+def versions(checkout: Path) -> ModuleType:
+    return program(checkout / ".ci" / "versions.py")
 
 
 def test_the_quickstart_reads_ratings_inside_the_archive_inside_the_archive(
@@ -191,6 +261,22 @@ def test_the_quickstart_without_an_index_is_one_line(checkout: Path, tmp_path: P
     assert done.returncode == 1
     assert re.fullmatch(r"cannot reach the package index .*\n", done.stderr)
     assert not (tmp_path / "quickstart" / "reviews.csv").exists()
+
+
+def program(path: Path) -> ModuleType:
+    """A program as a module, without its `main` run."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def requirements(path: Path) -> dict[str, Requirement]:
+    """The lines of a constraints file by the package's name."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    assert len(lines) > 30
+    return {distribution(line): Requirement(line) for line in lines}
 
 
 def unreachable() -> dict[str, str]:

@@ -37,6 +37,10 @@ WHOLE_FILE: dict[str, tuple[str | bytes, list[str]]] = {
         "task: sequence-classification\nmodel: m\ndata: {train: a/b}\n",
         ["r.yaml:1:7: task: no task 'sequence-classification'; did you mean 'text-classification'?"],
     ),
+    "another library's name of a task, written with spaces": (
+        "task: Sequence Classification\nmodel: m\ndata: {train: a/b}\n",
+        ["r.yaml:1:7: task: no task 'Sequence Classification'; did you mean 'text-classification'?"],
+    ),
     "a list": (
         "- task: text-classification\n",
         ["r.yaml:1:1: a recipe is keys and values such as 'task: text-classification', not a list"],
@@ -520,3 +524,14 @@ def test_reading_yaml_loads_nothing_heavy(checkout: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=checkout)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_task_by_its_name_elsewhere_is_found_without_loading_anything_heavy(checkout: Path) -> None:
+    """In a process of its own, with the real tasks."""
+    program = (
+        "import sys\nfrom tunedeploy.recipe_check import task_of\n"
+        "print(task_of('sentiment-analysis'), task_of('Sequence_Classification'), task_of('summarization'))\n"
+        "print(sorted({'torch', 'transformers', 'onnx', 'datasets', 'optimum', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=checkout)
+    assert done.stdout.splitlines() == ["text-classification text-classification None", "[]"]

@@ -5,6 +5,7 @@
     ├── UserError       1  something the user can fix; one line: place, problem, cure
     │   ├── RecipeError    the recipe: all its mistakes at once, one line each
     │   ├── DataError      the data set: file, row, what is wrong
+    │   │   └── ImageError    an image that cannot be read
     │   ├── ModelError     the model or its weights: cannot be found, read or tuned
     │   └── RunError       the run folder or bundle: missing, unfinished, changed
     └── BreachError     3  what was built is not what was trained, or misses its budget
@@ -14,7 +15,11 @@
 Anything else that escapes is a bug and keeps its traceback.
 """
 
+import re
 from collections.abc import Sequence
+
+# What ends a line, moves the cursor, or is half a character, which no terminal can be sent.
+_BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class TunedeployError(Exception):
@@ -23,9 +28,14 @@ class TunedeployError(Exception):
     exit_code = 1
 
     def __init__(self, lines: str | Sequence[str]) -> None:
-        self.lines: tuple[str, ...] = (lines,) if isinstance(lines, str) else tuple(lines)
+        self.lines = tuple(one_line(line) for line in ([lines] if isinstance(lines, str) else lines))
         assert self.lines, "an error says what is wrong"
         super().__init__("\n".join(self.lines))
+
+
+def one_line(text: str) -> str:
+    """The text on one line: a file may have a line break in its name, and a library several lines to say."""
+    return _BREAKS.sub(lambda match: match.group().encode("unicode_escape").decode(), text.strip())
 
 
 class UsageError(TunedeployError):
@@ -44,6 +54,10 @@ class RecipeError(UserError):
 
 class DataError(UserError):
     """The data set cannot be used as the recipe says."""
+
+
+class ImageError(DataError, OSError):
+    """An image cannot be read; an OSError too, as it is where Pillow is called without tunedeploy."""
 
 
 class ModelError(UserError):

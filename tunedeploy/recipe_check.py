@@ -1,6 +1,7 @@
 """Judge what was written: find the plug-ins it names, put their defaults below it, check every section."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import groupby
@@ -181,8 +182,8 @@ def _problem(key: str, axis: str, name: Any) -> str | None:
         return f"{key}: must be text, not {recipe_mistakes.shown(name)}"
     known = list(plugins.names(axis))
     if name not in known:
-        synonym = hub_synonym(name) if axis == "tasks" and not recipe_mistakes.close(name, known) else name
-        cure = f"did you mean {synonym!r}?" if synonym in known else recipe_mistakes.instead(name, known)
+        task = task_of(name) if axis == "tasks" and not recipe_mistakes.close(name, known) else None
+        cure = f"did you mean {task!r}?" if task else recipe_mistakes.instead(name, known)
         return f"{key}: no {axis[:-1]} {name!r}; {cure}"
     try:
         plugins.load(axis, name)
@@ -191,11 +192,16 @@ def _problem(key: str, axis: str, name: Any) -> str | None:
     return None
 
 
-def hub_synonym(task: str) -> str:
-    """The hub's own name for a task, by optimum's table: `sentiment-analysis` is `text-classification`."""
-    from optimum.exporters.tasks import TasksManager  # seconds to import, so only for a name that nothing is close to
-
-    return str(TasksManager.map_from_synonym(task))
+def task_of(synonym: str) -> str | None:
+    """The task that the hub, other tools or people call by this name."""
+    wanted = re.sub(r"[\s_]+", "-", synonym.strip()).casefold()
+    for name in plugins.names("tasks"):
+        try:
+            if wanted in getattr(plugins.load("tasks", name), "SYNONYMS", ()):
+                return name
+        except UserError:  # a plug-in of another package that does not load is no answer
+            continue
+    return None
 
 
 def _json(given: Mapping[str, Value]) -> str:

@@ -165,11 +165,14 @@ def read_array(path: Path) -> Any:
     """Read a .npy file, or a .npz file as a dict.
 
     Raises:
-        RunError: the file is missing or is none.
+        RunError: the file is missing or is none, or would take far more memory than it has bytes.
     """
     import numpy as np
 
+    from tunedeploy.array_files import check_size
+
     try:
+        check_size(path)
         with path.open("rb") as file:
             loaded = np.load(file)
             return dict(loaded) if path.suffix == ".npz" else loaded

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -31,6 +32,15 @@ LINES = "\n".join(map(json.dumps, RECORDS)) + "\n"
 def _parquet(rows: list[dict[str, object]]) -> bytes:
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows), sink)
+    return sink.getvalue()
+
+
+def _named(features: object, labels: tuple[object, ...] = (0, 1)) -> bytes:
+    """A parquet file with what `datasets` writes of class names, or with something else there."""
+    sink = io.BytesIO()
+    rows = [{"text": f"text {number}", "label": labels[number % len(labels)]} for number in range(10)]
+    metadata = {"huggingface": json.dumps({"info": {"features": {"label": features}}})}
+    pq.write_table(pa.Table.from_pylist(rows).replace_schema_metadata(metadata), sink)
     return sink.getvalue()
 
 
@@ -160,6 +170,24 @@ TEXT_FILES = {
         "a.parquet row 1: data.text ('text'): 0 is of type int",
         "(2 more such rows, next a.parquet row 2)",
     ),
+    "a class number beyond its names": (
+        "a.parquet",
+        _named({"_type": "ClassLabel", "names": ["no", "yes"]}, (0, 7)),
+        "a.parquet: column 'label' is damaged (7 is not the number of one of the 2 classes",
+        "write the file again",
+    ),
+    "class names over texts": (
+        "a.parquet",
+        _named({"_type": "ClassLabel", "names": ["no", "yes"]}, ("no", "yes")),
+        "a.parquet: column 'label' is damaged ('no' is not the number of one of the 2 classes",
+        "write the file again",
+    ),
+    "class names that are no list": (
+        "a.parquet",
+        _named({"_type": "ClassLabel", "names": 3.5}),
+        "a.parquet: column 'label' is damaged (the class names in its metadata are not a list of texts)",
+        "write the file again",
+    ),
     "half a character in a label": (
         "a.jsonl",
         LINES.encode() + b'{"text": "x", "label": "\\ud800"}\n',
@@ -257,6 +285,31 @@ def test_several_bad_images_are_counted_in_one_line(flowers: Path) -> None:
         (flowers / "rose" / name).write_bytes(b"")
     start = "flowers/rose/7.jpg: data.image: the image file is empty"
     _assert_one_line({"train": str(flowers)}, IMAGES, start, "(2 more such rows, next flowers/rose/8.jpg)")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [(b"a\nb.png", "a\\nb.png"), (b"\xff.png", "\\udcff.png")], ids=["line break", "not UTF-8"]
+)
+def test_an_odd_file_name_is_shown_on_one_line(flowers: Path, name: bytes, shown: str) -> None:
+    Path(os.fsdecode(os.fsencode(flowers / "rose") + b"/" + name)).write_bytes(b"")
+    _assert_one_line({"train": str(flowers)}, IMAGES, f"flowers/rose/{shown}: data.image", "")
+
+
+BAD_CELLS = {
+    "name longer than the file system takes": ("a" * 70_000, "no image file 'aaaa"),
+    "zero in a name": ("a\0b.png", "no image file"),
+    "bytes that are text": ({"bytes": "PNG"}, "the image's bytes are of type str"),
+    "bytes that are a number": ({"bytes": 10**12}, "the image's bytes are of type int"),
+}
+
+
+@pytest.mark.parametrize("claim", BAD_CELLS)
+def test_a_cell_that_is_no_image_is_named(flowers: Path, claim: str) -> None:
+    cell, also = BAD_CELLS[claim]
+    rows = [{"image": f"{label}/0.png", "label": label} for label in ("iris", "rose")] * 3
+    rows.append({"image": cell, "label": "rose"})
+    (flowers / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    _assert_one_line({"train": str(flowers / "a.jsonl")}, IMAGES, "a.jsonl:7: data.image", also)
 
 
 def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
@@ -365,6 +418,11 @@ def test_a_missing_file_names_its_neighbour(good: Path) -> None:
     _assert_one_line({"train": str(missing)}, TEXTS, f"{missing}: no such file", "did you mean 'train.csv'?")
     missing = good.parent / "nowhere" / "train.csv"
     _assert_one_line({"train": str(missing)}, TEXTS, f"{missing}: no such file", "nor a folder")
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "~nobody-of-that-name/a.csv"], ids=["long", "home"])
+def test_a_name_that_cannot_be_looked_up_is_one_line(name: str) -> None:
+    _assert_one_line({"train": name}, TEXTS, repr(name)[:30], "cannot be looked up")
 
 
 def test_a_missing_split_lists_the_splits(good: Path) -> None:

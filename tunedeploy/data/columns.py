@@ -49,7 +49,7 @@ def parse_text(cell: Any, folder: Path) -> str:
         return cell
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         raise ValueError("the text is null; fill it or remove the row")
-    raise ValueError(f"{_shown(cell)} is of type {type(cell).__name__}, a text is needed; write it in quotes")
+    raise ValueError(f"{shown(cell)} is of type {type(cell).__name__}, a text is needed; write it in quotes")
 
 
 def parse_category(cell: Any, folder: Path) -> str:
@@ -65,7 +65,7 @@ def parse_category(cell: Any, folder: Path) -> str:
     if isinstance(cell, str):
         text_content(cell)
         return cell.strip()
-    raise ValueError(f"the label {_shown(cell)} is of type {type(cell).__name__}; a text or a number is needed")
+    raise ValueError(f"the label {shown(cell)} is of type {type(cell).__name__}; a text or a number is needed")
 
 
 def parse_image(cell: Any, folder: Path) -> dict[str, Any]:
@@ -73,16 +73,29 @@ def parse_image(cell: Any, folder: Path) -> dict[str, Any]:
     if isinstance(cell, bytes):
         return {"path": "", "bytes": cell}
     if isinstance(cell, Mapping) and cell.get("bytes"):
-        return {"path": "", "bytes": bytes(cell["bytes"])}
+        if not isinstance(cell["bytes"], bytes):
+            raise ValueError(f"the image's bytes are of type {type(cell['bytes']).__name__}; write a file's bytes")
+        return {"path": "", "bytes": cell["bytes"]}
     name = cell.get("path") if isinstance(cell, Mapping) else cell
     if not isinstance(name, str) or not name.strip():
-        raise ValueError("the image is empty; give a file's path" if not name else f"{_shown(cell)} is no image")
+        raise ValueError("the image is empty; give a file's path" if not name else f"{shown(cell)} is no image")
     if re.match(r"[a-z]+://", name):
-        raise ValueError(f"{name!r} is an address; download it and name the file")
+        raise ValueError(f"{shown(name)} is an address; download it and name the file")
     path = Path(folder, name.strip()).absolute()
-    if not path.is_file():
-        raise ValueError(f"no image file {name!r} in {folder}; correct the path or remove the row")
+    if not _is_file(path):
+        raise ValueError(f"no image file {shown(name)} in {folder}; correct the path or remove the row")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:  # a name in the bytes of another encoding, which no table can hold
+        raise ValueError("the file's name or its folder's is not UTF-8; rename it") from error
     return {"path": str(path), "bytes": None}
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long for the file system, or with a zero in it
+        return False
 
 
 def image_content(value: Mapping[str, Any]) -> bytes:
@@ -134,7 +147,8 @@ def text_content(value: str) -> bytes:
         raise ValueError(f"it holds half a character ({value[error.start]!r}); remove it") from error
 
 
-def _shown(cell: Any) -> str:
+def shown(cell: Any) -> str:
+    """A cell in a message, cut where it is long."""
     text = repr(cell)
     return text if len(text) <= 40 else text[:37] + "..."
 

@@ -20,6 +20,7 @@ Length = Callable[[Mapping[str, Any]], int]  # row -> tokens
 EXAMPLES = 5
 NEAR_ROWS = 50_000  # more are sampled: the pairs of these take seconds
 NEAR_CHARACTERS = 10_000_000
+NEAR_TEXT = 100_000  # characters of a row that are compared; they take 128 hashes of 8 bytes each
 LENGTH_ROWS = 20_000  # a tokenizer takes about 0.1 ms a row
 MUCH = 0.01  # share of rows from which duplicates inside a split are a warning
 TRUNCATED = 0.05  # share of truncated rows that is a warning
@@ -143,7 +144,7 @@ def _near(rows: _Rows) -> list[Finding]:
     if rows.looks:
         pairs = near_images([look for row in chosen if (look := rows.looks[row]) is not None])
     else:
-        pairs = near_texts(["\n".join(rows.texts[row]) for row in chosen])
+        pairs = near_texts(["\n".join(rows.texts[row])[:NEAR_TEXT] for row in chosen])
     inside: dict[int, int] = {}
     across: dict[int, int] = {}
     for one, other in ((chosen[first], chosen[second]) for first, second in pairs.tolist()):
@@ -166,7 +167,7 @@ def _sample(rows: _Rows) -> tuple[list[int], bool]:
         kept = [row for row in kept if rows.looks[row] is not None]
         sizes = [0] * len(rows.keys)
     else:
-        sizes = [sum(map(len, texts)) for texts in rows.texts] or [0] * len(rows.keys)
+        sizes = [min(sum(map(len, texts)), NEAR_TEXT) for texts in rows.texts] or [0] * len(rows.keys)
         kept = [row for row in kept if rows.texts and any(text.strip() for text in rows.texts[row])]
     total, chosen = 0, []
     shuffled = sorted(kept, key=lambda row: rows.keys[row][::-1])  # by the last bytes: the first decide the split

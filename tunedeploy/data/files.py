@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tunedeploy.data.columns import shown
 from tunedeploy.data.delimited import read_delimited
 from tunedeploy.data.folders import IMAGES, SPLITS, find_splits, read_folder
 from tunedeploy.data.json_records import read_json
@@ -38,10 +39,14 @@ def open_source(name: str, prefix: str = "") -> Source:
     Raises:
         DataError: it is not there, or not of a kind that can be read.
     """
-    path = _package_path(name) if name.startswith("pkg://") else Path(name).expanduser()
-    if path.is_dir():
+    try:
+        path = _package_path(name) if name.startswith("pkg://") else Path(name).expanduser()
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, no such user behind ~, a zero in it
+        raise DataError(f"{shown(name)}: cannot be looked up ({shown(str(error))}); check the name") from error
+    if is_folder:
         return _open_folder(path, prefix)
-    if path.is_file():
+    if is_file:
         title = prefix + path.name
         reader = _reader(path, title)
         return Source(name=title, shown=_shown(path), splits={ALL: reader}, path=path)
@@ -98,9 +103,10 @@ def _read_parquet(path: Path, name: str) -> Table:
     def cells(column: str) -> list[Any]:
         try:
             values: list[Any] = file.read(columns=[column]).column(column).to_pylist()
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{name}: column {column!r} is damaged ({error}); write the file again") from error
-        return decoded(class_names(file.schema_arrow, column), values)
+            return decoded(class_names(file.schema_arrow, column), values)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(f"{name}: column {column!r} is damaged ({reason}); write the file again") from error
 
     places = [f"{name} row {number}" for number in range(1, rows + 1)]
     header = tuple(file.schema_arrow.names)

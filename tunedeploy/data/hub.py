@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from datasets.packaged_modules.cache.cache import Cache
 from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from huggingface_hub import constants
 
+from tunedeploy.data.columns import shown
 from tunedeploy.data.table import Table, rename
 from tunedeploy.errors import DataError
 
@@ -43,26 +44,42 @@ def open_hub(name: str) -> dict[str, Callable[[], Table]]:
     return {str(split): partial(_table, rows, f"{name} {split}", notes) for split, rows in loaded.items()}
 
 
-def class_names(schema: Any, column: str) -> Any:
-    """The `ClassLabel` that `datasets` wrote of one column into an Arrow schema, or None.
+def class_names(schema: Any, column: str) -> tuple[str, ...] | None:
+    """The names of the `ClassLabel` that `datasets` wrote of one column into an Arrow schema, or None.
 
     Only this column is looked at, so that an odd one that nobody asked for is no obstacle.
+
+    Raises:
+        ValueError: it has something else than names there.
     """
     try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, TypeError, ValueError):  # not written by datasets
+        feature = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][column]
+    except (KeyError, TypeError, ValueError, IndexError, RecursionError):  # not written by datasets
         return None
-    feature = features.get(column) if isinstance(features, dict) else None
-    if not isinstance(feature, dict) or feature.get("_type") != "ClassLabel" or not feature.get("names"):
+    if not isinstance(feature, dict) or feature.get("_type") != "ClassLabel" or feature.get("names") is None:
         return None
-    return datasets.ClassLabel(names=[str(name) for name in feature["names"]])
+    names = feature["names"]
+    if not isinstance(names, list) or not all(isinstance(name, str | int) for name in names):
+        raise ValueError("the class names in its metadata are not a list of texts")
+    return tuple(str(name) for name in names)
 
 
-def decoded(feature: Any, cells: list[Any]) -> list[Any]:
-    """Class numbers as the class names a `ClassLabel` has for them; -1, the hub's mark of a hidden label, as None."""
-    if not isinstance(feature, datasets.ClassLabel):
+def decoded(names: Sequence[str] | None, cells: list[Any]) -> list[Any]:
+    """Class numbers as the class names; -1, the hub's mark of a hidden label, as None. Without names, as they are.
+
+    Raises:
+        ValueError: a cell is not the number of a class.
+    """
+    if names is None:
         return cells
-    return [None if cell is None or cell < 0 else feature.names[cell] for cell in cells]
+    wrong = next((cell for cell in cells if cell is not None and not _is_class(cell, len(names))), None)
+    if wrong is not None:
+        raise ValueError(f"{shown(wrong)} is not the number of one of the {len(names)} classes in its metadata")
+    return [None if cell is None or cell < 0 else names[cell] for cell in cells]
+
+
+def _is_class(cell: Any, count: int) -> bool:
+    return isinstance(cell, int) and not isinstance(cell, bool) and -1 <= cell < count
 
 
 def _table(rows: datasets.Dataset, name: str, notes: tuple[str, ...]) -> Table:
@@ -70,7 +87,11 @@ def _table(rows: datasets.Dataset, name: str, notes: tuple[str, ...]) -> Table:
         feature = rows.features[column]
         if isinstance(feature, datasets.Image):
             return list(rows.cast_column(column, datasets.Image(decode=False))[column])
-        return decoded(feature, list(rows[column]))
+        values = list(rows[column])
+        try:
+            return decoded(feature.names if isinstance(feature, datasets.ClassLabel) else None, values)
+        except ValueError as error:
+            raise DataError(f"{name}: column {column!r}: {error}; mend the set") from error
 
     if not len(rows):
         raise DataError(f"{name}: no rows in it")

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from tunedeploy.encoders import Array, Features, Inputs, Row
+from tunedeploy.errors import ImageError
 
 RESAMPLE = {
     "nearest": Image.Resampling.NEAREST,
@@ -44,7 +45,7 @@ def open_image(value: Any) -> Image.Image:
     EXIF rotation is applied; transparency is dropped; 16-bit greys are scaled to 8 bits, not clipped.
 
     Raises:
-        OSError: the image cannot be read.
+        ImageError: the image cannot be read.
     """
     if isinstance(value, Mapping):
         value = value.get("bytes") or value["path"]
@@ -53,7 +54,8 @@ def open_image(value: Any) -> Image.Image:
         image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         name = value if isinstance(value, str | Path) else "image"
-        raise OSError(f"{name}: is no image that Pillow can read: {error}") from error
+        reason = getattr(error, "strerror", None) or f"Pillow says: {error}"
+        raise ImageError(f"{name}: the image cannot be read ({reason}); restore it, or remove its row") from error
     if image.mode.startswith("I") or image.mode == "F":
         wide = np.asarray(image, dtype=np.float64)
         top = 65535.0 if image.mode.startswith("I") else max(float(wide.max(initial=0.0)), 1.0)

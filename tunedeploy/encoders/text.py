@@ -10,6 +10,11 @@ import numpy as np
 from tunedeploy.encoders import Array, Features, Inputs, Row
 from tunedeploy.errors import RunError
 
+# A tokenizer splits a text before it truncates it: 10 MB take 3 GB and a minute. English has 4 to 5 characters a token,
+# so this much more than the model sees is hardly ever missed; short limits get a page, against runs of blanks.
+CHARACTERS_A_TOKEN = 64
+LEAST_CHARACTERS = 10_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextFacts:
@@ -21,6 +26,19 @@ class TextFacts:
     padding_side: str = "right"
     inputs: tuple[str, ...] = ("input_ids", "attention_mask")
     kind: str = "text"
+    # Each text is cut to its first so many code points; None: never (older bundles, tokenizers that keep a text's end).
+    max_characters: int | None = None
+
+
+def characters_kept(max_length: int) -> int:
+    """How many characters of a text are put to the tokenizer of a model that sees `max_length` tokens."""
+    return max(LEAST_CHARACTERS, CHARACTERS_A_TOKEN * max_length)
+
+
+def texts_read(row: Row, facts: TextFacts) -> tuple[str, ...]:
+    """The part of a row's text, or of its two, that is tokenized; the same in training and on every device."""
+    pair = row.get("text_pair")
+    return tuple(text[: facts.max_characters] for text in (row["text"], *([] if pair is None else [pair])))
 
 
 def collate(features: Sequence[Features], facts: TextFacts, size: int | None = None) -> Inputs:
@@ -83,7 +101,7 @@ class TextEncoder:
 
     def encode(self, rows: Sequence[Row]) -> list[Features]:
         """Rows with `text` and perhaps `text_pair` to ids, cut at the maximum length."""
-        texts = [(row["text"], row["text_pair"]) if row.get("text_pair") is not None else row["text"] for row in rows]
+        texts = [read if len(read) > 1 else read[0] for read in (texts_read(row, self._facts) for row in rows)]
         try:
             encoded = self.tokenizer.encode_batch(texts)
         except Exception as error:

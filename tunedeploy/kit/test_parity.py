@@ -127,8 +127,9 @@ def encode_text(row, facts):
     tokenizers = pytest.importorskip("tokenizers", reason="the raw path of texts needs tokenizers")
     tokenizer = tokenizers.Tokenizer.from_file(str(BUNDLE / "tokenizer.json"))
     tokenizer.no_padding()
-    pair = (row["text"], row["text_pair"]) if row.get("text_pair") is not None else (row["text"],)
-    one = tokenizer.encode(*pair)
+    limit = facts.get("max_characters")  # None: the whole text
+    texts = (row["text"], row["text_pair"]) if row.get("text_pair") is not None else (row["text"],)
+    one = tokenizer.encode(*(text[:limit] for text in texts))
     ids = one.ids or [facts["lone_id"]]
     made = {"input_ids": ids, "attention_mask": [1] * len(ids), "token_type_ids": one.type_ids or [0]}
     return {name: np.asarray([made[name]], dtype=np.int64) for name in facts["inputs"]}

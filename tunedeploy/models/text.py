@@ -198,13 +198,16 @@ class TransformersEncoder:
         """Rows with `text` and perhaps `text_pair` to ids, cut at the maximum length."""
         if not rows:
             return []
-        texts = [row["text"] for row in rows]
-        pairs = [row["text_pair"] for row in rows] if rows[0].get("text_pair") is not None else None
-        out: Any = self.tokenizer(texts, pairs, truncation=True, max_length=self._facts.max_length)
+        texts = zip(*(encoding.texts_read(row, self._facts) for row in rows), strict=True)  # one column, or two
+        out: Any = self.tokenizer(*map(list, texts), truncation=True, max_length=self._facts.max_length)
         types = out.get("token_type_ids") or [None] * len(rows)
         return [
             encoding.as_features(ids, kinds, self._facts) for ids, kinds in zip(out["input_ids"], types, strict=True)
         ]
+
+    def length(self, row: Row) -> int:
+        """Tokens of a row before truncation, of the characters that are read."""
+        return len(self.tokenizer(*encoding.texts_read(row, self._facts))["input_ids"])
 
     def collate(self, features: Sequence[Features], size: int | None = None) -> Inputs:
         """See tunedeploy.encoders.text.collate."""
@@ -251,6 +254,7 @@ def text_facts(model: TextClassifier, tokenizer: PreTrainedTokenizerBase, max_le
         lone_id=int(lone),
         padding_side="right",  # pooling reads the mask, and causal trunks count positions from the left
         inputs=("input_ids", "attention_mask", *(("token_type_ids",) if types else ())),
+        max_characters=encoding.characters_kept(max_length) if tokenizer.truncation_side == "right" else None,
     )
 
 

@@ -57,10 +57,7 @@ def describe(recipe: "Recipe") -> dict[str, Any]:
         progress.note(line)
     limit = assembly.encoder.facts.get("max_length")
 
-    def length(row: Any) -> int:
-        whole: Any = assembly.encoder
-        return len(whole.tokenizer(row["text"], row.get("text_pair"))["input_ids"])
-
+    length = getattr(assembly.encoder, "length", None)
     doctor = examine(data, task.COLUMNS, length=length if limit else None, max_length=limit)
     for line in doctor.lines():
         progress.note(line)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["decode", "loss", "metric_name", "score", "targets"]
 
 HUB_TASK = "image-classification"  # optimum's and the hub's name
+# Names of the same task elsewhere, for a recipe that writes one of them.
+SYNONYMS = ("zero-shot-image-classification", "image-recognition", "visual-recognition", "vision-classification")
 COLUMNS = (
     Column(key="image", kind=IMAGE, guesses=("image", "img", "file", "path", "filename", "file_name")),
     Column(key="label", kind=CATEGORY, guesses=("label", "labels", "category", "class", "fine_label")),

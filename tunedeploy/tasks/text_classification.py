@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["decode", "loss", "metric_name", "score", "targets"]
 
 HUB_TASK = "text-classification"  # optimum's and the hub's name
+SYNONYMS = (  # names of the same task elsewhere, for a recipe that writes one of them
+    "sentiment-analysis", "sequence-classification", "sentence-classification", "sentence-pair-classification",
+    "zero-shot-classification", "natural-language-inference", "nli", "intent-classification", "topic-classification",
+)  # fmt: skip
 COLUMNS = (
     Column(
         key="text",

@@ -14,6 +14,9 @@ from tunedeploy.rundir import write_json, write_text
 from tunedeploy.training.batches import by_length
 
 SHOWN = 20  # a confusion matrix of more classes is a file, not a table in the terminal
+SQUARE = (
+    1000  # a matrix of more classes is written as its pairs that are not zero: 10,000 would take 200 MB and be all 0
+)
 
 
 def logits_of(
@@ -54,11 +57,8 @@ def write_report(folder: Path, logits: Array, label_ids: Array, labels: Sequence
     ids = list(range(len(labels)))
     options: dict[str, Any] = {"labels": ids, "target_names": list(labels), "zero_division": 0}
     text = classification_report(label_ids, guesses, digits=4, **options)
-    matrix = confusion_matrix(label_ids, guesses, labels=ids)
-    write_text(folder / "report.txt", f"{text}\n{confusion_text(matrix, labels)}\n")
-    lines = [",".join(["true \\ predicted", *map(quoted, labels)])]
-    lines += [",".join([quoted(label), *map(str, row)]) for label, row in zip(labels, matrix, strict=True)]
-    write_text(folder / "confusion.csv", "\n".join(lines) + "\n")
+    write_text(folder / "report.txt", f"{text}\n{confusion_text(label_ids, guesses, labels)}\n")
+    write_text(folder / "confusion.csv", confusion_csv(label_ids, guesses, labels))
     metrics = {
         "accuracy": round(score("accuracy", logits, label_ids), 4),
         "macro_f1": round(score("macro_f1", logits, label_ids), 4),
@@ -74,9 +74,28 @@ def quoted(cell: str) -> str:
     return '"' + cell.replace('"', '""') + '"' if any(one in cell for one in ',"\n\r') else cell
 
 
-def confusion_text(matrix: Array, labels: Sequence[str]) -> str:
+def confusion_csv(label_ids: Array, guesses: Array, labels: Sequence[str]) -> str:
+    """The confusion matrix as CSV; of very many classes a row for each pair that occurs."""
+    if len(labels) > SQUARE:
+        lines = ["true,predicted,rows"]
+        lines += [f"{quoted(labels[i])},{quoted(labels[j])},{rows}" for i, j, rows in confusions(label_ids, guesses)]
+        return "\n".join(lines) + "\n"
+    matrix = confusion_matrix(label_ids, guesses, labels=list(range(len(labels))))
+    lines = [",".join(["true \\ predicted", *map(quoted, labels)])]
+    lines += [",".join([quoted(label), *map(str, row)]) for label, row in zip(labels, matrix, strict=True)]
+    return "\n".join(lines) + "\n"
+
+
+def confusions(label_ids: Array, guesses: Array) -> list[tuple[int, int, int]]:
+    """True class, predicted class and how many rows, of each pair that occurs."""
+    pairs, rows = np.unique(np.stack([label_ids, guesses], axis=1), axis=0, return_counts=True)
+    return [(int(true), int(guess), int(count)) for (true, guess), count in zip(pairs, rows, strict=True)]
+
+
+def confusion_text(label_ids: Array, guesses: Array, labels: Sequence[str]) -> str:
     """The confusion matrix as text; of many classes the pairs most often confused."""
     if len(labels) <= SHOWN:
+        matrix = confusion_matrix(label_ids, guesses, labels=list(range(len(labels))))
         width = max(5, *(len(label) for label in labels)) + 1
         head = "true \\ predicted".ljust(width) + "".join(label[:9].rjust(10) for label in labels)
         return "\n".join(
@@ -88,10 +107,8 @@ def confusion_text(matrix: Array, labels: Sequence[str]) -> str:
                 ),
             ]
         )
-    wrong = matrix.copy()
-    np.fill_diagonal(wrong, 0)
-    worst = np.argsort(wrong, axis=None)[::-1][:10]
-    pairs = [(int(at) // len(labels), int(at) % len(labels)) for at in worst if wrong.flat[at]]
+    wrong = [(rows, i, j) for i, j, rows in confusions(label_ids, guesses) if i != j]
+    worst = sorted(wrong, reverse=True)[:10]
     return "\n".join(
-        ["most often confused:", *(f"{wrong[i, j]:6d}  {labels[i]} taken for {labels[j]}" for i, j in pairs)]
+        ["most often confused:", *(f"{rows:6d}  {labels[i]} taken for {labels[j]}" for rows, i, j in worst)]
     )

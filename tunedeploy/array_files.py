@@ -1,0 +1,54 @@
+"""How much memory a .npy or .npz file would take, by its own headers, before any of it is read."""
+
+import zipfile
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+SUFFIX = ".npz"
+# Deflate packs zeros a thousandfold, but arrays that say anything tenfold at most. Goldens of a text model, which are
+# mostly padding, are far smaller than the first limit.
+UNCOMPRESSED = 128 << 20
+RATIO = 20
+
+
+def check_size(path: Path) -> None:
+    """Refuse a file whose headers speak of more than its size explains.
+
+    Raises:
+        ValueError: they do, or they cannot be read.
+        OSError, zipfile.BadZipFile: the file cannot be read.
+    """
+    stored = path.stat().st_size
+    allowed = max(UNCOMPRESSED, RATIO * stored) if path.suffix == SUFFIX else stored
+    declared = declared_bytes(path)
+    if declared > allowed:
+        raise ValueError(f"its headers speak of {declared:,} bytes, of {stored:,} on disk")
+
+
+def declared_bytes(path: Path) -> int:
+    """Bytes of the arrays that a file's headers speak of.
+
+    Raises:
+        ValueError: a header cannot be read.
+    """
+    if path.suffix != SUFFIX:
+        with path.open("rb") as file:
+            return _declared(file)
+    total = 0
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as member:
+                total += _declared(member)  # type: ignore[arg-type]
+    return total
+
+
+def _declared(file: BinaryIO) -> int:
+    major, _ = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    count = 1
+    for side in shape:  # in Python's numbers, which do not overflow
+        count *= int(side)
+    return count * dtype.itemsize
