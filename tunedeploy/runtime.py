@@ -42,11 +42,14 @@ class Session:
         except Exception as error:
             _raise_unless_its_own(error)
             raise RunError(
-                f"{path}: onnxruntime {onnxruntime.__version__} cannot load it: {str(error)[:200]}"
+                f"{path}: onnxruntime {onnxruntime.__version__} cannot load it: {_on_one_line(error)}"
             ) from error
-        self.inputs = [one.name for one in self.session.get_inputs()]
-        self.outputs = [one.name for one in self.session.get_outputs()]
-        self.metadata: dict[str, str] = dict(self.session.get_modelmeta().custom_metadata_map)
+        try:
+            self.inputs = [one.name for one in self.session.get_inputs()]
+            self.outputs = [one.name for one in self.session.get_outputs()]
+            self.metadata: dict[str, str] = dict(self.session.get_modelmeta().custom_metadata_map)
+        except UnicodeDecodeError as error:
+            raise RunError(f"{path}: holds a name that is not UTF-8") from error
 
     def __call__(self, inputs: Inputs) -> Array:
         """Outputs of one batch, (batch, labels).
@@ -62,8 +65,14 @@ class Session:
         except Exception as error:
             _raise_unless_its_own(error)
             shapes = ", ".join(f"{name} {value.shape}" for name, value in inputs.items())
-            raise RunError(f"{self.path}: onnxruntime refuses {shapes}: {str(error)[:200]}") from error
-        return np.asarray(out[0])
+            raise RunError(f"{self.path}: onnxruntime refuses {shapes}: {_on_one_line(error)}") from error
+        if not isinstance(out[0], np.ndarray):
+            raise RunError(f"{self.path}: gives a {type(out[0]).__name__} for {self.outputs[0]!r}")
+        return out[0]
+
+
+def _on_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _raise_unless_its_own(error: Exception) -> None:
@@ -73,7 +82,10 @@ def _raise_unless_its_own(error: Exception) -> None:
 
 
 def logits_of(
-    session: Session, encoder: Encoder, rows: Sequence[Row], progress: Callable[[int], Any] | None = None
+    session: Callable[[Inputs], Array],
+    encoder: Encoder,
+    rows: Sequence[Row],
+    progress: Callable[[int], Any] | None = None,
 ) -> Array:
     """Outputs for raw rows, (rows, labels), in their order; rows of like length share a batch.
 

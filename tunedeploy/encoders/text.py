@@ -1,14 +1,18 @@
 """Text to token ids from the bundle's tokenizer.json, with the tokenizers package and numpy alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tunedeploy import typed
 from tunedeploy.encoders import Array, Features, Inputs, Row
 from tunedeploy.errors import RunError
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+LARGEST = 2**31  # of an id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +25,24 @@ class TextFacts:
     padding_side: str = "right"
     inputs: tuple[str, ...] = ("input_ids", "attention_mask")
     kind: str = "text"
+
+    def __post_init__(self) -> None:
+        for name in ("max_length", "pad_id", "lone_id"):
+            if not 0 <= getattr(self, name) < LARGEST:
+                raise ValueError(f"{name}: expected 0 to {LARGEST - 1}, got {getattr(self, name)}")
+        if self.padding_side not in ("left", "right"):
+            raise ValueError(f"padding_side: expected left or right, got {self.padding_side!r}")
+        if not self.inputs or not set(self.inputs) <= set(INPUTS):
+            raise ValueError(f"inputs: expected some of {', '.join(INPUTS)}, got {', '.join(self.inputs) or 'none'}")
+
+
+def facts_from(raw: Mapping[str, Any]) -> TextFacts:
+    """TextFacts read back from its JSON.
+
+    Raises:
+        Mismatch: a key is missing, unknown or has another value than it can have.
+    """
+    return typed.made(TextFacts, dict(raw))
 
 
 def collate(features: Sequence[Features], facts: TextFacts, size: int | None = None) -> Inputs:
