@@ -1,6 +1,5 @@
 """Load a bundle and use it: predict, score, verify; needs numpy, onnxruntime and tokenizers or Pillow, no torch."""
 
-import posixpath
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -77,10 +76,10 @@ class Bundle:
         if variant not in variants:
             raise RunError(f"{self.path}: no variant {variant!r}; it has {', '.join(variants)}")
         if variant not in self._sessions:
-            name = variants[variant]["file"]
-            path = inside(self.path, name)
-            for location in external_data.locations(path):
-                inside(self.path, posixpath.join(posixpath.dirname(name), location))
+            path = inside(self.path, variants[variant]["file"])
+            beside = external_data.locations(path)
+            if beside:
+                raise RunError(f"{path}: keeps tensors in {beside[0]!r}; a bundle's ONNX file holds all of its own")
             self._sessions[variant] = Session(path)
         return self._sessions[variant]
 

@@ -32,7 +32,7 @@ class Session:
     def __init__(self, path: Path, *, threads: int | None = None, fused: bool = True) -> None:
         self.path = path
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors only
+        options.log_severity_level = 4  # errors are raised; said twice they are two lines
         if threads is not None:
             options.intra_op_num_threads = threads
         if not fused:
@@ -76,8 +76,11 @@ def _on_one_line(error: Exception) -> str:
 
 
 def _raise_unless_its_own(error: Exception) -> None:
-    """Let pass what onnxruntime raises: its exceptions share no base class but Exception."""
-    if type(error).__module__.partition(".")[0] != "onnxruntime":
+    """Let pass what onnxruntime raises: its exceptions share no base class but Exception.
+
+    One whose message quotes a name of the file that is not UTF-8 arrives as a UnicodeDecodeError.
+    """
+    if type(error).__module__.partition(".")[0] != "onnxruntime" and not isinstance(error, UnicodeDecodeError):
         raise error
 
 
