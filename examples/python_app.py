@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
 
 class Model:
     """A bundle folder, and one of its variants."""
@@ -28,6 +30,7 @@ class Model:
             from tokenizers import Tokenizer
 
             self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))  # truncates by itself
+            self.tokenizer.no_padding()
 
     def predict(self, inputs: list[str]) -> list[tuple[str, float]]:
         """Label and probability of each input: a text, or the path of an image."""
@@ -37,27 +40,28 @@ class Model:
         chances /= chances.sum(axis=1, keepdims=True)
         return [(self.labels[row.argmax()], float(row.max())) for row in chances]
 
-    def texts(self, texts: list[str]) -> dict[str, Any]:
+    def texts(self, texts: list[str] | list[tuple[str, str]]) -> dict[str, Any]:
         """Ids, padded to the longest text: int64 (rows, length)."""
-        cut = [text[: self.facts.get("max_characters")] for text in texts]  # None: the whole text
-        rows = [one.ids or [self.facts["lone_id"]] for one in self.tokenizer.encode_batch(cut)]
-        length = max(map(len, rows))
-        ids = np.full((len(rows), length), self.facts["pad_id"], dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for at, row in enumerate(rows):
-            where = slice(0, len(row)) if self.facts["padding_side"] == "right" else slice(length - len(row), length)
-            ids[at, where], mask[at, where] = row, 1
-        made = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        return {name: made[name] for name in self.facts["inputs"]}
+        limit = self.facts.get("max_characters")  # None: the whole text
+        cut = [text[:limit] if isinstance(text, str) else tuple(part[:limit] for part in text) for text in texts]
+        rows = [(one.ids or [self.facts["lone_id"]], one.type_ids or [0]) for one in self.tokenizer.encode_batch(cut)]
+        length = max(len(ids) for ids, _ in rows)
+        batch = {name: np.zeros((len(rows), length), dtype=np.int64) for name in INPUTS}
+        batch["input_ids"] += self.facts["pad_id"]
+        for at, (ids, type_ids) in enumerate(rows):
+            where = slice(0, len(ids)) if self.facts["padding_side"] == "right" else slice(length - len(ids), length)
+            for name, values in zip(INPUTS, (ids, [1] * len(ids), type_ids), strict=True):
+                batch[name][at, where] = values
+        return {name: batch[name] for name in self.facts["inputs"]}
 
     def images(self, paths: list[str]) -> dict[str, Any]:
         """Pixels, float32 (rows, 3, size, size)."""
-        from PIL import Image, ImageOps
+        from PIL import Image
 
         size, resize = self.facts["size"], self.facts["resize"]
         made = []
         for path in paths:
-            image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+            image = upright_rgb(path)
             short, long = sorted(image.size)
             scaled = resize if self.facts["stretch"] else int(resize * long / short)
             wide = (resize, scaled) if image.width <= image.height else (scaled, resize)
@@ -67,6 +71,20 @@ class Model:
             pixels = (pixels - np.float32(self.facts["mean"])) / np.float32(self.facts["std"])
             made.append(pixels.transpose(2, 0, 1))
         return {"pixel_values": np.stack(made)}
+
+
+def upright_rgb(path: str) -> Any:
+    """An image turned upright by its EXIF mark. 16 bits a pixel become 8: Pillow alone would make them white."""
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, np.float64)
+        top = 65535.0 if image.mode.startswith("I") else max(float(values.max()), 1.0)
+        image = Image.fromarray(np.clip(values / top * 255.0, 0, 255).round().astype(np.uint8))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads do not survive a f
 
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,11 +56,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> "Tiny":
 
 
 @pytest.fixture(scope="session")
-def finished(tiny: "Tiny", tmp_path_factory: pytest.TempPathFactory) -> "Callable[[str], Finished]":
+def finished(tiny: "Tiny") -> "Callable[[str], Finished]":
     """A task's finished run, built when it is first asked for; to be read and not written."""
-    from tests.finished import build
+    from tests.finished import built
 
-    return cache(lambda task: build(tiny, tmp_path_factory.mktemp("finished"), task))
+    return lambda task: built(tiny, task)
 
 
 @pytest.fixture

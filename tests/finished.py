@@ -10,6 +10,7 @@ from tests.tiny import Tiny, images, texts
 from tunedeploy import api
 from tunedeploy.rundir import STAGE_FOLDER, RunDir, files_below, read_json, sha256, write_json
 
+BESIDE = ("manifest.json", "manifest.sig")  # the files that a manifest does not list
 TASKS: dict[str, dict[str, Any]] = {
     "text-classification": {"tune": {"method": "lora"}, "train": {"epochs": 8, "lr": 0.01}},
     "image-classification": {"tune": {"method": "full"}, "train": {"epochs": 3, "lr": 0.003}},
@@ -55,6 +56,15 @@ def build(tiny: Tiny, folder: Path, task: str, *, model: str | None = None) -> F
     return Finished(recipe=recipe, run=api.through(recipe, run=folder / "run", until="report"))
 
 
+def built(tiny: Tiny, task: str) -> Finished:
+    """The finished run of a task, built when it is first asked for beside the tiny models; not to be written to."""
+    folder = tiny.folder / "finished" / task
+    if not (folder / "run" / "report.html").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        return build(tiny, folder, task)
+    return Finished(recipe=folder / "tiny.yaml", run=folder / "run")
+
+
 def repair_run(run: Path) -> None:
     """Make every stage's record tell the hashes that its files have now, as one who tampers would."""
     for path in sorted((run / STAGE_FOLDER).glob("*.json")):
@@ -67,7 +77,7 @@ def repair_bundle(dist: Path) -> None:
     """Make the manifest tell the hashes, sizes and names of the files that are there now."""
     manifest = read_json(dist / "manifest.json")
     there = {path.relative_to(dist).as_posix(): path for path in files_below(dist)}
-    manifest["files"] = {name: sha256(path) for name, path in sorted(there.items()) if name != "manifest.json"}
+    manifest["files"] = {name: sha256(path) for name, path in sorted(there.items()) if name not in BESIDE}
     for one in manifest["variants"].values():
         one |= {"sha256": sha256(dist / one["file"]), "bytes": (dist / one["file"]).stat().st_size}
     write_json(dist / "manifest.json", manifest)

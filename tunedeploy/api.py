@@ -69,8 +69,16 @@ def export(run: str | Path, settings: Mapping[str, Any] | None = None, *, output
     return place(folder, output)
 
 
-def verify(path: str | Path, checks: Sequence[str] | None = None) -> list[Comparison]:
+def verify(
+    path: str | Path, checks: Sequence[str] | None = None, *, expect: str | None = None, key: Path | None = None
+) -> list[Comparison]:
     """Check a run or a bundle.
+
+    Args:
+        path: its folder.
+        checks: names out of CHECKS; all when None.
+        expect: the id that a bundle must have, or its first 12 or more digits.
+        key: the public key, a PEM file, with which a bundle must be signed.
 
     Returns:
         Every comparison made.
@@ -80,23 +88,27 @@ def verify(path: str | Path, checks: Sequence[str] | None = None) -> list[Compar
     """
     from tunedeploy.checks import breach_lines
 
-    made = comparisons_of(Path(path), checks)
+    made = comparisons_of(Path(path), checks, expect=expect, key=key)
     breaches = breach_lines(made)
     if breaches:
         raise ParityError(breaches)
     return made
 
 
-def comparisons_of(path: Path, checks: Sequence[str] | None = None) -> list[Comparison]:
-    """Every comparison of a run or a bundle; breaches are in the list."""
-    from tunedeploy.bundle import Bundle
+def comparisons_of(
+    path: Path, checks: Sequence[str] | None = None, *, expect: str | None = None, key: Path | None = None
+) -> list[Comparison]:
+    """Every comparison of a run or a bundle; breaches are in the list. The arguments are those of `verify`."""
+    from tunedeploy.bundle import examine as examine_bundle
     from tunedeploy.checks import CHECKS
 
     unknown = [one for one in checks or () if one not in CHECKS]
     if unknown:
         raise UsageError(f"--checks: no check {unknown[0]!r}; there are {', '.join(CHECKS)}")
     if holds_manifest(path):
-        return Bundle(path).verify(checks or CHECKS)
+        return examine_bundle(path, checks or CHECKS, expect=expect, key=key)
+    if expect is not None or key is not None:
+        raise UsageError(f"--expect and --key are for bundles; {path} has no manifest.json")
     recipe = recipe_of(path)
     from tunedeploy.data.recipe_data import forget
     from tunedeploy.stages.verify import examine
@@ -104,6 +116,28 @@ def comparisons_of(path: Path, checks: Sequence[str] | None = None) -> list[Comp
     forget()  # files may have changed since the last call
     RunDir(path).record("quantize")  # says what to run first where there is nothing to verify yet
     return examine(recipe, RunDir(path), tuple(checks or CHECKS))
+
+
+def sign(bundle: str | Path, key: str | Path) -> Path:
+    """Sign a bundle whose files are those that were built, and return its manifest.sig.
+
+    Args:
+        bundle: its folder.
+        key: a private ed25519 key, a PEM file.
+
+    Raises:
+        ParityError: a file is missing, changed or added.
+        RunError: it is no bundle, or the key cannot be used.
+    """
+    from tunedeploy import signature
+    from tunedeploy.bundle import Bundle
+    from tunedeploy.checks import breach_lines
+    from tunedeploy.integrity import integrity
+
+    breaches = breach_lines(integrity(Bundle(Path(bundle)), pytest_ran=False))
+    if breaches:
+        raise ParityError(breaches)
+    return signature.sign(Path(bundle), Path(key))
 
 
 def holds_manifest(path: Path) -> bool:

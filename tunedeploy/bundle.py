@@ -1,22 +1,30 @@
 """Load a bundle and use it: predict, score, verify; needs numpy, onnxruntime and tokenizers or Pillow, no torch."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import onnxruntime
 
-from tunedeploy import parity, plugins
-from tunedeploy.checks import CHECKS, names_kept, tried
-from tunedeploy.encoders import Array, Row
-from tunedeploy.errors import RunError
-from tunedeploy.manifest import read_manifest
+from tunedeploy import external_data, parity, plugins, signature, typed
+from tunedeploy.checks import CHECKS, evaluation_kept, names_kept, tried, unusable
+from tunedeploy.encoders import Array, Inputs, Row
+from tunedeploy.errors import RunError, UserError
+from tunedeploy.goldens import FOLDER, Golden, Goldens, Rule, raw_row, read_goldens
+from tunedeploy.inside import inside
+from tunedeploy.integrity import identity, integrity
+from tunedeploy.manifest import MANIFEST, Manifest, bundle_id, parse_manifest, read_bytes
 from tunedeploy.parity import Comparison
-from tunedeploy.rundir import files_below, read_array, read_json, sha256
 from tunedeploy.runtime import Session, instruction_set, logits_of
+
+
+class Config(TypedDict):
+    """config.json, as far as other programs read labels from it."""
+
+    id2label: dict[str, str]
+    label2id: NotRequired[dict[str, int]]
 
 
 class Bundle:
@@ -30,23 +38,33 @@ class Bundle:
     """
 
     def __init__(self, path: Path) -> None:
-        if not (path / "manifest.json").is_file():
+        if not (path / MANIFEST).is_file():
             raise RunError(f"{path}: is no bundle, it has no manifest.json; 'tunedeploy export' writes one")
         self.path = path
-        self.manifest = read_manifest(path)
+        content = read_bytes(path)
+        self.id = bundle_id(content)
+        self.manifest: Manifest = parse_manifest(content, path)
         self.labels: tuple[str, ...] = tuple(self.manifest["labels"])
-        self.task: Any = plugins.load("tasks", self.manifest["task"])
+        self.task: Any = self._task()
         self._sessions: dict[str, Session] = {}
+
+    def _task(self) -> Any:
+        columns = self.manifest["recipe"]["data"]
+        try:
+            task = plugins.load("tasks", self.manifest["task"])
+            for column in task.COLUMNS:
+                typed.check(columns.get(column.key), str | None, f"recipe.data.{column.key}")
+        except UserError as error:
+            raise RunError(f"{self.path / MANIFEST}: task: {error}") from error
+        return task
 
     @cached_property
     def encoder(self) -> Any:
         """The bundle's preprocessing."""
         try:
             return self.task.device_encoder(self.path, self.manifest["preprocessing"])
-        except (TypeError, KeyError, AttributeError) as error:
-            raise RunError(
-                f"{self.path / 'manifest.json'}: 'preprocessing' is not that of this task: {error}"
-            ) from error
+        except typed.Mismatch as error:
+            raise RunError(f"{self.path / MANIFEST}: preprocessing: {error}") from error
 
     def session(self, variant: str = "fp32") -> Session:
         """The session of a variant, opened once.
@@ -58,12 +76,37 @@ class Bundle:
         if variant not in variants:
             raise RunError(f"{self.path}: no variant {variant!r}; it has {', '.join(variants)}")
         if variant not in self._sessions:
-            self._sessions[variant] = Session(self.path / variants[variant]["file"])
+            path = inside(self.path, variants[variant]["file"])
+            beside = external_data.locations(path)
+            if beside:
+                raise RunError(f"{path}: keeps tensors in {beside[0]!r}; a bundle's ONNX file holds all of its own")
+            self._sessions[variant] = Session(path)
         return self._sessions[variant]
 
+    def outputs(self, inputs: Inputs, variant: str = "fp32") -> Array:
+        """Logits (rows, labels) of one batch.
+
+        Raises:
+            RunError: the file refuses the batch, or gives another shape.
+        """
+        session = self.session(variant)
+        logits = session(inputs)
+        expected = (len(next(iter(inputs.values()))), len(self.labels))
+        if logits.shape != expected or logits.dtype.kind != "f":
+            raise RunError(f"{session.path}: gives {logits.dtype} {logits.shape}, expected float32 {expected}")
+        return logits
+
     def logits(self, rows: Sequence[Row], variant: str = "fp32", progress: Callable[[int], Any] | None = None) -> Array:
-        """Outputs (rows, labels) of raw rows."""
-        return logits_of(self.session(variant), self.encoder, rows, progress)
+        """Outputs (rows, labels) of raw rows.
+
+        Raises:
+            RunError: as `outputs`, or one of them is NaN or infinity, of which no answer can be made.
+        """
+        self.session(variant)
+        logits = logits_of(lambda inputs: self.outputs(inputs, variant), self.encoder, rows, progress)
+        if not np.isfinite(logits).all():
+            raise RunError(f"{self.session(variant).path}: gives NaN or infinity")
+        return logits
 
     def predict(self, inputs: Sequence[Any], variant: str = "fp32") -> list[dict[str, Any]]:
         """Label and probability of each input: a text, a row with `text` and `text_pair`, an image or its path."""
@@ -84,12 +127,20 @@ class Bundle:
         )
         return value
 
-    def verify(self, checks: Sequence[str] = CHECKS) -> list[Comparison]:
-        """Every comparison asked for; breaches are in the list, nothing is raised for them."""
-        made = integrity(self) if "integrity" in checks else []
+    def verify(self, checks: Collection[str] = CHECKS, *, strict: bool = False) -> list[Comparison]:
+        """Every comparison asked for; breaches are in the list, nothing is raised for them.
+
+        Args:
+            checks: names out of CHECKS.
+            strict: what pytest leaves beside the kit counts as an added file.
+        """
+        made: list[Comparison] = []
+        if "integrity" in checks:
+            look = partial(integrity, self, pytest_ran=not strict)
+            made += tried(look, stage="bundle", file=MANIFEST)
         asked = [one for one in CHECKS[1:] if one in checks]
         if asked:
-            made += tried(against_goldens, self, asked, stage="bundle", file="parity")
+            made += tried(against_goldens, self, asked, stage="bundle", file=FOLDER)
         return made
 
 
@@ -102,31 +153,30 @@ def load_bundle(path: str | Path) -> Bundle:
     return Bundle(Path(path))
 
 
-def integrity(bundle: Bundle) -> list[Comparison]:
-    """Every file has the bytes that the manifest says, none is missing and none was added."""
-    listed: dict[str, str] = bundle.manifest["files"]
-    there = {path.relative_to(bundle.path).as_posix(): path for path in files_below(bundle.path)}
-    made = [
-        *((name, "missing") for name in listed if name not in there),
-        *((name, "changed") for name, digest in listed.items() if name in there and sha256(there[name]) != digest),
-        *((name, "added") for name in there if name not in listed and name != "manifest.json" and not _by_pytest(name)),
-    ]
-    if not made:
-        return [
-            Comparison(name="files missing, changed or added", stage="bundle", file="manifest.json", value=0, limit=0)
-        ]
-    return [Comparison(name=f"file {what}", stage="bundle", file=name, value=1, limit=0) for name, what in made]
+def examine(
+    path: Path, checks: Sequence[str] = CHECKS, *, expect: str | None = None, key: Path | None = None
+) -> list[Comparison]:
+    """As `Bundle.verify`, of a folder whose manifest may be damaged, or not the one that is expected or was signed.
 
-
-def _by_pytest(name: str) -> bool:
-    return any(part in ("__pycache__", ".pytest_cache") for part in name.split("/"))
+    Nothing else of such a bundle is opened. The id and the signature are of the manifest alone, so where one is asked
+    for, the files are always compared with it.
+    """
+    strict = expect is not None or key is not None
+    holder = signature.public_key(key) if key is not None else None  # one that cannot be used is no breach
+    try:
+        made = identity(path, read_bytes(path), expect=expect, key=holder)
+        if not all(one.ok for one in made):
+            return made
+        bundle = Bundle(path)
+    except RunError as error:
+        return [unusable(error, stage="bundle", file=MANIFEST)]
+    return [*made, *bundle.verify({*checks, "integrity"} if strict else checks, strict=strict)]
 
 
 def against_goldens(bundle: Bundle, checks: Sequence[str]) -> list[Comparison]:
     """Goldens of the parity kit, run again: inputs from raw rows, outputs from inputs, answers from outputs."""
-    folder = bundle.path / "parity"
-    golden, rules = read_json(folder / "golden.json"), read_json(folder / "tolerances.json")
-    arrays: dict[str, Array] = read_array(folder / "golden.npz")
+    goldens = read_goldens(bundle.path, bundle.manifest)
+    golden, rules, arrays = goldens.golden, goldens.rules, goldens.arrays
     made: list[Comparison] = []
     if "preprocessing" in checks:
         made += tried(inputs_again, bundle, golden, arrays, stage="bundle", file="parity/golden.npz")
@@ -139,54 +189,42 @@ def against_goldens(bundle: Bundle, checks: Sequence[str]) -> list[Comparison]:
             file="parity/tolerances.json", value=len(set(listed.items()) ^ set(ruled.items())) + (not ruled), limit=0,
         )
     )  # fmt: skip
-    for variant, rule in rules["variants"].items():
-        made += tried(variant_again, bundle, variant, rules, arrays, checks, stage="bundle", file=rule["file"])
+    for variant, file in listed.items():
+        if variant in ruled:
+            made += tried(variant_again, bundle, variant, goldens, checks, stage="bundle", file=file)
     return made
 
 
-def variant_again(
-    bundle: Bundle, variant: str, rules: Mapping[str, Any], arrays: Mapping[str, Array], checks: Sequence[str]
-) -> list[Comparison]:
+def variant_again(bundle: Bundle, variant: str, goldens: Goldens, checks: Sequence[str]) -> list[Comparison]:
     """One variant's names, outputs and answers; outputs by decisions where integer kernels may round otherwise."""
-    made, rule = [], rules["variants"][variant]
-    made_on = (rules["made_on"]["instruction_set"], rules["made_on"]["onnxruntime"])
-    here = made_on == (instruction_set(), onnxruntime.__version__)
+    made: list[Comparison] = []
+    rule, made_on = goldens.rules["variants"][variant], goldens.rules["made_on"]
+    here = made_on == made_on | {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__}
+    file = rule["file"]
     if "parity" in checks:
-        inputs = bundle.manifest["preprocessing"]["inputs"]
-        made.append(names_kept(bundle.session(variant), inputs, stage="bundle", file=rule["file"]))
-        made += evaluation_kept(bundle, variant, rule["file"])
+        inputs = bundle.encoder.facts["inputs"]
+        made.append(names_kept(bundle.session(variant), inputs, stage="bundle", file=file))
+        made += evaluation_kept(inside(bundle.path, file), name=variant, stage="bundle", file=file)
     if {"parity", "metric"} & set(checks):
-        expected, got = outputs_again(bundle, variant, arrays)
+        expected, got = goldens.outputs(variant), outputs_again(bundle, variant, goldens)
         if "parity" in checks:
-            reference, _ = outputs_again(bundle, variant, arrays, "fp32")
             made.append(
                 Comparison(
-                    name=f"fp32 goldens vs {variant}: gain of the logits", stage="bundle", file=rule["file"],
-                    value=parity.gain(reference, got), limit=parity.GAIN, rows=len(got),
+                    name=f"fp32 goldens vs {variant}: gain of the logits", stage="bundle", file=file,
+                    value=parity.gain(goldens.outputs("fp32"), got), limit=parity.GAIN, rows=len(got),
                 )
             )  # fmt: skip
             made.append(outputs_kept(variant, rule, expected, got, exact=here or variant == "fp32"))
         if "metric" in checks:
-            made.append(answers_kept(variant, rule, expected, got))
+            made.append(answers_kept(f"{variant}: golden answers that changed", rule, expected, got))
     return made
 
 
-def evaluation_kept(bundle: Bundle, variant: str, file: str) -> list[Comparison]:
-    """Nodes that compute as in training, which onnxruntime passes over; a device without onnx cannot look."""
-    try:
-        import onnx
-    except ModuleNotFoundError:
-        return []
-    from tunedeploy.checks import nodes_in_evaluation
-
-    return [nodes_in_evaluation(onnx.load(bundle.path / file), name=variant, stage="bundle", file=file)]
-
-
-def inputs_again(bundle: Bundle, golden: Mapping[str, Any], arrays: Mapping[str, Array]) -> list[Comparison]:
+def inputs_again(bundle: Bundle, golden: Golden, arrays: Mapping[str, Array]) -> list[Comparison]:
     """Raw golden rows through the bundle's preprocessing against the golden inputs."""
     worst, where = 0.0, ""
     for at, row in enumerate(golden["rows"]):
-        raw = {**row, "image": str(bundle.path / "parity" / row["image"])} if "image" in row else row
+        raw = raw_row(bundle.path, row, at=at, needed=bundle.task.BARE_INPUT)
         for name, value in bundle.encoder.collate(bundle.encoder.encode([raw])).items():
             difference = parity.largest_difference(value, arrays[f"raw{at:03d}/input/{name}"])[0]
             if difference > worst:
@@ -199,18 +237,20 @@ def inputs_again(bundle: Bundle, golden: Mapping[str, Any], arrays: Mapping[str,
     ]  # fmt: skip
 
 
-def told_alike(bundle: Bundle, golden: Mapping[str, Any]) -> list[Comparison]:
+def told_alike(bundle: Bundle, golden: Golden) -> list[Comparison]:
     """Labels, in order, and preprocessing are told alike by every file of the bundle that tells them."""
-    config = read_json(bundle.path / "config.json")
+    config = typed.read(inside(bundle.path, "config.json"), Config)
     names, ids = config["id2label"], config.get("label2id", {})
-    labels = [read_json(bundle.path / "labels.json"), list(bundle.labels), [names[str(at)] for at in range(len(names))]]
+    labels = [typed.read(inside(bundle.path, "labels.json"), list[str]), list(bundle.labels)]
+    labels.append([names.get(str(at), "") for at in range(len(names))])
     labels.append(sorted(ids, key=lambda label: ids[label]))
     facts = [bundle.manifest["preprocessing"]]
     for name in bundle.manifest["variants"]:
-        metadata = bundle.session(name).metadata
-        labels.append(json.loads(metadata["tunedeploy.labels"]))
-        facts.append(json.loads(metadata["tunedeploy.preprocessing"]))
-    odd = bundle.task.contradictions(bundle.path, golden["preprocessing"])
+        metadata, place = bundle.session(name).metadata, bundle.manifest["variants"][name]["file"]
+        labels.append(typed.parse(metadata["tunedeploy.labels"], list[str], f"{place}: tunedeploy.labels"))
+        told = metadata["tunedeploy.preprocessing"]
+        facts.append(typed.parse(told, dict[str, Any], f"{place}: tunedeploy.preprocessing"))
+    odd = bundle.task.contradictions(bundle.path, bundle.encoder.facts)
     return [
         Comparison(
             name="label lists that differ", stage="bundle", file="labels.json", limit=0, rows=len(labels),
@@ -223,26 +263,12 @@ def told_alike(bundle: Bundle, golden: Mapping[str, Any]) -> list[Comparison]:
     ]  # fmt: skip
 
 
-def outputs_again(
-    bundle: Bundle, variant: str, arrays: Mapping[str, Array], golden: str | None = None
-) -> tuple[Array, Array]:
-    """Golden outputs (of `golden` where named) and those of now, (rows, labels).
-
-    Raises:
-        RunError: there are none.
-    """
-    keys = sorted(name.rpartition("/output/")[0] for name in arrays if name.endswith(f"/output/{variant}"))
-    expected, got = [], []
-    for key in keys:
-        inputs = {name.rpartition("/")[2]: value for name, value in arrays.items() if name.startswith(f"{key}/input/")}
-        expected.append(arrays[f"{key}/output/{golden or variant}"])
-        got.append(bundle.session(variant)(inputs))
-    if not expected:
-        raise RunError(f"{bundle.path / 'parity' / 'golden.npz'}: has no output of {variant}")
-    return np.concatenate(expected), np.concatenate(got)
+def outputs_again(bundle: Bundle, variant: str, goldens: Goldens) -> Array:
+    """Outputs of now for every group of golden inputs, (rows, labels)."""
+    return np.concatenate([bundle.outputs(goldens.inputs(group), variant) for group in goldens.groups])
 
 
-def outputs_kept(variant: str, rule: Mapping[str, Any], expected: Array, got: Array, *, exact: bool) -> Comparison:
+def outputs_kept(variant: str, rule: Rule, expected: Array, got: Array, *, exact: bool) -> Comparison:
     """Outputs against goldens: by difference on an equal machine, by decisions on another."""
     value, row = parity.largest_difference(expected, got)
     if exact or not np.isfinite(value):
@@ -250,20 +276,15 @@ def outputs_kept(variant: str, rule: Mapping[str, Any], expected: Array, got: Ar
             name=f"{variant} vs golden outputs: largest logit difference", stage="bundle", file=rule["file"],
             value=value, limit=rule["max_abs"], rows=len(expected), where=f"golden row {row}",
         )  # fmt: skip
-    clear = parity.margins(expected) > rule["near_tie"]
-    flipped = np.flatnonzero(clear & (expected.argmax(1) != got.argmax(1)))
-    return Comparison(
-        name=f"{variant} vs golden outputs: answers changed outside near-ties", stage="bundle", file=rule["file"],
-        value=len(flipped), limit=int(np.ceil(rule["flips"] * len(expected))), rows=len(expected),
-        where=f"golden row {flipped[0]}" if len(flipped) else "", facts={"largest_difference": value},
-    )  # fmt: skip
+    return answers_kept(f"{variant} vs golden outputs: answers changed outside near-ties", rule, expected, got)
 
 
-def answers_kept(variant: str, rule: Mapping[str, Any], expected: Array, got: Array) -> Comparison:
-    """Golden rows whose answer changed though it was no near-tie."""
+def answers_kept(name: str, rule: Rule, expected: Array, got: Array) -> Comparison:
+    """Golden rows whose answer changed though it was no near-tie: none may, on any machine; the kit's rule too."""
     clear = parity.margins(expected) > rule.get("near_tie", 2 * rule["max_abs"])
     changed = np.flatnonzero(clear & (expected.argmax(1) != got.argmax(1)))
     return Comparison(
-        name=f"{variant}: golden answers that changed", stage="bundle", file=rule["file"], value=len(changed), limit=0,
-        rows=len(expected), where=f"golden row {changed[0]}" if len(changed) else "",
+        name=name, stage="bundle", file=rule["file"], value=len(changed), limit=0, rows=len(expected),
+        where=f"golden row {changed[0]}" if len(changed) else "",
+        facts={"largest_difference": parity.largest_difference(expected, got)[0]},
     )  # fmt: skip

@@ -20,12 +20,15 @@ def tried(check: Callable[..., Iterable[Comparison]], *arguments: Any, stage: st
         made = list(check(*arguments))
         return timed(made, time.monotonic() - began)
     except (RunError, ModelError, OSError, KeyError) as error:
-        reason = f"no entry {error}" if isinstance(error, KeyError) else str(error)
-        return [
-            Comparison(
-                name="failures to load or run", stage=stage, file=file, value=1, limit=0, where=reason.splitlines()[0]
-            )
-        ]
+        return [unusable(error, stage=stage, file=file)]
+
+
+def unusable(error: Exception, *, stage: str, file: str) -> Comparison:
+    """The breach of a file that cannot be read, loaded or run."""
+    reason = f"no entry {error}" if isinstance(error, KeyError) else str(error)
+    return Comparison(
+        name="failures to load or run", stage=stage, file=file, value=1, limit=0, where=reason.splitlines()[0]
+    )
 
 
 def breach_lines(made: Iterable[Comparison], run: Path | None = None) -> list[str]:
@@ -53,6 +56,26 @@ def names_kept(session: Session, inputs: Sequence[str], *, stage: str, file: str
         name="inputs and outputs under another name", stage=stage, file=file, value=len(odd), limit=0,
         where=", ".join(odd),
     )  # fmt: skip
+
+
+def evaluation_kept(path: Path, *, name: str, stage: str, file: str) -> list[Comparison]:
+    """As `nodes_in_evaluation`, of a file; onnxruntime passes over such nodes. A device without onnx cannot look.
+
+    Raises:
+        RunError: it is not an ONNX file.
+    """
+    try:
+        import onnx
+    except ModuleNotFoundError:
+        return []
+    try:
+        model = onnx.load(path, load_external_data=False)
+        return [nodes_in_evaluation(model, name=name, stage=stage, file=file)]
+    except Exception as error:
+        # protobuf's, or a name that is not UTF-8; protobuf itself is not a dependency of ours.
+        if type(error).__name__ != "DecodeError" and not isinstance(error, ValueError):
+            raise
+        raise RunError(f"{path}: is not an ONNX file: {error}") from error
 
 
 def nodes_in_evaluation(model: Any, *, name: str, stage: str, file: str) -> Comparison:

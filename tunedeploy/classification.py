@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tunedeploy.encoders import Array
+from tunedeploy.errors import RunError
 
 if TYPE_CHECKING:
     import torch
 
+METRICS = ("accuracy", "macro_f1")
 MAJORITY = 0.7  # above this share of one class accuracy flatters, so macro-F1 is the metric
 
 
@@ -26,10 +28,11 @@ def metric_name(label_ids: Array) -> str:
 
 def score(metric: str, logits: Array, label_ids: Array) -> float:
     """A metric in percent of logits (rows, labels) against label indices (rows,)."""
+    if metric not in METRICS:
+        raise RunError(f"no metric {metric!r}; known: {', '.join(METRICS)}")
     guesses = logits.argmax(1)
     if metric == "accuracy":
         return float((guesses == label_ids).mean() * 100)
-    assert metric == "macro_f1", metric
     return float(np.mean([_f1(guesses == one, label_ids == one) for one in np.unique(label_ids)]) * 100)
 
 

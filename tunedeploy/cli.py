@@ -128,6 +128,8 @@ def run_all(
 def verify(
     path: given.Target,
     checks: given.Checks = None,
+    expect: given.Expect = None,
+    key: given.PublicKey = None,
     as_json: given.Json = False,
 ) -> None:
     """Check a run or a bundle: integrity, parity, preprocessing, metric."""
@@ -135,13 +137,30 @@ def verify(
     from tunedeploy.checks import breach_lines
 
     with heard(as_json):
-        made = api.comparisons_of(path, [one.strip() for one in checks.split(",")] if checks is not None else None)
+        asked = [one.strip() for one in checks.split(",")] if checks is not None else None
+        made = api.comparisons_of(path, asked, expect=expect, key=key)
     breaches = breach_lines(made, None if api.holds_manifest(path) else path)
     entries = [one.to_json() for one in made]
     short = [{key: one[key] for key in ("name", "ok", "value", "limit", "file")} for one in entries]
     say(as_json, {"ok": not breaches, "checks": short}, lambda: ledger_table(entries))
     if breaches:
         fail(breaches, 3)
+
+
+@app.command()
+def sign(
+    path: Annotated[Path, typer.Argument(metavar="DIST", help="A bundle.")],
+    key: Annotated[Path, typer.Argument(metavar="PEM", help="A private ed25519 key.")],
+    as_json: given.Json = False,
+) -> None:
+    """Sign a bundle for 'verify --key'."""
+    from tunedeploy import api
+    from tunedeploy.bundle import Bundle
+
+    with heard(as_json):
+        file = api.sign(path, key)
+        found = {"file": str(file), "bundle_id": Bundle(path).id}
+    say(as_json, found, lambda: f"{file}\nbundle id: {found['bundle_id']}")
 
 
 @app.command("eval")

@@ -29,6 +29,10 @@ Checks = Annotated[
     str | None,
     typer.Option("--checks", metavar="NAMES", help="integrity,parity,preprocessing,metric; all when left out."),
 ]
+Expect = Annotated[
+    str | None, typer.Option("--expect", metavar="ID", help="The bundle's id, or its first 12 digits or more.")
+]
+PublicKey = Annotated[Path | None, typer.Option("--key", metavar="PEM", help="The key that a bundle is signed with.")]
 LabelledRows = Annotated[
     str | None, typer.Option("--data", metavar="FILE", help="Labelled rows; a run's own evaluation rows when left out.")
 ]

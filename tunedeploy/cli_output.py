@@ -50,7 +50,9 @@ def say(as_json: bool, value: Any, text: Callable[[], str]) -> None:
 
 def shipped(as_json: bool, folder: Path, dist: Path) -> None:
     """Show the ledger and the files of a finished bundle."""
+    from tunedeploy.manifest import bundle_id, read_bytes
     from tunedeploy.rundir import RunDir
 
-    document = {"run": str(folder), "bundle": str(dist), **RunDir(folder).shipped()}
+    identity = bundle_id(read_bytes(dist))
+    document = {"run": str(folder), "bundle": str(dist), "bundle_id": identity, **RunDir(folder).shipped()}
     say(as_json, document, lambda: bundle_text(document))

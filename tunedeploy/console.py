@@ -159,4 +159,5 @@ def indented(rows: list[tuple[str, str]]) -> str:
 def bundle_text(document: Mapping[str, Any]) -> str:
     """What an export ends with: the ledger, the files, the folder."""
     variants = variants_table(document["variants"], document["metric"])
-    return f"{ledger_table(document['ledger'])}\n\n{variants}\n\nbundle: {document['bundle']}"
+    shipped = f"bundle: {document['bundle']}\nbundle id: {document['bundle_id']}"
+    return f"{ledger_table(document['ledger'])}\n\n{variants}\n\n{shipped}"

@@ -1,45 +1,111 @@
 """What a bundle's manifest must have, whatever else it tells."""
 
+import hashlib
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
+from tunedeploy import typed
 from tunedeploy.errors import RunError
-from tunedeploy.rundir import read_json
+from tunedeploy.inside import inside
 
-KEYS: dict[str, type] = {
-    "task": str, "labels": list, "metric": str, "variants": dict, "preprocessing": dict, "recipe": dict, "files": dict,
-}  # fmt: skip
+MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"
+SCHEMA = 1
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+class Variant(TypedDict):
+    """One ONNX file."""
+
+    file: str
+    bytes: int
+    sha256: NotRequired[str]
+    value: NotRequired[float]
+    drop: NotRequired[float]
+    setting: NotRequired[dict[str, Any]]
+
+
+class Recipe(TypedDict):
+    """The part of the recipe that is read: which columns of a file hold what."""
+
+    data: dict[str, Any]
+
+
+class Manifest(TypedDict):
+    """manifest.json; see docs/bundle.md."""
+
+    schema: int
+    task: str
+    labels: list[str]
+    metric: str
+    variants: dict[str, Variant]
+    preprocessing: dict[str, Any]
+    recipe: Recipe
+    files: dict[str, str]
+    value: NotRequired[float]
+    rows: NotRequired[dict[str, int]]
+    lineage: NotRequired[dict[str, str]]
+    versions: NotRequired[dict[str, str]]
+    instruction_set: NotRequired[list[str]]
+
+
+def read_manifest(path: Path) -> Manifest:
     """The manifest of a bundle's folder.
 
     Raises:
         RunError: it lacks a key, or tells something else under it.
     """
-    manifest: dict[str, Any] = read_json(path / "manifest.json")
-    odd = odd_key(manifest)
-    if odd:
-        raise RunError(f"{path / 'manifest.json'}: is no manifest of a bundle, it has no {odd!r} as one has")
+    return parse_manifest(read_bytes(path), path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of the manifest of a bundle's folder.
+
+    Raises:
+        RunError: there is none.
+    """
+    return inside(path, MANIFEST).read_bytes()
+
+
+def bundle_id(content: bytes) -> str:
+    """What tells this bundle from any other: SHA-256 of its manifest, which holds that of every other file."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def parse_manifest(content: bytes, path: Path) -> Manifest:
+    """The manifest of its bytes; `path` is the bundle's folder.
+
+    Raises:
+        RunError: it lacks a key, or tells something else under it.
+    """
+    place = str(path / MANIFEST)
+    manifest = typed.parse(content, Manifest, place)
+    problem = _contradiction(manifest)
+    if problem:
+        raise RunError(f"{place}: {problem}")
     return manifest
 
 
-def odd_key(manifest: Any) -> str | None:
-    """The first key that a manifest lacks, or that holds something else than it should."""
-    if not isinstance(manifest, dict):
-        return next(iter(KEYS))
-    odd = [key for key, kind in KEYS.items() if not isinstance(manifest.get(key), kind)]
-    if odd:
-        return odd[0]
-    if not all(isinstance(one, dict) and isinstance(one.get("file"), str) for one in manifest["variants"].values()):
-        return "variants"
-    return None if isinstance(manifest["recipe"].get("data"), dict) else "recipe"
+def _contradiction(manifest: Manifest) -> str | None:
+    labels, variants = manifest["labels"], manifest["variants"]
+    if manifest["schema"] != SCHEMA:
+        return f"schema: expected {SCHEMA}, got {manifest['schema']}; another version of tunedeploy wrote it"
+    if len(labels) < 2 or len(set(labels)) != len(labels):
+        return "labels: expected two or more, all different"
+    if "fp32" not in variants:
+        return "variants: missing 'fp32'; 'tunedeploy export' writes it"
+    for name, variant in variants.items():
+        if not re.fullmatch(r"\w{1,40}", name):
+            return f"variants: {name!r} is not a name"
+        if not variant["file"].endswith(".onnx") or variant["file"] not in manifest["files"]:
+            return f"variants.{name}.file: {variant['file']!r} is not an .onnx file that 'files' lists"
+    return None
 
 
 def is_bundle(path: Path) -> bool:
     """Whether a folder holds a bundle; a manifest.json alone may be a web app's."""
     try:
-        manifest = read_json(path / "manifest.json")
-    except RunError:
+        manifest = typed.parse(read_bytes(path), dict[str, Any], "")
+    except (RunError, OSError):
         return False
-    return isinstance(manifest, dict) and all(key in manifest for key in KEYS)
+    return Manifest.__required_keys__ <= manifest.keys()

@@ -32,7 +32,7 @@ class Session:
     def __init__(self, path: Path, *, threads: int | None = None, fused: bool = True) -> None:
         self.path = path
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors only
+        options.log_severity_level = 4  # errors are raised; said twice they are two lines
         if threads is not None:
             options.intra_op_num_threads = threads
         if not fused:
@@ -42,11 +42,14 @@ class Session:
         except Exception as error:
             _raise_unless_its_own(error)
             raise RunError(
-                f"{path}: onnxruntime {onnxruntime.__version__} cannot load it: {str(error)[:200]}"
+                f"{path}: onnxruntime {onnxruntime.__version__} cannot load it: {_on_one_line(error)}"
             ) from error
-        self.inputs = [one.name for one in self.session.get_inputs()]
-        self.outputs = [one.name for one in self.session.get_outputs()]
-        self.metadata: dict[str, str] = dict(self.session.get_modelmeta().custom_metadata_map)
+        try:
+            self.inputs = [one.name for one in self.session.get_inputs()]
+            self.outputs = [one.name for one in self.session.get_outputs()]
+            self.metadata: dict[str, str] = dict(self.session.get_modelmeta().custom_metadata_map)
+        except UnicodeDecodeError as error:
+            raise RunError(f"{path}: holds a name that is not UTF-8") from error
 
     def __call__(self, inputs: Inputs) -> Array:
         """Outputs of one batch, (batch, labels).
@@ -62,18 +65,30 @@ class Session:
         except Exception as error:
             _raise_unless_its_own(error)
             shapes = ", ".join(f"{name} {value.shape}" for name, value in inputs.items())
-            raise RunError(f"{self.path}: onnxruntime refuses {shapes}: {str(error)[:200]}") from error
-        return np.asarray(out[0])
+            raise RunError(f"{self.path}: onnxruntime refuses {shapes}: {_on_one_line(error)}") from error
+        if not isinstance(out[0], np.ndarray):
+            raise RunError(f"{self.path}: gives a {type(out[0]).__name__} for {self.outputs[0]!r}")
+        return out[0]
+
+
+def _on_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _raise_unless_its_own(error: Exception) -> None:
-    """Let pass what onnxruntime raises: its exceptions share no base class but Exception."""
-    if type(error).__module__.partition(".")[0] != "onnxruntime":
+    """Let pass what onnxruntime raises: its exceptions share no base class but Exception.
+
+    One whose message quotes a name of the file that is not UTF-8 arrives as a UnicodeDecodeError.
+    """
+    if type(error).__module__.partition(".")[0] != "onnxruntime" and not isinstance(error, UnicodeDecodeError):
         raise error
 
 
 def logits_of(
-    session: Session, encoder: Encoder, rows: Sequence[Row], progress: Callable[[int], Any] | None = None
+    session: Callable[[Inputs], Array],
+    encoder: Encoder,
+    rows: Sequence[Row],
+    progress: Callable[[int], Any] | None = None,
 ) -> Array:
     """Outputs for raw rows, (rows, labels), in their order; rows of like length share a batch.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from tunedeploy import typed
 from tunedeploy.encoders import Array, Features, Inputs, Row
 from tunedeploy.errors import ImageError
 
@@ -18,6 +19,8 @@ RESAMPLE = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+
+LARGEST_SIDE = 4096  # pixels; a batch of such images fills gigabytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,16 @@ class ImageFacts:
     dynamic: bool = False  # the exported file takes other heights and widths too
     inputs: tuple[str, ...] = ("pixel_values",)
     kind: str = "image"
+
+    def __post_init__(self) -> None:
+        sides = {"size": self.size, "resize": self.resize}
+        wrong = [name for name, side in sides.items() if not 1 <= side <= LARGEST_SIDE]
+        if wrong:
+            raise ValueError(f"{wrong[0]}: expected 1 to {LARGEST_SIDE} pixels, got {sides[wrong[0]]}")
+        if self.interpolation not in RESAMPLE:
+            raise ValueError(f"interpolation: expected one of {', '.join(RESAMPLE)}, got {self.interpolation!r}")
+        if 0 in self.std or self.inputs != ("pixel_values",):
+            raise ValueError("std: 0 is not a spread" if 0 in self.std else "inputs: expected pixel_values")
 
 
 def open_image(value: Any) -> Image.Image:
@@ -123,9 +136,12 @@ class ImageEncoder:
 
 
 def facts_from(raw: Mapping[str, Any]) -> ImageFacts:
-    """ImageFacts read back from its JSON."""
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
-    return ImageFacts(**values)
+    """ImageFacts read back from its JSON.
+
+    Raises:
+        Mismatch: a key is missing, unknown or has another value than it can have.
+    """
+    return typed.made(ImageFacts, dict(raw))
 
 
 def processor_of_facts(facts: ImageFacts) -> dict[str, Any]:

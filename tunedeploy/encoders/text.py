@@ -1,15 +1,18 @@
 """Text to token ids from the bundle's tokenizer.json, with the tokenizers package and numpy alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tunedeploy import typed
 from tunedeploy.encoders import Array, Features, Inputs, Row
 from tunedeploy.errors import RunError
 
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+LARGEST = 2**31  # of an id
 # A tokenizer splits a text before it truncates it: 10 MB take 3 GB and a minute. English has 4 to 5 characters a token,
 # so this much more than the model sees is hardly ever missed; short limits get a page, against runs of blanks.
 CHARACTERS_A_TOKEN = 64
@@ -29,6 +32,17 @@ class TextFacts:
     # Each text is cut to its first so many code points; None: never (older bundles, tokenizers that keep a text's end).
     max_characters: int | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("max_length", "pad_id", "lone_id"):
+            if not 0 <= getattr(self, name) < LARGEST:
+                raise ValueError(f"{name}: expected 0 to {LARGEST - 1}, got {getattr(self, name)}")
+        if self.max_characters is not None and self.max_characters < 1:
+            raise ValueError(f"max_characters: expected 1 or more, got {self.max_characters}")
+        if self.padding_side not in ("left", "right"):
+            raise ValueError(f"padding_side: expected left or right, got {self.padding_side!r}")
+        if not self.inputs or not set(self.inputs) <= set(INPUTS):
+            raise ValueError(f"inputs: expected some of {', '.join(INPUTS)}, got {', '.join(self.inputs) or 'none'}")
+
 
 def characters_kept(max_length: int) -> int:
     """How many characters of a text are put to the tokenizer of a model that sees `max_length` tokens."""
@@ -39,6 +53,15 @@ def texts_read(row: Row, facts: TextFacts) -> tuple[str, ...]:
     """The part of a row's text, or of its two, that is tokenized; the same in training and on every device."""
     pair = row.get("text_pair")
     return tuple(text[: facts.max_characters] for text in (row["text"], *([] if pair is None else [pair])))
+
+
+def facts_from(raw: Mapping[str, Any]) -> TextFacts:
+    """TextFacts read back from its JSON.
+
+    Raises:
+        Mismatch: a key is missing, unknown or has another value than it can have.
+    """
+    return typed.made(TextFacts, dict(raw))
 
 
 def collate(features: Sequence[Features], facts: TextFacts, size: int | None = None) -> Inputs:

@@ -8,10 +8,10 @@ from typing import Any
 import psutil
 
 from tunedeploy import progress
+from tunedeploy.bundle import Bundle
 from tunedeploy.console import table
 from tunedeploy.errors import RunError
-from tunedeploy.manifest import read_manifest
-from tunedeploy.rundir import read_array
+from tunedeploy.goldens import inputs_of, read_arrays
 from tunedeploy.runtime import Session
 
 ROUNDS = 30  # of every variant in turn, so that a slow second hits all alike
@@ -30,18 +30,16 @@ def measure(path: Path) -> dict[str, Any]:
     bundle = path if (path / "manifest.json").is_file() else path / "dist"
     if not (bundle / "manifest.json").is_file():
         raise RunError(f"{path}: holds no bundle; 'tunedeploy export' writes one")
-    manifest = read_manifest(bundle)
-    if "fp32" not in manifest["variants"]:
-        raise RunError(f"{bundle / 'manifest.json'}: tells of no fp32 file; 'tunedeploy export' writes one")
-    arrays = read_array(bundle / "parity" / "golden.npz")
+    opened_bundle = Bundle(bundle)
+    manifest, arrays = opened_bundle.manifest, read_arrays(bundle)
     sessions, opened = {}, {}
-    for name, one in manifest["variants"].items():
+    for name in manifest["variants"]:
         began = time.perf_counter()
-        sessions[name] = Session(bundle / one["file"])
+        sessions[name] = opened_bundle.session(name)
         opened[name] = round((time.perf_counter() - began) * 1e3, 1)
     sets = {}
     for name in ("set0", "set3"):
-        inputs = {key.rpartition("/")[2]: arrays[key] for key in arrays if key.startswith(f"{name}/input/")}
+        inputs = inputs_of(arrays, name)
         if not inputs:
             raise RunError(f"{bundle / 'parity' / 'golden.npz'}: has no batch {name}; 'tunedeploy export' writes it")
         first = next(iter(inputs.values()))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tunedeploy import onnx_files, plugins
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.kit import make
+from tunedeploy.manifest import MANIFEST, SCHEMA
 from tunedeploy.models.card import card
 from tunedeploy.rundir import (
     RunDir,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 RECIPE_KEYS = ("task", "data", "export")
 AFTER = ("train", "merge", "export", "quantize", "verify")
 OUTPUTS = ("dist",)
-SCHEMA = 1
 GOLDEN_ROWS = 16  # of the evaluation split, beside the edge rows
 # Files of the merged folder that an app needs; weights are in the .onnx files.
 SHIPPED = (
@@ -63,7 +63,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
         manifest = manifest_of(recipe, rundir, folder, files)
         write_text(folder / "README.md", card(manifest, ledger))
         manifest["files"] = {path.relative_to(folder).as_posix(): sha256(path) for path in files_below(folder)}
-        write_json(folder / "manifest.json", manifest)
+        write_json(folder / MANIFEST, manifest)
         sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files_below(folder)}
     return {"files": sizes}
 
@@ -74,10 +74,6 @@ def copy(rundir: RunDir, folder: Path, variants: dict[str, Any], labels: list[st
         if (rundir / "merged" / name).is_file():
             shutil.copyfile(rundir / "merged" / name, folder / name)
     config = read_json(folder / "config.json")
-    if "model_type" not in config:
-        # A torchvision or timm trunk: transformers.js chooses a loader by this name, and this one takes
-        # `pixel_values` and gives `logits`, as our file does.
-        config |= {"model_type": "vit", "architectures": ["ViTForImageClassification"]}
     config |= {"id2label": dict(enumerate(labels)), "label2id": {label: at for at, label in enumerate(labels)}}
     write_json(folder / "config.json", config)
     (folder / "onnx").mkdir()

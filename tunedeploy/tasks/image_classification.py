@@ -12,13 +12,15 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
+from tunedeploy import typed
 from tunedeploy.classification import decode, loss, metric_name, score, targets
 from tunedeploy.data.columns import CATEGORY, IMAGE, Column
 from tunedeploy.encoders import Encoder, Row
 from tunedeploy.encoders.image import ImageEncoder, facts_from, open_image, processor_of_facts
 from tunedeploy.errors import ModelError
+from tunedeploy.inside import inside
 from tunedeploy.recipe import Section
-from tunedeploy.rundir import read_json, write_json
+from tunedeploy.rundir import write_json
 
 if TYPE_CHECKING:
     from tunedeploy.models.classifier import Assembly
@@ -167,7 +169,8 @@ def device_encoder(folder: Path, facts: dict[str, Any]) -> Encoder:
 
 def contradictions(folder: Path, facts: dict[str, Any]) -> list[str]:
     """Keys of `preprocessor_config.json`, by which others encode, that say otherwise than the facts."""
-    there, wanted = read_json(folder / "preprocessor_config.json"), processor_of_facts(facts_from(facts))
+    there = typed.read(inside(folder, "preprocessor_config.json"), dict[str, Any])
+    wanted = processor_of_facts(facts_from(facts))
     return sorted(key for key in {*there, *wanted} if there.get(key) != wanted.get(key))
 
 

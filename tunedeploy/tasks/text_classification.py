@@ -4,14 +4,16 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from pydantic import Field
 
+from tunedeploy import typed
 from tunedeploy.classification import decode, loss, metric_name, score, targets
 from tunedeploy.data.columns import CATEGORY, TEXT, Column
 from tunedeploy.encoders import Encoder, Row
-from tunedeploy.encoders.text import TextEncoder, TextFacts
+from tunedeploy.encoders.text import TextEncoder, facts_from
+from tunedeploy.inside import inside
 from tunedeploy.recipe import Section
 from tunedeploy.rundir import read_json, write_json
 
@@ -53,6 +55,13 @@ class Options(Section):
     text_pair: str | None = None  # the second text of a pair; single texts are the rule
     label: str | None = None  # found by its usual names when left out
     max_length: int | None = Field(default=None, ge=8)  # tokens; what the checkpoint was made for, at most 512
+
+
+class TokenizerFile(TypedDict, total=False):
+    """The parts of tokenizer.json that a bundle's facts speak of."""
+
+    truncation: dict[str, Any] | None
+    padding: Any
 
 
 class TuneOptions(Section):
@@ -104,7 +113,7 @@ def save(assembly: "Assembly", labels: tuple[str, ...], folder: Path) -> None:
     encoder: Any = assembly.encoder
     with text.quiet():
         trunk.save_pretrained(folder)
-        text.save_tokenizer(encoder.tokenizer, folder, TextFacts(**_tupled(encoder.facts)))
+        text.save_tokenizer(encoder.tokenizer, folder, facts_from(encoder.facts))
     save_file(
         {name: tensor.contiguous() for name, tensor in assembly.model.head.state_dict().items()},
         folder / "head.safetensors",
@@ -131,20 +140,20 @@ def load(folder: Path, *, attention: str = "sdpa") -> "Assembly":
     source = Source(scheme="hf", name=str(folder))
     model, _ = text.build(source, labels=len(facts["labels"]), pooling=facts["pooling"], attention=attention)
     model.head.load_state_dict(load_file(folder / "head.safetensors"))
-    encoder = text.TransformersEncoder(text.open_tokenizer(source), TextFacts(**_tupled(facts["encoder"])))
+    encoder = text.TransformersEncoder(text.open_tokenizer(source), facts_from(facts["encoder"]))
     kept = {key: facts[key] for key in ("pooling", "max_length")}
     return Assembly(model=model, encoder=encoder, fresh=frozenset(), facts=kept)
 
 
 def device_encoder(folder: Path, facts: dict[str, Any]) -> Encoder:
     """The bundle's own preprocessing, from its tokenizer.json; needs no torch."""
-    return TextEncoder(folder / "tokenizer.json", TextFacts(**_tupled(facts)))
+    return TextEncoder(inside(folder, "tokenizer.json"), facts_from(facts))
 
 
 def contradictions(folder: Path, facts: dict[str, Any]) -> list[str]:
     """Parts of the tokenizer's files, by which others encode, that say otherwise than the facts."""
-    there = read_json(folder / "tokenizer.json")
-    config = read_json(folder / "tokenizer_config.json")
+    there = typed.read(inside(folder, "tokenizer.json"), TokenizerFile)
+    config = typed.read(inside(folder, "tokenizer_config.json"), dict[str, Any])
     told = {
         "truncation": (there.get("truncation") or {}).get("max_length") != facts["max_length"],
         "padding": bool(there.get("padding")),
@@ -183,10 +192,6 @@ def edge_rows(sample: Row) -> list[Row]:
     long = "word " * 2000
     pairs = [*((one, "b") for one in texts), ("b", long), ("", long), (long, long)]
     return [{"text": first, "text_pair": second} for first, second in pairs]
-
-
-def _tupled(facts: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
 
 
 def _pooling_config(pooling: str, width: int) -> dict[str, Any]:

@@ -1,0 +1,82 @@
+"""The files beside an ONNX file that it keeps tensors in, found with no package: a device has no onnx."""
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+
+from tunedeploy.errors import RunError
+
+# Field numbers of onnx.proto on every way from a model to a tensor's `external_data`, whose entries are key and value.
+FIELDS: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "entry"},
+}  # fmt: skip
+DEEPEST = 100  # messages within messages, as protobuf itself has it
+FIXED = {1: 8, 5: 4}  # bytes of a wire type
+LOCATION = b"location"
+
+
+def locations(path: Path) -> list[str]:
+    """Where an ONNX file says that its external tensors are, relative to its folder.
+
+    Raises:
+        RunError: it is not an ONNX file.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if content.find(LOCATION) < 0:
+                return []
+            return sorted(set(_entries(content, (0, len(content)), "model", DEEPEST)))
+    except (ValueError, IndexError) as error:  # also mmap's own, of an empty file
+        raise RunError(f"{path}: is not an ONNX file: {error}") from error
+
+
+def _entries(content: mmap.mmap, span: tuple[int, int], kind: str, depth: int) -> Iterator[str]:
+    if depth == 0:
+        raise ValueError("nested too deeply")
+    for number, start, end in _fields(content, *span):
+        below = FIELDS[kind].get(number)
+        if below == "entry":
+            entry = {key: content[first:last] for key, first, last in _fields(content, start, end)}
+            if entry.get(1) == LOCATION:
+                yield entry.get(2, b"").decode()
+        elif below:
+            yield from _entries(content, (start, end), below, depth - 1)
+
+
+def _fields(content: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Number, begin and end of each field of a message that has a length of its own."""
+    while at < end:
+        tag, at = _varint(content, at)
+        wire = tag & 7
+        if wire == 0:
+            _, at = _varint(content, at)
+        elif wire == 2:
+            length, start = _varint(content, at)
+            at = start + length
+            if at <= end:
+                yield tag >> 3, start, at
+        elif wire in FIXED:
+            at += FIXED[wire]
+        else:
+            raise ValueError(f"wire type {wire}")
+    if at != end:
+        raise ValueError("cut off")
+
+
+def _varint(content: mmap.mmap, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = content[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
+        if shift > 63:
+            raise ValueError("a number of more than ten bytes")
