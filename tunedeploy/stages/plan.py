@@ -13,6 +13,7 @@ from tunedeploy.data.doctor import examine
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, set_training
+from tunedeploy.models.loading import foreign
 from tunedeploy.rundir import RunDir, write_json
 from tunedeploy.training.batches import balance_of
 from tunedeploy.training.feeds import VIEWS, Feed
@@ -159,10 +160,12 @@ def step_seconds(recipe: "Recipe", assembly: Assembly, data: "Data") -> float:
         began = time.monotonic()
         feed = Feed(rows, assembly.encoder)
         targets = torch.from_numpy(task.targets(rows))
-        with torch.set_grad_enabled(not caches), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = task.loss(forward(model, feed.inputs(np.arange(len(rows)))), targets, 0.0).mean()
-        if not caches:
-            loss.backward()
+        inputs = feed.inputs(np.arange(len(rows)))
+        with foreign(f"model {recipe.model.name!r}: cannot be trained a step"):
+            with torch.set_grad_enabled(not caches), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                loss = task.loss(forward(model, inputs), targets, 0.0).mean()
+            if not caches:
+                loss.backward()
         times.append(time.monotonic() - began)
     model.zero_grad(set_to_none=True)
     return float(np.median(times[1:])) * recipe.train.batch_size / count
