@@ -128,13 +128,20 @@ def _torchvision(source: Source) -> tuple[nn.Module, set[str], list[str]]:
     with foreign(problem):
         trunk = get_model(source.name, weights=own)
     notes = [f"weights match {fit_weights(trunk, read_weights(Path(file)), file)}"] if file else []
-    linears = [name for name, module in trunk.named_modules() if isinstance(module, nn.Linear)]
-    if not linears:
+    layers = [name for name, module in trunk.named_modules() if isinstance(module, nn.Linear)] or last_pointwise(trunk)
+    if not layers:
         raise ModelError(f"torchvision://{source.name}: has no linear classifier to replace")
-    trunk.set_submodule(linears[-1], nn.Identity())
+    trunk.set_submodule(layers[-1], nn.Identity())
     drop_side_classifiers(trunk)
     missing = set() if source.weights else set(trunk.state_dict())
     return trunk, missing, notes
+
+
+def last_pointwise(trunk: nn.Module) -> list[str]:
+    """The name of a trunk's last layer with weights where that is a 1 x 1 convolution: SqueezeNet's classifier."""
+    layers = [(name, module) for name, module in trunk.named_modules() if list(module.parameters(recurse=False))]
+    name, layer = layers[-1]
+    return [name] if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) else []
 
 
 def _timm(source: Source) -> tuple[nn.Module, set[str], list[str]]:

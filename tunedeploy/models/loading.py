@@ -1,6 +1,7 @@
 """Open model files that others wrote: no code of theirs runs, and whatever is wrong with them is a ModelError."""
 
 import contextlib
+import copy
 import io
 import json
 import logging
@@ -51,6 +52,27 @@ def open_trunk(source: "Source", attention: str) -> tuple[Any, set[str]]:
                 raise
             return open_trunk(source, "eager")
         return trunk.eval(), set(info["missing_keys"])
+
+
+def trunk_of_depth(trunk: Any, layers: int) -> Any | None:
+    """A trunk of random weights like this one with so many layers; None where its configuration has no such setting."""
+    config = copy.deepcopy(getattr(trunk, "config", None))
+    depth = getattr(config, "num_hidden_layers", None)
+    if not isinstance(depth, int) or depth <= layers:
+        return None
+    try:
+        with foreign("a trunk cannot be cut"), torch.random.fork_rng(devices=[]):
+            config.num_hidden_layers = layers
+            if isinstance(getattr(config, "layer_types", None), list):
+                config.layer_types = config.layer_types[:layers]
+            shallow = AutoModel.from_config(
+                config, dtype=torch.float32, attn_implementation="eager", trust_remote_code=False
+            )
+    except ModelError:  # Swin's depth is the length of a list, BART's is two numbers
+        return None
+    if getattr(trunk, "pooler", None) is None and hasattr(shallow, "pooler"):
+        shallow.pooler = None
+    return shallow.eval()
 
 
 def open_config(source: "Source") -> Any:

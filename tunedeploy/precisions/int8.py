@@ -117,11 +117,19 @@ class Batches(CalibrationDataReader):  # type: ignore[misc]
     """One batch at a time, so that calibration holds one in memory."""
 
     def __init__(self, samples: Sequence[Inputs]) -> None:
-        self.rest: Iterator[Inputs] = iter(samples)
+        shapes = {tuple(array.shape for array in batch.values()) for batch in samples}
+        self.rest: Iterator[Inputs] = iter(samples if len(shapes) == 1 else single_rows(samples))
 
     def get_next(self) -> Inputs | None:
         """The next batch, or None at the end."""
         return next(self.rest, None)
+
+
+def single_rows(samples: Sequence[Inputs]) -> Iterator[Inputs]:
+    """Batches row by row: percentile and entropy stack what they see, and a last batch may be shorter."""
+    for batch in samples:
+        for at in range(len(next(iter(batch.values())))):
+            yield {name: array[at : at + 1] for name, array in batch.items()}
 
 
 @contextlib.contextmanager

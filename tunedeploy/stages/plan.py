@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import torch
 
-from tunedeploy import plugins, progress
+from tunedeploy import plugins, preflight, progress
 from tunedeploy.data.doctor import examine
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.models import start
@@ -53,6 +53,7 @@ def describe(recipe: "Recipe") -> dict[str, Any]:
     task = plugins.load("tasks", recipe.task)
     assembly = start.base(recipe, len(data.labels))
     shipped = start.counts(assembly)["bytes"]  # adapters are folded away
+    preflight.check(recipe, assembly, data.train)
     plugins.load("methods", recipe.tune.method).attach(assembly, recipe.tune)
     for line in [*data.notes, *assembly.notes]:
         progress.note(line)
