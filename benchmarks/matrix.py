@@ -54,7 +54,8 @@ operators and the order of layers are the architecture's. Torchvision's have the
 Texts go through a WordPiece tokenizer of a hundred words.
 
 - **verdict**: `all held`: every comparison of [the parity check](parity.md) did. `refused: ...`: planning ends with
-  this line, before anything is trained. Whatever else stands there is a false alarm or a bug, and fails the run.
+  this line, before anything is trained, and neither method is tried. Whatever else stands there is a false alarm or a
+  bug, and fails the run.
 - **fp32, int8**: accuracy on the evaluation split. Of three classes of equal size chance is {chance:.0f} %; a row under
   {least:.0f} % fails the run, since it would say nothing of a trained model.
 - **int8 by**: how, and the number of weight tensors that became integers.
@@ -287,7 +288,8 @@ def stopped(name: str, method: str, error: Exception, rundir: RunDir) -> Outcome
         print("".join(traceback.format_exception(error)), file=sys.stderr)
         return Outcome(name=name, method=method, good=False, verdict=f"BUG: {type(error).__name__}: {error}"[:200])
     if isinstance(error, UserError) and len(error.lines) == 1 and not rundir.has("plan"):
-        return Outcome(name=name, method=method, good=True, verdict=f"refused: {error.lines[0]}")
+        line = error.lines[0].replace(f"{rundir.path.parent}/", "")  # the temporary folder
+        return Outcome(name=name, method=method, good=True, verdict=f"refused: {line}")
     return Outcome(name=name, method=method, good=False, verdict=f"FALSE ALARM: {error.lines[0]}")
 
 

@@ -49,7 +49,7 @@ def check_independence(recipe: "Recipe", assembly: Assembly, rows: Any) -> None:
     with foreign(f"model {name!r}: cannot be run"):
         model, encoder = assembly.model, assembly.encoder
         features = encoder.encode(sample(rows, ROWS))
-        longest = encoder.facts.get("max_length")
+        longest = int(encoder.facts.get("max_length") or 0)  # of images none
         if longest:  # room for padding
             features = [{key: value[: max(1, longest // 2)] for key, value in row.items()} for row in features]
         alone = np.concatenate([answer(model, encoder, [row]) for row in features])

@@ -56,7 +56,7 @@ def open_trunk(source: "Source", attention: str) -> tuple[Any, set[str]]:
 
 def trunk_of_depth(trunk: Any, layers: int) -> Any | None:
     """A trunk of random weights like this one with so many layers; None where its configuration has no such setting."""
-    config = copy.deepcopy(getattr(trunk, "config", None))
+    config: Any = copy.deepcopy(getattr(trunk, "config", None))
     depth = getattr(config, "num_hidden_layers", None)
     if not isinstance(depth, int) or depth <= layers:
         return None
@@ -65,7 +65,8 @@ def trunk_of_depth(trunk: Any, layers: int) -> Any | None:
             config.num_hidden_layers = layers
             if isinstance(getattr(config, "layer_types", None), list):
                 config.layer_types = config.layer_types[:layers]
-            shallow = AutoModel.from_config(
+            automatic: Any = AutoModel  # its from_config has no types
+            shallow = automatic.from_config(
                 config, dtype=torch.float32, attn_implementation="eager", trust_remote_code=False
             )
     except ModelError:  # Swin's depth is the length of a list, BART's is two numbers
