@@ -24,7 +24,7 @@ ROWS = 4  # a model that mixes rows with their padding does so in every row
 PADDING = (1, 16)  # tokens behind a row
 MARGIN = 10.0  # times what verify allows; what lies between is for verify to decide, on the trained model
 LAYERS = 1  # of a trunk that is converted; the others are the same operators again
-LARGEST = 60_000_000  # weights of a trunk that is converted whole, where its depth cannot be cut
+LARGEST = 100  # layers with weights of a trunk that is converted whole, where its depth cannot be cut: 10 s and more
 
 _converted: set[str] = set()  # what this process has converted already, by content
 
@@ -85,8 +85,9 @@ def check_conversion(recipe: "Recipe", assembly: Assembly, rows: Any) -> None:
         ModelError: the exporter cannot convert it.
     """
     shallow = of_depth(assembly.model, LAYERS)
-    if shallow is None and sum(one.numel() for one in assembly.model.parameters()) > LARGEST:
-        return  # minutes; export will tell
+    weighted = [module for module in assembly.model.modules() if any(True for _ in module.parameters(recurse=False))]
+    if shallow is None and len(weighted) > LARGEST:
+        return  # a convolutional network, as a rule, which converts
     small = Assembly(
         model=shallow or assembly.model, encoder=assembly.encoder, fresh=assembly.fresh, facts=assembly.facts
     )
