@@ -108,9 +108,20 @@ def static(source: Path, target: Path, setting: dict[str, Any], samples: Sequenc
     quantize_static(
         source, target, Batches(samples), quant_format=QuantFormat.QDQ, per_channel=True,
         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-        calibrate_method=getattr(CalibrationMethod, setting["method"]), nodes_to_exclude=setting["exclude"],
+        calibrate_method=getattr(CalibrationMethod, setting["method"]),
+        nodes_to_exclude=[*setting["exclude"], *group_norms(source)],
         extra_options={"CalibPercentile": 99.99},
     )  # fmt: skip
+
+
+def group_norms(source: Path) -> list[str]:
+    """The InstanceNormalization nodes of a file, which stay in float32.
+
+    GroupNorm is exported as such nodes with one bias of zeros between them. The quantizer makes a copy of a shared bias
+    for each node and numbers it, and `val_12` copied as `val_124` is another tensor already (PoolFormer).
+    """
+    graph = onnx.load(source, load_external_data=False).graph
+    return [node.name for node in graph.node if node.op_type == "InstanceNormalization"]
 
 
 class Batches(CalibrationDataReader):  # type: ignore[misc]
