@@ -25,6 +25,7 @@ import torch
 import transformers
 import yaml
 from safetensors.torch import load_file, save_file
+from timm import create_model
 from torchvision.models import get_model
 
 from tests import tiny
@@ -53,7 +54,8 @@ operators and the order of layers are the architecture's. Torchvision's have the
 Texts go through a WordPiece tokenizer of a hundred words.
 
 - **verdict**: `all held`: every comparison of [the parity check](parity.md) did. `refused: ...`: planning ends with
-  this line, before anything is trained. Whatever else stands there is a false alarm or a bug, and fails the run.
+  this line, before anything is trained, and neither method is tried. Whatever else stands there is a false alarm or a
+  bug, and fails the run.
 - **fp32, int8**: accuracy on the evaluation split. Of three classes of equal size chance is {chance:.0f} %; a row under
   {least:.0f} % fails the run, since it would say nothing of a trained model.
 - **int8 by**: how, and the number of weight tensors that became integers.
@@ -117,13 +119,15 @@ class Outcome:
 
 
 def text(name: str, **more: Any) -> Architecture:
-    """A text trunk of a configuration class, with the tiny WordPiece tokenizer."""
+    """A text trunk of a configuration class, with the tiny WordPiece tokenizer; None leaves a setting of TEXT out."""
 
     def make(folder: Path) -> str:
         tiny.bert(folder)  # for its tokenizer; the trunk's files are written over
         words = transformers.BertConfig.from_pretrained(folder).vocab_size
         torch.manual_seed(0)
-        config = getattr(transformers, f"{name}Config")(**(TEXT | {"vocab_size": words} | more))
+        settings = TEXT | {"vocab_size": words} | more
+        taken = {key: value for key, value in settings.items() if value is not None}
+        config = getattr(transformers, f"{name}Config")(**taken)
         getattr(transformers, f"{name}Model")(config).save_pretrained(folder)
         return str(folder)
 
@@ -148,6 +152,11 @@ def image(name: str, *, side: int = 32, **config: Any) -> Architecture:
 def torchvision(name: str) -> Architecture:
     """An image trunk of torchvision at its own width and depth; the recipe's seed makes its weights."""
     return Architecture(kind="image", trunk=f"torchvision {name}", make=lambda _: f"torchvision://{name}", side=32)
+
+
+def timm(name: str, side: int = 32) -> Architecture:
+    """An image trunk of timm at its own width and depth; the recipe's seed makes its weights."""
+    return Architecture(kind="image", trunk=f"timm {name}", make=lambda _: f"timm://{name}", side=side)
 
 
 ALL: dict[str, Architecture] = {
@@ -186,6 +195,16 @@ ALL: dict[str, Architecture] = {
         initializer_range=0.1,
     ),
     "DINOv2": image("Dinov2", **(IMAGE | {"mlp_ratio": 2})),
+    "XLNet": text("XLNet", d_model=32, n_layer=2, n_head=2, d_inner=64, max_position_embeddings=None),
+    "ConvBERT": text("ConvBert", embedding_size=32, head_ratio=1, conv_kernel_size=3),
+    "Nystromformer": text("Nystromformer", num_landmarks=64, segment_means_seq_len=64),
+    "Funnel": text("Funnel", num_hidden_layers=None, block_sizes=[1, 1], d_model=32, n_head=2, d_head=16, d_inner=64),
+    "Longformer": text("Longformer", attention_window=8),
+    "DenseNet": torchvision("densenet121"),
+    "ShuffleNetV2": torchvision("shufflenet_v2_x0_5"),
+    "SqueezeNet": torchvision("squeezenet1_1"),
+    "GhostNet": timm("ghostnet_050"),
+    "PoolFormer": timm("poolformer_s12"),
 }  # fmt: skip
 
 
@@ -213,9 +232,11 @@ def train_whole(folder: Path, one: Architecture) -> Any:
     made = written(folder, one, model=model, seed=1, tune={"method": "full"}, train=WHOLE[one.kind])
     pipeline.run(made, RunDir(folder / "run"), until="merge")
     merged = folder / "run" / "merged"
-    if not model.startswith("torchvision://"):
+    scheme, _, architecture = model.partition("://")
+    if not architecture:
         return str(merged)
-    state = get_model(model.removeprefix("torchvision://")).state_dict()  # with a classifier, as such files have one
+    makers = {"torchvision": get_model, "timm": create_model}
+    state = makers[scheme](architecture).state_dict()  # with a classifier, as such files have one
     save_file(state | load_file(merged / "model.safetensors"), folder / "weights.safetensors")
     return {"name": model, "weights": str(folder / "weights.safetensors")}
 
@@ -267,7 +288,8 @@ def stopped(name: str, method: str, error: Exception, rundir: RunDir) -> Outcome
         print("".join(traceback.format_exception(error)), file=sys.stderr)
         return Outcome(name=name, method=method, good=False, verdict=f"BUG: {type(error).__name__}: {error}"[:200])
     if isinstance(error, UserError) and len(error.lines) == 1 and not rundir.has("plan"):
-        return Outcome(name=name, method=method, good=True, verdict=f"refused: {error.lines[0]}")
+        line = error.lines[0].replace(f"{rundir.path.parent}/", "")  # the temporary folder
+        return Outcome(name=name, method=method, good=True, verdict=f"refused: {line}")
     return Outcome(name=name, method=method, good=False, verdict=f"FALSE ALARM: {error.lines[0]}")
 
 

@@ -34,8 +34,16 @@ def test_the_page_shows_every_architecture_by_every_method_and_none_that_failed(
     text = (checkout / "docs" / "matrix.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"][2:]
     verdicts = {(row[0], row[2]): row[3] for row in rows}
-    assert set(verdicts) == {(name, method) for name in matrix.ALL for method in matrix.METHODS}
+    refused = {name for (name, method), verdict in verdicts.items() if (method, verdict[:9]) == ("full", "refused: ")}
+    tuned = {(name, method) for name in matrix.ALL if name not in refused for method in matrix.METHODS}
+    assert set(verdicts) == tuned | {(name, "full") for name in refused}
     assert all(re.match("all held$|refused: ", one) for one in verdicts.values()), verdicts
+
+
+def test_a_model_that_no_bundle_could_hold_is_refused_in_one_row(tmp_path: Path) -> None:
+    (outcome,) = matrix.outcomes(tmp_path, "ConvBERT")
+    assert outcome.verdict.startswith("refused: model 'random': torch alone gives a row other answers")
+    assert outcome.good and outcome.method == "full"
 
 
 def test_a_trunk_that_is_not_made_for_its_images_is_refused_before_training(

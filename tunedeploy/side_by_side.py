@@ -13,7 +13,7 @@ from tunedeploy.encoders import Array, Encoder, Features, Inputs
 from tunedeploy.errors import ModelError
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, Classifier
-from tunedeploy.models.text import first_line
+from tunedeploy.models.loading import first_line
 from tunedeploy.parity import Comparison
 from tunedeploy.rundir import RunDir, read_array
 from tunedeploy.runtime import Session, logits_of

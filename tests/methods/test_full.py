@@ -37,6 +37,20 @@ def test_every_weight_of_the_trunk_changes_and_so_do_running_statistics(
     assert any("running_var" in name for name in before) == (model == "resnet")
 
 
+def test_blocks_with_names_in_place_of_numbers_are_counted_in_their_order(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(
+        tmp_path / "r.yaml", "image-classification", model="torchvision://densenet121",
+        data={"image_size": 32}, tune={"method": "full", "layer_decay": 0.5},
+    )  # fmt: skip
+    model = start.attached(recipe, 3).model
+    groups = plugins.load("methods", "full").parameter_groups(model, recipe.tune, 1.0)
+    rates = {id(one): group["lr"] for group in groups for one in group["params"]}
+    blocks = ["conv0", "norm0", "denseblock1", "transition1", "denseblock4", "norm5"]
+    found = [next(rates[id(one)] for name, one in model.named_parameters() if f".{block}." in name) for block in blocks]
+    assert found == sorted(found)
+    assert len(set(found)) == len(blocks)
+
+
 @pytest.mark.parametrize(("task", "model"), MODELS)
 def test_layers_learn_slower_by_the_decay_the_nearer_they_are_to_the_input(
     task: str, model: str, tiny: Tiny, tmp_path: Path

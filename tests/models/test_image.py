@@ -50,7 +50,6 @@ def test_a_size_that_a_trunk_does_not_take_is_one_line_with_the_size_it_takes(
     [
         ("fcn_resnet50", "finds or segments"),
         ("r3d_18", "name a model that classifies images"),
-        ("squeezenet1_1", "no linear classifier"),
         ("resnet1", "Unknown model"),
     ],
 )
@@ -66,6 +65,12 @@ def test_models_for_something_else_are_one_line(name: str, reason: str) -> None:
 def test_a_text_model_is_no_image_model(tiny: Tiny) -> None:
     with pytest.raises(ModelError, match="name a model that classifies images"):
         image.build(Source(scheme="hf", name=str(tiny["bert"])), labels=3, sizes=[224])
+
+
+def test_a_classifier_that_is_a_convolution_is_taken_off() -> None:
+    model = torchvision("squeezenet1_1", 64)
+    assert model.head.in_features == 512
+    assert model(torch.rand(2, 3, 64, 64)).shape == (2, 3)
 
 
 def test_googlenet_gives_one_row_of_logits_in_training_too() -> None:

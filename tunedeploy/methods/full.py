@@ -57,8 +57,10 @@ def _depths(model: nn.Module) -> Iterator[tuple[str, int]]:
         (name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList | nn.Sequential)
     ]
     stack = max(stacks, key=lambda one: sum(p.numel() for p in one[1].parameters()), default=("", nn.ModuleList()))
-    count, seen = len(list(stack[1].children())), False
+    order = {name: at for at, (name, _) in enumerate(stack[1].named_children())}  # DenseNet's are conv0, norm0, ...
+    count, seen = len(order), False
     for name, _ in model.named_parameters():
         inside = bool(stack[0]) and name.startswith(f"{stack[0]}.")
         seen = seen or inside
-        yield name, int(name.removeprefix(f"{stack[0]}.").split(".")[0]) + 1 if inside else (count + 1 if seen else 0)
+        block = name.removeprefix(f"{stack[0]}.").split(".")[0]
+        yield name, order[block] + 1 if inside else (count + 1 if seen else 0)

@@ -1,23 +1,20 @@
 """Image trunks from torchvision, timm and Hugging Face checkpoints."""
 
 import json
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torchvision.models import get_model
-from transformers import AutoModel
 
 from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Classifier
 from tunedeploy.models.image_input import image_facts
+from tunedeploy.models.loading import first_line, foreign, open_trunk, quiet
 from tunedeploy.models.sources import Source, fit_weights, read_weights
-from tunedeploy.models.text import NOT_OURS, first_line, quiet, unloadable
 
 
 class ImageClassifier(Classifier):
@@ -87,9 +84,9 @@ def _taken(trunk: nn.Module, source: Source, sizes: Sequence[int]) -> tuple[int,
     reasons = []
     for side in sizes:
         try:
-            with torch.inference_mode():
+            with foreign("it raises"), torch.inference_mode():
                 features = probe.features(pixel_values=torch.zeros(1, 3, side, side))
-        except NOT_OURS as error:
+        except ModelError as error:
             reasons.append(first_line(error))
             continue
         if features.dim() == 2:
@@ -124,28 +121,27 @@ def drop_side_classifiers(trunk: Any) -> None:
 def _torchvision(source: Source) -> tuple[nn.Module, set[str], list[str]]:
     file = source.weights if source.weights and Path(source.weights).is_file() else None
     own = None if file else source.weights
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", FutureWarning
-            )  # GoogLeNet's, on how it will start; nobody here can act on it
-            trunk = get_model(source.name, weights=own)
-    except (ValueError, KeyError, AttributeError) as error:
-        raise ModelError(
-            f"torchvision://{source.name}: {first_line(error)}; see torchvision.models.list_models()"
-        ) from error
-    except OSError as error:
-        raise ModelError(
-            f"torchvision://{source.name}: its weights {own!r} cannot be fetched: {first_line(error)}"
-        ) from error
+    if own is None:
+        problem = f"torchvision://{source.name}: cannot be made; see torchvision.models.list_models()"
+    else:
+        problem = f"torchvision://{source.name}: its weights {own!r} cannot be fetched"
+    with foreign(problem):
+        trunk = get_model(source.name, weights=own)
     notes = [f"weights match {fit_weights(trunk, read_weights(Path(file)), file)}"] if file else []
-    linears = [name for name, module in trunk.named_modules() if isinstance(module, nn.Linear)]
-    if not linears:
+    layers = [name for name, module in trunk.named_modules() if isinstance(module, nn.Linear)] or last_pointwise(trunk)
+    if not layers:
         raise ModelError(f"torchvision://{source.name}: has no linear classifier to replace")
-    trunk.set_submodule(linears[-1], nn.Identity())
+    trunk.set_submodule(layers[-1], nn.Identity())
     drop_side_classifiers(trunk)
     missing = set() if source.weights else set(trunk.state_dict())
     return trunk, missing, notes
+
+
+def last_pointwise(trunk: nn.Module) -> list[str]:
+    """The name of a trunk's last layer with weights where that is a 1 x 1 convolution: SqueezeNet's classifier."""
+    layers = [(name, module) for name, module in trunk.named_modules() if list(module.parameters(recurse=False))]
+    name, layer = layers[-1]
+    return [name] if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) else []
 
 
 def _timm(source: Source) -> tuple[nn.Module, set[str], list[str]]:
@@ -157,13 +153,9 @@ def _timm(source: Source) -> tuple[nn.Module, set[str], list[str]]:
         ) from error
     if source.weights and not Path(source.weights).is_file():
         raise ModelError(f"timm://{source.name}: weights {source.weights!r} is no file; timm's own are on the hub")
-    try:
+    near = ", ".join(timm.list_models(f"*{source.name.split('_')[0]}*")[:5])
+    with foreign(f"timm://{source.name}: cannot be made" + (f"; near it: {near}" if near else "")):
         trunk = timm.create_model(source.name)
-    except RuntimeError as error:
-        near = ", ".join(timm.list_models(f"*{source.name.split('_')[0]}*")[:5])
-        raise ModelError(
-            f"timm://{source.name}: {first_line(error)}" + (f"; near it: {near}" if near else "")
-        ) from error
     notes = []
     if source.weights:
         notes = [f"weights match {fit_weights(trunk, read_weights(Path(source.weights)), source.weights)}"]
@@ -173,18 +165,7 @@ def _timm(source: Source) -> tuple[nn.Module, set[str], list[str]]:
 
 
 def _hugging_face(source: Source) -> tuple[nn.Module, set[str], list[str]]:
-    with quiet():
-        try:
-            trunk, info = AutoModel.from_pretrained(
-                source.name, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise unloadable(source, error) from error
-        except Exception as error:
-            if type(error).__name__ != "UnpicklingError":  # a .bin that wants to run code; see read_weights
-                raise
-            raise unloadable(source, error) from error
-    missing = set(info["missing_keys"])
+    trunk, missing = open_trunk(source, "eager")
     if getattr(trunk, "pooler", None) is not None and any(True for _ in trunk.pooler.parameters()):
         trunk.pooler = None
         missing = {name for name in missing if not name.startswith("pooler.")}

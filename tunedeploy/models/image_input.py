@@ -1,8 +1,9 @@
 """What goes into an image trunk: the preprocessing a checkpoint was made with, and torchvision's way to do it."""
 
-import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,8 +14,8 @@ from torchvision.transforms import v2
 from tunedeploy.encoders import Features, Row
 from tunedeploy.encoders.image import RESAMPLE, ImageEncoder, ImageFacts, open_image
 from tunedeploy.errors import ModelError
+from tunedeploy.models.loading import first_line, foreign, json_object
 from tunedeploy.models.sources import Source
-from tunedeploy.models.text import first_line
 
 INTERPOLATION = {
     "nearest": v2.InterpolationMode.NEAREST,
@@ -22,6 +23,7 @@ INTERPOLATION = {
     "bicubic": v2.InterpolationMode.BICUBIC,
     "lanczos": v2.InterpolationMode.LANCZOS,
 }
+LARGEST_SIDE = 2048  # pixels; checkpoints go up to 1024, and a batch of larger images fills the memory
 
 
 def image_facts(source: Source) -> ImageFacts:
@@ -62,13 +64,31 @@ def _torchvision_facts(name: str) -> ImageFacts:
 
 def _hugging_face_facts(source: Source) -> ImageFacts:
     path = source.folder / "preprocessor_config.json"
-    if not path.is_file():
-        config_path = source.folder / "config.json"
-        config = json.loads(config_path.read_text(encoding="utf-8")) if config_path.is_file() else {}
-        size = config.get("image_size") or 224
-        side = int(size if isinstance(size, int) else size[-1])
-        return ImageFacts(size=side, resize=side)
-    return facts_of_processor(json.loads(path.read_text(encoding="utf-8")))
+    if path.is_file():
+        config = json_object(path)
+        with foreign(f"{path}: does not say how images are prepared"):
+            return checked(facts_of_processor(config), path)
+    path = source.folder / "config.json"
+    size = (json_object(path) if path.is_file() else {}).get("image_size") or 224
+    side = size[-1] if isinstance(size, list) else size
+    return checked(ImageFacts(size=side, resize=side), path)
+
+
+def checked(facts: ImageFacts, path: Path) -> ImageFacts:
+    """The same facts, when images can be prepared by them.
+
+    Raises:
+        ModelError: a side, a mean or a deviation is not one.
+    """
+    for name, side in (("size", facts.size), ("resize", facts.resize)):
+        if type(side) is not int or not 1 <= side <= LARGEST_SIDE:
+            raise ModelError(f"{path}: {name}: expected 1 to {LARGEST_SIDE} pixels a side, got {str(side)[:40]}")
+    for name, values in (("image_mean", facts.mean), ("image_std", facts.std)):
+        numbers = [one for one in values if isinstance(one, int | float) and math.isfinite(one)]
+        if len(numbers) != 3 or len(values) != 3 or (name == "image_std" and min(numbers) <= 0):
+            kind = "three numbers above 0" if name == "image_std" else "three numbers"
+            raise ModelError(f"{path}: {name}: expected {kind}, got {str(list(values))[:60]}")
+    return facts
 
 
 def facts_of_processor(config: dict[str, Any]) -> ImageFacts:

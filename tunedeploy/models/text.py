@@ -1,31 +1,25 @@
 """Text trunks from Hugging Face checkpoints, with the pooling they were trained with."""
 
 import inspect
-import json
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
-from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from tunedeploy.encoders import Features, Inputs, Row
 from tunedeploy.encoders import text as encoding
 from tunedeploy.encoders.text import TextFacts
 from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Classifier
+from tunedeploy.models.loading import count_at, foreign, json_object, open_config, open_fast_tokenizer, open_trunk
 from tunedeploy.models.sources import Source
 
 POOLINGS = ("mean", "cls", "max", "last", "pooler")
-# What a trunk raises for inputs that it does not take, each library in its own way.
-NOT_OURS = (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 LONGEST = 512  # tokens; beyond it attention on a CPU takes longer than users wait, so it has to be asked for
 
 
@@ -93,7 +87,7 @@ def build(
     Raises:
         ModelError: there is no such model, it does not fit its own config, or it is no text encoder.
     """
-    trunk, missing = _opened(source, attention)
+    trunk, missing = open_trunk(source, attention)
     if pooling != "pooler" and getattr(trunk, "pooler", None) is not None:
         # An unused pooler would be counted, tuned and shipped for nothing.
         trunk.pooler = None
@@ -106,37 +100,16 @@ def build(
     return model.eval(), frozenset(fresh)
 
 
-def _opened(source: Source, attention: str) -> tuple[Any, set[str]]:
-    """A checkpoint's trunk, and the names of its tensors that no weights file gave."""
-    with quiet():
-        try:
-            trunk, info = AutoModel.from_pretrained(
-                source.name, dtype=torch.float32, attn_implementation=attention, output_loading_info=True
-            )
-        except ValueError as error:
-            if "attn" not in str(error) or attention == "eager":
-                raise ModelError(f"model {source.name!r}: {first_line(error)}") from error
-            return _opened(source, "eager")
-        except (OSError, KeyError, RuntimeError, SafetensorError) as error:
-            raise unloadable(source, error) from error
-        except Exception as error:
-            if type(error).__name__ != "UnpicklingError":  # a .bin that wants to run code; see read_weights
-                raise
-            raise unloadable(source, error) from error
-    return trunk.eval(), set(info["missing_keys"])
-
-
 def _width(trunk: nn.Module, source: Source, pooling: str) -> int:
     """The width of a trunk's features, by four tokens put through it."""
     tokens = torch.zeros(1, 4, dtype=torch.long)
-    probe = TextClassifier(trunk, width=1, labels=1, pooling=pooling)
-    try:
-        with torch.inference_mode():
-            return int(probe.features(input_ids=tokens, attention_mask=torch.ones_like(tokens)).shape[-1])
-    except NOT_OURS as error:
-        what = f"tune.pooling is {pooling!r}" if pooling == "pooler" else "the model must be a text encoder or decoder"
-        kind = type(trunk).__name__
-        raise ModelError(f"model {source.name!r}: {what}, which {kind} is not made for: {first_line(error)}") from error
+    what = f"tune.pooling is {pooling!r}" if pooling == "pooler" else "the model must be a text encoder or decoder"
+    with (
+        foreign(f"model {source.name!r}: {what}, which {type(trunk).__name__} is not made for"),
+        torch.inference_mode(),
+    ):
+        probe = TextClassifier(trunk, width=1, labels=1, pooling=pooling)
+        return int(probe.features(input_ids=tokens, attention_mask=torch.ones_like(tokens)).shape[-1])
 
 
 def checkpoint_pooling(source: Source) -> str | None:
@@ -144,7 +117,7 @@ def checkpoint_pooling(source: Source) -> str | None:
     path = source.folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return None
-    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts = json_object(path)
     modes = {
         "pooling_mode_cls_token": "cls",
         "pooling_mode_mean_tokens": "mean",
@@ -160,17 +133,26 @@ def checkpoint_pooling(source: Source) -> str | None:
 
 def longest(source: Source, tokenizer: PreTrainedTokenizerBase) -> int:
     """The longest text in tokens that the checkpoint was made for, at most LONGEST."""
-    limits = [LONGEST, int(tokenizer.model_max_length)]
+    limits = [LONGEST]
     sentence = source.folder / "sentence_bert_config.json"
     if sentence.is_file():
-        limits.append(int(json.loads(sentence.read_text(encoding="utf-8")).get("max_seq_length") or LONGEST))
-    limits.append(positions(AutoConfig.from_pretrained(source.name)))
+        limits.append(count_at(json_object(sentence), "max_seq_length", sentence) or LONGEST)
+    config = open_config(source)
+    with foreign(f"model {source.name!r}: the length of its texts is not a number"):
+        limits += [int(tokenizer.model_max_length), positions(config)]
+    if min(limits) < 1:
+        raise ModelError(f"model {source.name!r}: its longest text is {min(limits)} tokens; expected 1 or more")
     return min(limits)
 
 
 def positions(config: Any) -> int:
-    """How many positions a trunk has embeddings for; RoBERTa's kin start counting behind the padding id."""
-    count = getattr(config, "max_position_embeddings", None) or LONGEST
+    """How many positions a trunk has embeddings for; RoBERTa's kin start counting behind the padding id.
+
+    A trunk of relative positions has no such number, or -1 in its place (XLNet): it has no limit of its own.
+    """
+    count = getattr(config, "max_position_embeddings", None)
+    if count in (None, 0, -1):
+        return LONGEST
     offset = (config.pad_token_id or 0) + 1 if config.model_type in transformers_with_offset() else 0
     return int(count) - offset
 
@@ -199,7 +181,8 @@ class TransformersEncoder:
         if not rows:
             return []
         texts = zip(*(encoding.texts_read(row, self._facts) for row in rows), strict=True)  # one column, or two
-        out: Any = self.tokenizer(*map(list, texts), truncation=True, max_length=self._facts.max_length)
+        with foreign("the model's tokenizer cannot encode the rows"):
+            out: Any = self.tokenizer(*map(list, texts), truncation=True, max_length=self._facts.max_length)
         types = out.get("token_type_ids") or [None] * len(rows)
         return [
             encoding.as_features(ids, kinds, self._facts) for ids, kinds in zip(out["input_ids"], types, strict=True)
@@ -224,11 +207,7 @@ def open_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: it has none that can run on a device (a tokenizer.json).
     """
-    with quiet():
-        try:
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.name)
-        except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-            raise unloadable(source, error) from error
+    tokenizer = open_fast_tokenizer(source)
     if not tokenizer.is_fast:
         raise ModelError(f"model {source.name!r}: its tokenizer has no tokenizer.json, which the bundle needs")
     if not set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids):
@@ -241,7 +220,17 @@ def open_tokenizer(source: Source) -> PreTrainedTokenizerBase:
 
 
 def text_facts(model: TextClassifier, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TextFacts:
-    """How texts become this model's inputs."""
+    """How texts become this model's inputs.
+
+    Raises:
+        ModelError: the tokenizer gives ids that the trunk has no embedding for.
+    """
+    rows = getattr(getattr(model.trunk, "get_input_embeddings", lambda: None)(), "num_embeddings", None)
+    highest = max(tokenizer.get_vocab().values())
+    if rows is not None and highest >= rows:
+        raise ModelError(
+            f"model: its tokenizer has ids up to {highest}, its embeddings {rows} rows; files of two models?"
+        )
     types = "token_type_ids" in tokenizer.model_input_names and model.takes_types
     pad = int(tokenizer.pad_token_id or 0)
     lone = next(
@@ -267,34 +256,3 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, facts: Text
     fast.no_padding()
     fast.enable_truncation(facts.max_length, direction=str(tokenizer.truncation_side))
     fast.save(str(path))
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' progress bars and load reports off the terminal for a while."""
-    level = transformers.logging.get_verbosity()
-    bars = transformers.logging.is_progress_bar_enabled()
-    transformers.logging.set_verbosity(logging.CRITICAL)
-    switch: Any = transformers.logging
-    switch.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(level)
-        if bars:
-            switch.enable_progress_bar()
-
-
-def first_line(error: Exception) -> str:
-    """The first line of somebody else's message, as evidence in ours."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-
-
-def unloadable(source: Source, error: Exception) -> ModelError:
-    """The error for a checkpoint that transformers cannot load: not there at all, or broken."""
-    if source.folder.is_dir():
-        return ModelError(f"model {source.name!r} cannot be loaded: {first_line(error)}")
-    return ModelError(
-        f"model {source.name!r}: no such folder here, and the hub has no such model or cannot be reached; "
-        "name a folder, a hub id or pkg://package/folder"
-    )

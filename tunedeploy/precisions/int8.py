@@ -108,20 +108,39 @@ def static(source: Path, target: Path, setting: dict[str, Any], samples: Sequenc
     quantize_static(
         source, target, Batches(samples), quant_format=QuantFormat.QDQ, per_channel=True,
         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-        calibrate_method=getattr(CalibrationMethod, setting["method"]), nodes_to_exclude=setting["exclude"],
+        calibrate_method=getattr(CalibrationMethod, setting["method"]),
+        nodes_to_exclude=[*setting["exclude"], *group_norms(source)],
         extra_options={"CalibPercentile": 99.99},
     )  # fmt: skip
+
+
+def group_norms(source: Path) -> list[str]:
+    """The InstanceNormalization nodes of a file, which stay in float32.
+
+    GroupNorm is exported as such nodes with one bias of zeros between them. The quantizer makes a copy of a shared bias
+    for each node and numbers it, and `val_12` copied as `val_124` is another tensor already (PoolFormer).
+    """
+    graph = onnx.load(source, load_external_data=False).graph
+    return [node.name for node in graph.node if node.op_type == "InstanceNormalization"]
 
 
 class Batches(CalibrationDataReader):  # type: ignore[misc]
     """One batch at a time, so that calibration holds one in memory."""
 
     def __init__(self, samples: Sequence[Inputs]) -> None:
-        self.rest: Iterator[Inputs] = iter(samples)
+        shapes = {tuple(array.shape for array in batch.values()) for batch in samples}
+        self.rest: Iterator[Inputs] = iter(samples if len(shapes) == 1 else single_rows(samples))
 
     def get_next(self) -> Inputs | None:
         """The next batch, or None at the end."""
         return next(self.rest, None)
+
+
+def single_rows(samples: Sequence[Inputs]) -> Iterator[Inputs]:
+    """Batches row by row: percentile and entropy stack what they see, and a last batch may be shorter."""
+    for batch in samples:
+        for at in range(len(next(iter(batch.values())))):
+            yield {name: array[at : at + 1] for name, array in batch.items()}
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from tunedeploy.data.recipe_data import data_of
 from tunedeploy.errors import BudgetError, ModelError
 from tunedeploy.models import sources
 from tunedeploy.models.classifier import Assembly
+from tunedeploy.models.loading import COLOUR_CODES, first_line
 from tunedeploy.rundir import RunDir, sha256, write_json, write_text
 from tunedeploy.runtime import OUTPUT
 from tunedeploy.stages.merge import sample
@@ -64,11 +65,26 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
 
 def convert(recipe: "Recipe", rundir: RunDir, merged: Assembly) -> onnx.ModelProto:
     """The model as torch's dynamo exporter writes it; what the exporter says goes to a log."""
-    task = plugins.load("tasks", recipe.task)
-    axes = task.dynamic_axes(merged.encoder.facts)
-    # Two rows of unlike size: an axis of 1 would be taken for a constant.
-    example = tensors(merged.encoder.collate(merged.encoder.encode(sample(data_of(recipe).eval, 2))))
     said = io.StringIO()
+    log = rundir / FOLDER / "export.log"
+    try:
+        # Two rows of unlike size: an axis of 1 would be taken for a constant.
+        return program_of(recipe, merged, sample(data_of(recipe).eval, 2), said)
+    except ModelError as error:
+        said.write(f"\n{error.__cause__}\n")
+        raise ModelError(f"export: {error.lines[0]}; see {log}") from error
+    finally:
+        write_text(log, COLOUR_CODES.sub("", said.getvalue()))
+
+
+def program_of(recipe: "Recipe", merged: Assembly, rows: list[Any], said: io.StringIO) -> onnx.ModelProto:
+    """A model with these rows as its example, by torch's dynamo exporter; what that says goes to `said`.
+
+    Raises:
+        ModelError: it cannot be converted.
+    """
+    axes = plugins.load("tasks", recipe.task).dynamic_axes(merged.encoder.facts)
+    example = tensors(merged.encoder.collate(merged.encoder.encode(rows)))
     try:
         with quietly(said):
             program = torch.onnx.export(
@@ -80,12 +96,9 @@ def convert(recipe: "Recipe", rundir: RunDir, merged: Assembly) -> onnx.ModelPro
         # The exporter wraps whatever went wrong in its own error; anything else is a bug and keeps its trace.
         if not type(error).__module__.startswith("torch."):
             raise
-        write_text(rundir / FOLDER / "export.log", f"{said.getvalue()}\n{error}\n")
-        line = str(error).strip().splitlines()[0][:160]
-        raise ModelError(
-            f"export: torch.onnx cannot convert this model: {line}; see {rundir / FOLDER / 'export.log'}"
-        ) from error
-    write_text(rundir / FOLDER / "export.log", said.getvalue())
+        cause = error.__cause__ or error  # its own first line says only in which of three steps it failed
+        line = f"{type(cause).__name__}: {first_line(cause)}"
+        raise ModelError(f"torch.onnx cannot convert this model: {line}") from error
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     return model

@@ -8,11 +8,12 @@ import numpy as np
 import psutil
 import torch
 
-from tunedeploy import plugins, progress
+from tunedeploy import plugins, preflight, progress
 from tunedeploy.data.doctor import examine
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, set_training
+from tunedeploy.models.loading import foreign
 from tunedeploy.rundir import RunDir, write_json
 from tunedeploy.training.batches import balance_of
 from tunedeploy.training.feeds import VIEWS, Feed
@@ -52,6 +53,7 @@ def describe(recipe: "Recipe") -> dict[str, Any]:
     task = plugins.load("tasks", recipe.task)
     assembly = start.base(recipe, len(data.labels))
     shipped = start.counts(assembly)["bytes"]  # adapters are folded away
+    preflight.check(recipe, assembly, data.train)
     plugins.load("methods", recipe.tune.method).attach(assembly, recipe.tune)
     for line in [*data.notes, *assembly.notes]:
         progress.note(line)
@@ -156,10 +158,12 @@ def step_seconds(recipe: "Recipe", assembly: Assembly, data: "Data") -> float:
         began = time.monotonic()
         feed = Feed(rows, assembly.encoder)
         targets = torch.from_numpy(task.targets(rows))
-        with torch.set_grad_enabled(not caches), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = task.loss(forward(model, feed.inputs(np.arange(len(rows)))), targets, 0.0).mean()
-        if not caches:
-            loss.backward()
+        inputs = feed.inputs(np.arange(len(rows)))
+        with foreign(f"model {recipe.model.name!r}: cannot be trained a step"):
+            with torch.set_grad_enabled(not caches), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                loss = task.loss(forward(model, inputs), targets, 0.0).mean()
+            if not caches:
+                loss.backward()
         times.append(time.monotonic() - began)
     model.zero_grad(set_to_none=True)
     return float(np.median(times[1:])) * recipe.train.batch_size / count

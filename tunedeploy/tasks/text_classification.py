@@ -105,13 +105,13 @@ def save(assembly: "Assembly", labels: tuple[str, ...], folder: Path) -> None:
     """Write a plain model folder: trunk, tokenizer, `1_Pooling`, head and labels."""
     from safetensors.torch import save_file
 
-    from tunedeploy.models import text
+    from tunedeploy.models import loading, text
 
     trunk: Any = assembly.model.trunk
     trunk.config.id2label = dict(enumerate(labels))
     trunk.config.label2id = {label: at for at, label in enumerate(labels)}
     encoder: Any = assembly.encoder
-    with text.quiet():
+    with loading.quiet():
         trunk.save_pretrained(folder)
         text.save_tokenizer(encoder.tokenizer, folder, facts_from(encoder.facts))
     save_file(

@@ -1,0 +1,215 @@
+"""Open model files that others wrote: no code of theirs runs, and whatever is wrong with them is a ModelError."""
+
+import contextlib
+import copy
+import io
+import json
+import logging
+import math
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+from torch.nn.modules import module as hooks
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+
+from tunedeploy.errors import ModelError, TunedeployError
+
+if TYPE_CHECKING:
+    from tunedeploy.models.sources import Source
+
+COLOUR_CODES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+TOO_LARGE = 2**32  # bytes: twice what one ONNX file holds, since a tied tensor is counted at each of its places
+TOO_MANY = 20_000  # tensors of one model; those that fit into one file have a few thousand
+TOO_HIGH = 10**8  # a count of a config.json; above it even a Python list of so many entries takes gigabytes
+
+
+def open_trunk(source: "Source", attention: str) -> tuple[Any, set[str]]:
+    """A checkpoint's trunk in float32 and eval mode, and the names of its tensors that no weights file gave.
+
+    Args:
+        source: a folder.
+        attention: transformers' implementation; `eager` is taken where a model has no other.
+
+    Raises:
+        ModelError: transformers cannot make it, or will not without running the folder's own code, or it is larger
+            than any file that could be exported.
+    """
+    check_counts(source.folder / "config.json")
+    with foreign(f"model {source.name!r} cannot be loaded"):
+        try:
+            with bounded(source):
+                trunk, info = AutoModel.from_pretrained(
+                    source.name, dtype=torch.float32, attn_implementation=attention, output_loading_info=True,
+                    trust_remote_code=False,
+                )  # fmt: skip
+        except ValueError as error:
+            if "attn" not in str(error) or attention == "eager":
+                raise
+            return open_trunk(source, "eager")
+        return trunk.eval(), set(info["missing_keys"])
+
+
+def trunk_of_depth(trunk: Any, layers: int) -> Any | None:
+    """A trunk of random weights like this one with so many layers; None where its configuration has no such setting."""
+    config: Any = copy.deepcopy(getattr(trunk, "config", None))
+    depth = getattr(config, "num_hidden_layers", None)
+    if not isinstance(depth, int) or depth <= layers:
+        return None
+    try:
+        with foreign("a trunk cannot be cut"), torch.random.fork_rng(devices=[]):
+            config.num_hidden_layers = layers
+            if isinstance(getattr(config, "layer_types", None), list):
+                config.layer_types = config.layer_types[:layers]
+            automatic: Any = AutoModel  # its from_config has no types
+            shallow = automatic.from_config(
+                config, dtype=torch.float32, attn_implementation="eager", trust_remote_code=False
+            )
+    except ModelError:  # Swin's depth is the length of a list, BART's is two numbers
+        return None
+    if getattr(trunk, "pooler", None) is None and hasattr(shallow, "pooler"):
+        shallow.pooler = None
+    return shallow.eval()
+
+
+def open_config(source: "Source") -> Any:
+    """A checkpoint's configuration.
+
+    Raises:
+        ModelError: transformers cannot read it.
+    """
+    check_counts(source.folder / "config.json")
+    with foreign(f"model {source.name!r} cannot be loaded"):
+        return AutoConfig.from_pretrained(source.name, trust_remote_code=False)
+
+
+def open_fast_tokenizer(source: "Source") -> PreTrainedTokenizerBase:
+    """A checkpoint's tokenizer.
+
+    Raises:
+        ModelError: transformers cannot read it.
+    """
+    check_counts(source.folder / "config.json")  # transformers may read it for the tokenizer's class
+    with foreign(f"model {source.name!r}: its tokenizer cannot be loaded"):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.name, trust_remote_code=False)
+        return tokenizer
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a model.
+
+    Raises:
+        ModelError: it cannot be read, or holds anything else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: is not JSON: {first_line(error)}") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path}: expected an object of settings, got a {type(value).__name__}")
+    return value
+
+
+def count_at(settings: Mapping[str, Any], key: str, path: Path) -> int | None:
+    """A positive whole number of a model's settings; None where it is left out or null.
+
+    Raises:
+        ModelError: it is anything else.
+    """
+    value = settings.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ModelError(f"{path}: {key}: expected a positive whole number, got {json.dumps(value)[:40]}")
+    return value
+
+
+def check_counts(path: Path) -> None:
+    """Refuse a config.json with a count that no model has, before a list of that length is made of it."""
+    places: list[tuple[str, Any]] = list(json_object(path).items())
+    while places:
+        key, value = places.pop()
+        if isinstance(value, dict):
+            places += value.items()
+        elif isinstance(value, list):
+            places += [(key, item) for item in value]
+        elif isinstance(value, int) and abs(value) > TOO_HIGH and "theta" not in key:  # rope_theta is a wave length
+            raise ModelError(f"{path}: {key} is {value}, and no model has so many")
+
+
+@contextlib.contextmanager
+def foreign(problem: str) -> Iterator[None]:
+    """Run somebody else's code on somebody else's files: any exception becomes a ModelError of one line.
+
+    transformers, timm and torchvision raise whatever Python raises when a file is not what they expect, and tokenizers
+    panics, which is not even an Exception.
+    """
+    with quiet():
+        try:
+            yield
+        except TunedeployError:
+            raise
+        except BaseException as error:
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            if "trust_remote_code" in str(error):
+                cure = "name a model whose architecture transformers has"
+                raise ModelError(
+                    f"{problem}: it needs code of its own (auto_map), which is never run; {cure}"
+                ) from error
+            raise ModelError(f"{problem}: {type(error).__name__}: {first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def bounded(source: "Source") -> Iterator[None]:
+    """Stop the construction of a model that is too large, while its tensors have shapes and no memory yet."""
+    size = {"bytes": 0, "tensors": 0}
+
+    def count(module: Any, name: str, tensor: Any) -> None:
+        del module, name
+        if tensor is None or not tensor.is_meta:
+            return
+        size["bytes"] += 4 * math.prod(tensor.shape)
+        size["tensors"] += 1
+        if size["bytes"] > TOO_LARGE or size["tensors"] > TOO_MANY:
+            what = f"more than {TOO_LARGE / 1e9:.1f} GB" if size["bytes"] > TOO_LARGE else f"over {TOO_MANY:,} tensors"
+            cure = "one ONNX file holds 2 GB; name a smaller model, or mend its config.json"
+            raise ModelError(f"model {source.name!r}: asks for {what}, and {cure}")
+
+    handles = [
+        hooks.register_module_parameter_registration_hook(count),
+        hooks.register_module_buffer_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' progress bars, load reports, prints and warnings off the terminal for a while."""
+    level = transformers.logging.get_verbosity()
+    bars = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity(logging.CRITICAL)
+    switch: Any = transformers.logging
+    switch.disable_progress_bar()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")  # on how somebody's checkpoint was made; nobody here can act on it
+            yield
+    finally:
+        transformers.logging.set_verbosity(level)
+        if bars:
+            switch.enable_progress_bar()
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of somebody else's message, without colours, as evidence in ours."""
+    text = COLOUR_CODES.sub("", str(error)).strip() or type(error).__name__
+    return text.splitlines()[0][:200]
