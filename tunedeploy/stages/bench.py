@@ -11,7 +11,7 @@ from tunedeploy import progress
 from tunedeploy.console import table
 from tunedeploy.errors import RunError
 from tunedeploy.manifest import read_manifest
-from tunedeploy.rundir import read_array
+from tunedeploy.rundir import RunDir, read_array
 from tunedeploy.runtime import Session
 
 ROUNDS = 30  # of every variant in turn, so that a slow second hits all alike
@@ -28,6 +28,8 @@ def measure(path: Path) -> dict[str, Any]:
         RunError: the path holds no bundle.
     """
     bundle = path if (path / "manifest.json").is_file() else path / "dist"
+    if bundle != path and bundle.is_dir():
+        RunDir(path).record("bundle")  # without it, dist/ is that of an earlier recipe
     if not (bundle / "manifest.json").is_file():
         raise RunError(f"{path}: holds no bundle; 'tunedeploy export' writes one")
     manifest = read_manifest(bundle)

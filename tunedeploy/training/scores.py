@@ -1,6 +1,8 @@
 """What a run ends with: metric, macro-F1, classification report and confusion matrix, as values and as files."""
 
-from collections.abc import Callable, Sequence
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from tunedeploy.encoders import Array
 from tunedeploy.rundir import write_json, write_text
 from tunedeploy.training.batches import by_length
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet computes
+LISTED = 1000  # a matrix of more classes is mostly zeros: 10,000 make 200 MB
 SHOWN = 20  # a confusion matrix of more classes is a file, not a table in the terminal
 
 
@@ -56,9 +60,7 @@ def write_report(folder: Path, logits: Array, label_ids: Array, labels: Sequence
     text = classification_report(label_ids, guesses, digits=4, **options)
     matrix = confusion_matrix(label_ids, guesses, labels=ids)
     write_text(folder / "report.txt", f"{text}\n{confusion_text(matrix, labels)}\n")
-    lines = [",".join(["true \\ predicted", *map(quoted, labels)])]
-    lines += [",".join([quoted(label), *map(str, row)]) for label, row in zip(labels, matrix, strict=True)]
-    write_text(folder / "confusion.csv", "\n".join(lines) + "\n")
+    write_text(folder / "confusion.csv", csv_text(confusion_rows(matrix, labels)))
     metrics = {
         "accuracy": round(score("accuracy", logits, label_ids), 4),
         "macro_f1": round(score("macro_f1", logits, label_ids), 4),
@@ -69,9 +71,25 @@ def write_report(folder: Path, logits: Array, label_ids: Array, labels: Sequence
     return metrics
 
 
-def quoted(cell: str) -> str:
-    """A CSV cell."""
-    return '"' + cell.replace('"', '""') + '"' if any(one in cell for one in ',"\n\r') else cell
+def confusion_rows(matrix: Array, labels: Sequence[str]) -> Iterable[Sequence[Any]]:
+    """Rows of confusion.csv: the matrix, or of many classes the pairs that occur."""
+    if len(labels) > LISTED:
+        yield ("true", "predicted", "rows")
+        for true, guessed in np.argwhere(matrix):
+            yield (labels[true], labels[guessed], int(matrix[true, guessed]))
+        return
+    yield ("true \\ predicted", *labels)
+    for label, row in zip(labels, matrix, strict=True):
+        yield (label, *map(int, row))
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as CSV; text that a spreadsheet would take for a formula gets an apostrophe, which it does not show."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for row in rows:
+        writer.writerow([f"'{one}" if isinstance(one, str) and one.startswith(FORMULA) else one for one in row])
+    return text.getvalue()
 
 
 def confusion_text(matrix: Array, labels: Sequence[str]) -> str:
