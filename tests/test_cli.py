@@ -528,6 +528,48 @@ def test_a_second_command_on_a_run_waits_for_nobody_and_says_so(tunedeploy: Comm
     assert tunedeploy("run", text_run.recipe, "--run", text_run.run).code == 0
 
 
+@pytest.mark.parametrize("rank", ["x", "", "-1", "1.5"])
+def test_a_rank_that_is_not_a_number_is_one_line(
+    rank: str, tunedeploy: Command, text_run: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    refused(tunedeploy("plan", text_run.recipe), f"RANK: expected a number, got {rank!r}")
+
+
+def test_a_message_is_one_line_whatever_stands_in_a_name(tunedeploy: Command) -> None:
+    refused(tunedeploy("plan", "no\nsuch\x1b[31m\u2028file\x07.yaml"), "no such file\\x07.yaml")
+
+
+@pytest.mark.parametrize("where", ["a link", "a link to nothing"])
+def test_a_bundle_goes_where_a_link_leads(where: str, tunedeploy: Command, text_run: Finished, tmp_path: Path) -> None:
+    if where == "a link":
+        shutil.copytree(text_run.dist, tmp_path / "real")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert tunedeploy("export", text_run.run, "-o", tmp_path / "link").code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert tunedeploy("verify", tmp_path / "real").code == 0
+
+
+def test_bench_of_a_run_refuses_the_bundle_of_an_earlier_recipe(tunedeploy: Command, text_run: Finished) -> None:
+    (text_run.run / "stages" / "bundle.json").unlink()
+    refused(tunedeploy("bench", text_run.run), "stage 'bundle' has not been finished", "tunedeploy export")
+
+
+def test_a_file_that_vanishes_is_one_line_and_a_bug_is_not(
+    monkeypatch: pytest.MonkeyPatch, tunedeploy: Command
+) -> None:
+    from tunedeploy.stages import doctor
+
+    def gone() -> None:
+        raise FileNotFoundError(2, "No such file or directory", "pictures/a.png")
+
+    monkeypatch.setattr(doctor, "examine", gone)
+    refused(tunedeploy("doctor"), "pictures/a.png: No such file or directory; check that path")
+    monkeypatch.setattr(doctor, "examine", lambda: os.close(10_000))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        tunedeploy("doctor")
+
+
 def test_a_bundle_is_not_copied_into_itself(tunedeploy: Command, text_run: Finished) -> None:
     refused(tunedeploy("export", text_run.run, "-o", text_run.dist / "sub"), "lies in the run's own bundle")
     assert tunedeploy("export", text_run.run, "-o", text_run.dist).code == 0

@@ -15,6 +15,33 @@ def array(*rows: list[float]) -> np.ndarray:
     return np.array(rows, dtype=np.float32)
 
 
+# ---- gain
+
+
+def test_rows_tell_the_gain_unless_noise_is_as_large_as_what_it_is_added_to() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(24, 3))
+    softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    for other in (logits, logits * 10, logits / 10, softmax, logits + rng.normal(0, 0.3, logits.shape)):
+        assert parity.tells_gain(logits, other)
+    assert parity.gain(logits, logits * 10) == pytest.approx(10)
+    assert not parity.tells_gain(logits, logits + rng.normal(0, 3, logits.shape))
+    assert not parity.tells_gain(logits, np.full_like(logits, np.nan))
+
+
+# ---- limits
+
+
+@pytest.mark.parametrize("at_most", [True, False])
+def test_what_is_not_finite_is_within_no_limit(at_most: bool) -> None:
+    for value in (float("nan"), float("inf"), -float("inf")):
+        for limit in (None, 0.0, 1e300, float("inf"), -float("inf")):
+            assert not parity.within(value, limit, at_most=at_most)
+    assert not parity.within(1.0, float("nan"), at_most=at_most)
+    assert parity.within(1.0, 1.0, at_most=at_most)
+    assert parity.within(0.5, 1.0, at_most=at_most) is at_most
+
+
 # ---- largest_difference
 
 

@@ -2,19 +2,23 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.finished import Finished, repair_run
+from tests.tiny import Tiny, texts
 from tunedeploy import api, pipeline, progress
 from tunedeploy.errors import BudgetError, ParityError, RunError
-from tunedeploy.rundir import files_below, latest, read_json, sha256, whole_folder, write_json, write_text
+from tunedeploy.kit import make
+from tunedeploy.rundir import files_below, latest, read_json, read_logits, sha256, whole_folder, write_json, write_text
 from tunedeploy.stages.quantize import Judge, encoder_of, over_budget
 
+Finisher = Callable[[str], Finished]
 AFTER_TRAIN = ["merge", "export", "quantize", "verify", "bundle", "report"]
 
 
@@ -229,12 +233,14 @@ def test_written_text_is_never_half_there(tmp_path: Path) -> None:
 
 
 def test_a_failing_verify_leaves_no_bundle_and_says_where(text_run: Finished) -> None:
+    before = bundle(text_run.dist)
     swap_two_weights(text_run.run / "merged" / "model.safetensors")
     repair_run(text_run.run)
     with pytest.raises(ParityError) as caught:
         api.through(text_run.recipe, ["export.max_drop=99"], run=text_run.run, until="report")
     assert any("trained model vs onnx" in line for line in caught.value.lines)
     assert not text_run.dist.exists()
+    assert bundle(text_run.run / "dist.previous") == before
     ledger = read_json(text_run.run / "ledger.json")
     assert not ledger["ok"]
     assert not (text_run.run / "stages" / "bundle.json").exists()
@@ -246,10 +252,83 @@ def swap_two_weights(path: Path) -> None:
     path.write_bytes(content[:-8] + content[-4:] + content[-8:-4])
 
 
-def test_a_budget_that_is_missed_leaves_no_bundle(text_run: Finished) -> None:
-    with pytest.raises(BudgetError, match="MB, allowed 0.001"):
-        api.export(text_run.run, {"max_size": 0.001})
+def bundle(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files_below(folder)}
+
+
+def test_a_budget_that_is_missed_leaves_no_bundle_but_the_earlier_one_under_another_name(text_run: Finished) -> None:
+    before = bundle(text_run.dist)
+    for _ in range(2):
+        with pytest.raises(BudgetError, match="MB, allowed 0.001"):
+            api.export(text_run.run, {"max_size": 0.001})
+        assert not text_run.dist.exists()
+        assert bundle(text_run.run / "dist.previous") == before
+    api.export(text_run.run)
+    assert bundle(text_run.dist) == before
+    assert not (text_run.run / "dist.previous").exists()
+
+
+def test_the_earlier_bundle_stands_until_the_next_one_does_and_has_no_record_meanwhile(text_run: Finished) -> None:
+    before, seen = bundle(text_run.dist), []
+
+    class Looking(Notes):
+        def note(self, text: str) -> None:
+            assert bundle(text_run.dist) == before or text.startswith(("bundle: done", "report"))
+            seen.append(text_run.rundir.has("bundle"))
+
+    with progress.listen(Looking()):
+        api.export(text_run.run, {"max_drop": 99.0})
+    assert seen[0] and not all(seen)
+    assert text_run.rundir.has("bundle")
+
+
+def test_a_bundle_that_fails_its_own_verification_never_stands(
+    text_run: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = make.write
+
+    def too_strict(folder: Path, **arguments: Any) -> None:
+        real(folder, **arguments)
+        rules = read_json(folder / "tolerances.json")
+        rules["variants"]["int8"]["max_abs"] = -1.0
+        write_json(folder / "tolerances.json", rules)
+
+    monkeypatch.setattr(make, "write", too_strict)
+    with pytest.raises(ParityError) as caught:
+        api.export(text_run.run, {"max_drop": 99.0})
+    assert [line for line in caught.value.lines if "int8 vs golden outputs: largest logit difference" in line]
+    assert not [line for line in caught.value.lines if ".tmp" in line]
     assert not text_run.dist.exists()
+
+
+def test_a_run_on_noise_has_a_bundle_that_verifies(tiny: Tiny, tmp_path: Path) -> None:
+    rng, rows = np.random.default_rng(0), texts(tmp_path / "rows.csv", rows=40)
+    lines = rows.read_text().splitlines()
+    labels = rng.permutation([line.rpartition(",")[2] for line in lines[1:]])
+    noise = [f"{line.rpartition(',')[0]},{label}" for line, label in zip(lines[1:], labels, strict=True)]
+    rows.write_text("\n".join([lines[0], *noise]) + "\n")
+    recipe = tiny.write(
+        tmp_path / "r.yaml", "text-classification", data={"train": str(rows)}, train={"lr": 1e-6},
+        tune={"method": "full"}, export={"quantize": "int8", "max_drop": 100.0},
+    )  # fmt: skip
+    run = api.through(recipe, run=tmp_path / "run", until="report")
+    assert api.verify(run / "dist")
+
+
+@pytest.mark.parametrize("key", ["metric", "drop", "gain", "flips"])
+def test_a_figure_that_is_not_a_number_breaks_the_budget(key: str, text_run: Finished) -> None:
+    recipe, source = api.recipe_of(text_run.run), text_run.run / "onnx" / "model.onnx"
+    healthy = {"metric": 90.0, "drop": 0.0, "flips": 0, "flips_allowed": 1, "gain": 1.0, "bytes": 1, "ms": 1.0}
+    assert over_budget(recipe, "int8", healthy, source) == []
+    for value in (float("nan"), float("inf")):
+        assert len(over_budget(recipe, "int8", healthy | {key: value}, source)) == 1
+
+
+def test_a_metric_of_nan_is_not_taken_for_no_reference(text_run: Finished) -> None:
+    recipe, source = api.recipe_of(text_run.run), text_run.run / "onnx" / "model.onnx"
+    judge = Judge(recipe=recipe, encoder=encoder_of(recipe, text_run.rundir), metric="accuracy", reference=float("nan"))
+    figures, _ = judge(source)
+    assert any("loses nan points" in line for line in over_budget(recipe, "int8", figures, source))
 
 
 def test_a_setting_whose_answers_verify_would_stop_is_not_taken(text_run: Finished) -> None:
@@ -285,6 +364,60 @@ def test_the_latest_run_is_the_one_touched_last(tmp_path: Path) -> None:
     assert latest(tmp_path) == tmp_path / "b"
     with pytest.raises(RunError, match="no run under"):
         latest(tmp_path / "a")
+
+
+EDITS: dict[str, tuple[str, Callable[[Any], Any], str]] = {
+    "a label list that is a number": ("train", lambda one: one["result"].update(labels=3), "labels: "),
+    "a metric that is text": ("train", lambda one: one["result"]["metrics"].update(accuracy="9"), "metrics.accuracy: "),
+    "a metric that is not there": ("train", lambda one: one["result"].update(metric="f2"), "result.metric "),
+    "a history of words": ("train", lambda one: one["result"].update(history=["x"]), "history.0: "),
+    "no hash of the adapter": ("train", lambda one: one.update(outputs={}), "missing outputs.train/adapter"),
+    "a file outside": ("merge", lambda one: one["outputs"].update({"../x": "0"}), "below the run's folder"),
+    "no comparison": ("merge", lambda one: one["result"].update(comparisons=[]), "comparisons: "),
+    "no noise floor": ("merge", lambda one: one["result"]["comparisons"][0].update(facts={}), "noise_floor: "),
+    "seconds that are not finite": ("export", lambda one: one.update(seconds=float("nan")), "seconds: "),
+    "another stage": ("export", lambda one: one.update(stage="merge"), "is not a record of stage 'export'"),
+    "a variant elsewhere": (
+        "quantize", lambda one: one["result"]["variants"]["int8"].update(file="/etc/passwd"), "variants.int8.file: "
+    ),
+    "no fp32": ("quantize", lambda one: one["result"]["variants"].pop("fp32"), "missing result.variants.fp32"),
+    "a size that is true": ("quantize", lambda one: one["result"]["variants"]["int8"].update(bytes=True), "bytes: "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_a_record_is_read_strictly_and_refused_in_one_line(what: str, finished: Finisher, tmp_path: Path) -> None:
+    stage, edit, place = EDITS[what]
+    run = finished("text-classification").copy(tmp_path)
+    record = read_json(run.run / "stages" / f"{stage}.json")
+    assert run.rundir.record(stage)
+    edit(record)
+    write_json(run.run / "stages" / f"{stage}.json", record)
+    with pytest.raises(RunError) as caught:
+        run.rundir.record(stage)
+    (line,) = caught.value.lines
+    assert f"{stage}.json: " in line and place in line and line.endswith("the stage is done again"), line
+
+
+def test_json_that_no_later_step_can_handle_is_refused(tmp_path: Path) -> None:
+    for text in ("[" * 100_000, '"\\ud800"', "1" * 5000, "{", ""):
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(RunError, match="a.json: is not JSON: "):
+            read_json(tmp_path / "a.json")
+
+
+def test_logits_of_another_shape_or_kind_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((4, 3), np.float32))
+    assert read_logits(tmp_path / "a.npy", rows=4, labels=3).shape == (4, 3)
+    for other in (np.zeros((3, 4), np.float32), np.zeros((4, 3), np.int64), np.array([["a"] * 3] * 4)):
+        np.save(tmp_path / "b.npy", other)
+        with pytest.raises(RunError, match=r"b.npy: expected float32 \(4, 3\), got "):
+            read_logits(tmp_path / "b.npy", rows=4, labels=3)
+    content = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "c.npy").write_bytes(content.replace(b"(4, 3), }      ", b"(4, 3999999), }"))
+    for name in ("c.npy", "none.npy"):
+        with pytest.raises(RunError, match=f"{name}: cannot be read: "):
+            read_logits(tmp_path / name, rows=4, labels=3)
 
 
 def test_a_record_names_every_file_of_its_stage(text_run: Finished) -> None:

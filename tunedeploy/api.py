@@ -1,5 +1,6 @@
 """The five verbs for Python callers; the command line is a thin layer over them."""
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -196,6 +197,8 @@ def check_output(output: str | Path | None, run: Path | None = None) -> None:
         raise RunError(f"-o {path}: lies in the run's own bundle; name another folder")
     from tunedeploy.manifest import is_bundle
 
+    if os.path.ismount(os.path.realpath(path)):
+        raise RunError(f"-o {path}: is a mount point, which a bundle cannot replace; name a folder inside it")
     if path.is_file() or (path.is_dir() and any(path.iterdir()) and not is_bundle(path)):
         raise RunError(f"-o {path}: holds something that is no bundle; name another folder")
 

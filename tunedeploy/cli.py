@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +16,8 @@ from tunedeploy.cli_output import fail, heard, say, shipped
 from tunedeploy.console import indented, ledger_table, plan_text, table, training_text
 from tunedeploy.errors import TunedeployError, UsageError
 
-# A full, read-only or forbidden place is the user's to change; any other error of the system is a bug.
-USERS = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT}
+# A full, read-only or forbidden place is the user's to change, and so is whatever is wrong with a file that is named.
+FULL = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG}
 
 app = typer.Typer(
     add_completion=False,
@@ -279,6 +280,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout = None  # the reader of a pipe has seen enough
         sys.exit(0)
     except OSError as error:
-        if error.errno not in USERS:
+        if error.errno not in FULL and not isinstance(error.filename, str | bytes | Path):
             raise
-        fail([f"{error.filename or 'output'}: {error.strerror}; free space, or name a place that can be written"], 1)
+        place = os.fsdecode(error.filename) if error.filename is not None else "output"
+        cure = "free space, or name a place that can be written" if error.errno in FULL else "check that path"
+        fail([f"{place}: {error.strerror or error}; {cure}"], 1)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +13,20 @@ from tunedeploy import progress
 from tunedeploy.console import Console, bundle_text
 from tunedeploy.pipeline import is_main_process
 
+COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
 
 def fail(lines: Sequence[str], code: int) -> None:
     """Say what is wrong on stderr and exit."""
     for line in lines:
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {on_one_line(line)}", file=sys.stderr)
     sys.exit(code)
+
+
+def on_one_line(text: str) -> str:
+    """A message without line breaks and control characters, which names of files, labels and others' messages hold."""
+    text = " ".join(part.strip() for part in COLOUR.sub("", text).splitlines() if part.strip())
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 @contextmanager

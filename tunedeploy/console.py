@@ -145,7 +145,7 @@ size: fp32 {estimates["fp32_mb"]:.1f}, int8 {estimates["int8_mb"]:.1f}, adapter 
 def training_text(folder: Path, found: Mapping[str, Any]) -> str:
     """What a training ends with."""
     metrics = found["metrics"]
-    text = (folder / "train" / "report.txt").read_text(encoding="utf-8")
+    text = (folder / "train" / "report.txt").read_text(encoding="utf-8", errors="replace")
     last = f"accuracy {metrics['accuracy']:.2f} %, macro-F1 {metrics['macro_f1']:.2f} % on {metrics['rows']} rows"
     return f"{text}\n{last}\n\nrun: {folder}\nnext: tunedeploy export {folder} --quantize int8"
 

@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 import onnxruntime
 
+from tunedeploy.atomic import write_bytes
 from tunedeploy.errors import RunError
 from tunedeploy.rundir import key_of, without_folders
 
@@ -66,10 +67,7 @@ def describe(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
 
 def write(model: onnx.ModelProto, path: Path) -> None:
     """Write one file with deterministic bytes, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_bytes(model.SerializeToString(deterministic=True))
-    beside.replace(path)
+    write_bytes(path, model.SerializeToString(deterministic=True))
 
 
 def operators(model: onnx.ModelProto) -> dict[str, int]:

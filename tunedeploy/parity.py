@@ -17,6 +17,7 @@ FLOORS = 10.0
 CAP = 1e-4  # of the output's range: no noise floor, however large, excuses more
 NEAR_TIE = 4.0  # margins below this many times the typical drift may flip without anything being wrong
 GAIN = 2.0  # of the differences between logits; int8 has 0.9 to 1.1, at 7 dB of SQNR up to 1.6, a softmax 4 and more
+CLEAR = 0.7  # correlation of logits before and after quantization; below, the noise is as large as what it is added to
 FLIPS = 0.02  # share of rows that may flip outside near-ties after quantization
 
 
@@ -44,11 +45,7 @@ class Comparison:
     @property
     def ok(self) -> bool:
         """Whether the value is finite and within its limit."""
-        if not np.isfinite(self.value):
-            return False
-        if self.limit is None:
-            return True
-        return self.value <= self.limit if self.at_most else self.value >= self.limit
+        return within(self.value, self.limit, at_most=self.at_most)
 
     def to_json(self) -> dict[str, Any]:
         """The record, with its verdict; a value that is not finite is written as text, since JSON has none."""
@@ -62,6 +59,15 @@ class Comparison:
         limit = "" if self.limit is None else f", {bound} {self.limit:.3g}{self.unit}"
         place = f" on {self.where}" if self.where else ""
         return f"{self.stage}: {self.file}: {self.name} is {self.value:.3g}{self.unit}{place}{limit}"
+
+
+def within(value: float, limit: float | None, *, at_most: bool = True) -> bool:
+    """Whether a value is finite and not over its limit, or under it: NaN is never `> limit` and must not pass."""
+    if not np.isfinite(value):
+        return False
+    if limit is None:
+        return True
+    return bool(value <= limit if at_most else value >= limit)
 
 
 def _finite(value: Any) -> Any:
@@ -139,10 +145,22 @@ def gain(reference: Array, other: Array) -> float:
 
     Answers do not see a softmax or a temperature that was built into a file; probabilities do.
     """
-    first, second = (np.asarray(one, np.float64) for one in (reference, other))
-    first, second = first - first.mean(-1, keepdims=True), second - second.mean(-1, keepdims=True)
+    first, second = _centred(reference), _centred(other)
     slope = float((first * second).sum() / max(float((first**2).sum()), 1e-300))
     return max(slope, 1 / slope) if slope > 0 else float("inf")
+
+
+@np.errstate(invalid="ignore")
+def tells_gain(reference: Array, other: Array) -> bool:
+    """Whether these rows tell the gain of a file: a temperature leaves their correlation at 1, noise does not."""
+    first, second = _centred(reference), _centred(other)
+    return bool((first * second).sum() >= CLEAR * np.sqrt((first**2).sum() * (second**2).sum()))
+
+
+@np.errstate(invalid="ignore")
+def _centred(logits: Array) -> Array:
+    exact = np.asarray(logits, np.float64)
+    return np.asarray(exact - exact.mean(-1, keepdims=True))
 
 
 def near_tie(reference: Array, other: Array) -> float:

@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,18 +10,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tunedeploy import progress
-from tunedeploy.errors import RunError
+from tunedeploy.atomic import discard, move, sweep
+from tunedeploy.errors import RunError, UserError
 from tunedeploy.rundir import Record, RunDir, files_below, key_of, versions, without_folders, write_text
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from tunedeploy.recipe import Recipe
 
 MAKES_BUNDLE = frozenset({"merge", "export", "quantize", "verify", "bundle"})
+BUNDLE = "dist"
+EARLIER = "dist.previous"  # a bundle that was found not to be that of the recipe, kept until another stands
 UNFINISHED = "train/checkpoint"  # what an interrupted training is resumed from
 STAGES = ("plan", "train", "merge", "export", "quantize", "verify", "bundle", "report")
 
@@ -81,17 +78,23 @@ def held(rundir: RunDir, *, main: bool) -> Iterator[None]:
     Raises:
         RunError: another command works on it.
     """
-    if not main or fcntl is None:
+    if not main:
         yield
         return
+    from filelock import FileLock, Timeout  # a device that only reads a bundle needs none
+
     rundir.path.mkdir(parents=True, exist_ok=True)
-    with (rundir / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            cure = "wait for it, or name another folder with --run"
-            raise RunError(f"{rundir.path}: another tunedeploy command works on this run; {cure}") from error
+    lock = FileLock(rundir / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        cure = "wait for it, or name another folder with --run"
+        raise RunError(f"{rundir.path}: another tunedeploy command works on this run; {cure}") from error
+    try:
+        sweep(rundir.path)
         yield
+    finally:
+        lock.release()
 
 
 def kept(rundir: RunDir, name: str) -> Record:
@@ -106,7 +109,7 @@ def begin(recipe: "Recipe", rundir: RunDir, *, first: bool, fresh: bool) -> None
     if first:
         write_text(rundir / "recipe.yaml", recipe.dump())
     if fresh:
-        shutil.rmtree(rundir / UNFINISHED, ignore_errors=True)
+        discard(rundir / UNFINISHED)
 
 
 def run_stage(stage: ModuleType, recipe: "Recipe", rundir: RunDir, *, key: str, main: bool) -> Record:
@@ -115,11 +118,15 @@ def run_stage(stage: ModuleType, recipe: "Recipe", rundir: RunDir, *, key: str, 
     before = outputs_of(rundir, name) if main else {}
     if main:
         rundir.forget(name)
-        if name in MAKES_BUNDLE:  # the bundle of an earlier recipe must not pass for this one's, should a check fail
-            rundir.forget("bundle")
-            shutil.rmtree(rundir / "dist", ignore_errors=True)
+        if name in MAKES_BUNDLE:
+            rundir.forget("bundle")  # what stands in dist/ is that of an earlier recipe until this one's replaces it
     began = time.monotonic()
-    result = stage.run(recipe, rundir)
+    try:
+        result = stage.run(recipe, rundir)
+    except Exception:
+        if main and name in MAKES_BUNDLE:
+            set_aside(rundir)
+        raise
     seconds = time.monotonic() - began
     if not main:
         return Record(stage=name, key=key, seconds=seconds, outputs={}, result=result, versions={})
@@ -129,9 +136,17 @@ def run_stage(stage: ModuleType, recipe: "Recipe", rundir: RunDir, *, key: str, 
         for later in STAGES[STAGES.index(name) + 1 :]:
             rundir.forget(later)  # made from an earlier model: not to be scored or shipped as this one's
         if name == "train":
-            shutil.rmtree(rundir / "dist", ignore_errors=True)
+            set_aside(rundir)
+    if name == "bundle":
+        discard(rundir / EARLIER)
     progress.note(f"{name}: done in {seconds:.1f} s")
     return record
+
+
+def set_aside(rundir: RunDir) -> None:
+    """Give the bundle of an earlier recipe or model another name, lest it pass for what did not become a bundle."""
+    with contextlib.suppress(OSError):  # a disk that takes no renaming has raised an error of its own
+        move(rundir / BUNDLE, rundir / EARLIER)
 
 
 def outputs_of(rundir: RunDir, name: str) -> Mapping[str, str]:
@@ -190,5 +205,12 @@ def why_stale(rundir: RunDir, name: str) -> str:
 
 
 def is_main_process() -> bool:
-    """Whether this process writes; others of a distributed launch only train."""
-    return int(os.environ.get("RANK", "0")) == 0
+    """Whether this process writes; others of a distributed launch only train.
+
+    Raises:
+        UserError: the environment does not say which one it is.
+    """
+    rank = os.environ.get("RANK", "0")
+    if not rank.isdecimal():
+        raise UserError(f"RANK: expected a number, got {rank!r}; torchrun sets it, otherwise unset it")
+    return int(rank) == 0

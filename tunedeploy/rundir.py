@@ -1,20 +1,21 @@
-"""Where artefacts live: atomic writes, hashes, and a record for each stage that says what made it."""
+"""Where artefacts live: hashes, and a record for each stage that says what made it."""
 
 import contextlib
 import hashlib
 import json
-import os
 import platform
-import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from tunedeploy.atomic import whole_folder as whole_folder
+from tunedeploy.atomic import write_json as write_json
+from tunedeploy.atomic import write_text as write_text
 from tunedeploy.errors import RunError
 
 PACKAGES = ("tunedeploy", "torch", "transformers", "peft", "onnx", "onnxscript", "onnxruntime", "torchvision", "timm")
@@ -46,16 +47,17 @@ class RunDir:
         """The record of a finished stage.
 
         Raises:
-            RunError: the stage has not been finished here.
+            RunError: the stage has not been finished here, or its record is not one.
         """
+        from tunedeploy.records import check_stage  # a device that predicts needs no pydantic for it
+
         path = self.path / STAGE_FOLDER / f"{stage}.json"
         if not path.is_file():
             cure = "train RECIPE --run" if stage in ("plan", "train") else "merge" if stage == "merge" else "export"
             raise RunError(f"{self.path}: stage {stage!r} has not been finished; run 'tunedeploy {cure} {self.path}'")
-        try:
-            return Record(**read_json(path))
-        except TypeError as error:
-            raise RunError(f"{path}: is no stage record; remove it, and the stage is done again") from error
+        content = read_json(path)
+        check_stage(stage, content, path)
+        return Record(**content)
 
     def has(self, stage: str) -> bool:
         """Whether a record of this stage is there."""
@@ -95,10 +97,22 @@ class RunDir:
 
     def shipped(self) -> dict[str, Any]:
         """What an export ends with: metric, variants, and every comparison made."""
-        ledger = read_json(self / "ledger.json")
+        ledger = self.ledger()
         made = self.record("quantize").result
         comparisons = [*ledger["merge"], *ledger["comparisons"]]
         return {"metric": made["metric"], "variants": made["variants"], "ledger": comparisons}
+
+    def ledger(self) -> dict[str, Any]:
+        """ledger.json of the verify stage.
+
+        Raises:
+            RunError: it is missing or is no ledger.
+        """
+        from tunedeploy.records import Ledger, check
+
+        content: dict[str, Any] = read_json(self / "ledger.json")
+        check(Ledger, content, self / "ledger.json", f"run 'tunedeploy export {self.path}' to write it again")
+        return content
 
     def forget(self, stage: str) -> None:
         """Remove a stage's record, so that half of a redone stage is never taken for a whole one."""
@@ -131,22 +145,6 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file beside and rename it, so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with beside.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON, atomically, with a trailing newline."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
-
-
 def read_json(path: Path) -> Any:
     """Read JSON.
 
@@ -154,11 +152,47 @@ def read_json(path: Path) -> Any:
         RunError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parsed(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RunError(f"{path}: missing") from error
+    except IsADirectoryError as error:
+        raise RunError(f"{path}: expected a file, got a folder") from error
     except ValueError as error:
         raise RunError(f"{path}: is not JSON: {error}") from error
+
+
+def parsed(text: str) -> Any:
+    """JSON that every later step can handle.
+
+    Raises:
+        ValueError: it is not JSON, is nested too deeply, or holds half of a surrogate pair, which no file can.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if "\\ud" in text.lower():
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def read_logits(path: Path, *, rows: int, labels: int) -> Any:
+    """Logits (rows, labels) that a stage kept in a .npy file.
+
+    Raises:
+        RunError: the file is missing, or holds something else.
+    """
+    import numpy as np
+
+    try:
+        kept = np.load(path, mmap_mode="r")  # a header that promises more than the file holds takes no memory
+    except Exception as error:
+        # numpy parses the header as Python and raises whatever that does.
+        raise RunError(f"{path}: cannot be read: {' '.join(str(error).split())[:120]}") from error
+    if not isinstance(kept, np.ndarray) or kept.dtype not in (np.float32, np.float64) or kept.shape != (rows, labels):
+        shape = f"{getattr(kept, 'dtype', 'other')} {getattr(kept, 'shape', '')}".strip()
+        raise RunError(f"{path}: expected float32 ({rows}, {labels}), got {shape}")
+    return np.array(kept)
 
 
 def read_array(path: Path) -> Any:
@@ -178,24 +212,6 @@ def read_array(path: Path) -> Any:
             return dict(loaded) if path.suffix == ".npz" else loaded
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(f"{path}: cannot be read: {str(error)[:120]}") from error
-
-
-@contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Fill a folder beside and swap it in when the block ends well; on an error nothing is left of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    try:
-        yield beside
-        if path.exists():
-            path.replace(old)
-        beside.replace(path)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 @cache

@@ -5,19 +5,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError
 
 from tunedeploy import parity, plugins
 from tunedeploy.data.recipe_data import data_of, data_of_run
 from tunedeploy.encoders import Array, Encoder, Features, Inputs
-from tunedeploy.errors import ModelError
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, Classifier
-from tunedeploy.models.loading import first_line
 from tunedeploy.parity import Comparison
-from tunedeploy.rundir import RunDir, read_array
+from tunedeploy.rundir import RunDir, read_logits
 from tunedeploy.runtime import Session, logits_of
-from tunedeploy.stages.merge import as_double, logits, places, run_torch, sample
+from tunedeploy.stages.merge import as_double, loaded, logits, places, run_torch, sample
 from tunedeploy.stages.quantize import DECISION_ROWS, encoder_of
 
 if TYPE_CHECKING:
@@ -52,12 +49,7 @@ class Scene:
         Raises:
             ModelError: it cannot be loaded.
         """
-        folder = self.rundir / "merged"
-        try:
-            loaded: Assembly = self.task.load(folder, attention="eager")
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise ModelError(f"{folder}: cannot be loaded: {first_line(error)}") from error
-        return loaded
+        return loaded(self.task, self.rundir)
 
     @cached_property
     def double(self) -> Classifier:
@@ -129,7 +121,8 @@ def grid(scene: Scene) -> list[tuple[str, Inputs, list[int]]]:
 def trained_against_merged(scene: Scene) -> list[Comparison]:
     """Logits that training ended with against the merged folder's, raw rows through its own preprocessing."""
     data = data_of(scene.recipe)
-    expected = read_array(scene.rundir / "train" / "eval_logits.npy")
+    shape = {"rows": len(data.eval), "labels": len(data.labels)}
+    expected = read_logits(scene.rundir / "train" / "eval_logits.npy", **shape)
     chosen = places(len(expected), MERGED_ROWS)
     got = logits(scene.merged, scene.merged.encoder.encode(sample(data.eval, MERGED_ROWS)))
     floor = scene.rundir.record("merge").result["comparisons"][0]["facts"]["noise_floor"]

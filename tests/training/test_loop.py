@@ -1,6 +1,7 @@
 """The loop computes the same whatever a step is split into, keeps the best state, and stops when told."""
 
 import contextlib
+import csv
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.tiny import Tiny, job, texts
-from tunedeploy import pipeline, progress
+from tunedeploy import pipeline, plugins, progress
 from tunedeploy.classification import score
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.errors import ModelError, UserError
@@ -22,6 +23,7 @@ from tunedeploy.rundir import RunDir, read_json
 from tunedeploy.stages.train import checkpoint_key
 from tunedeploy.training import loop
 from tunedeploy.training.loop import Job, epoch_windows, optimizer_of, take_step
+from tunedeploy.training.scores import write_report
 
 TASKS = ("text-classification", "image-classification")
 SPLITS = [(8, 1), (4, 2), (2, 4)]
@@ -302,6 +304,49 @@ def test_a_run_interrupted_while_it_evaluates_goes_on_to_the_same_bits(
     records = [read_json(tmp_path / name / "stages" / "train.json") for name in ("whole", "cut")]
     assert records[0]["result"] == records[1]["result"]
     assert not (tmp_path / "cut" / "train" / loop.checkpoint.NAME).exists()
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+@pytest.mark.parametrize("file", ["state.safetensors", "meta.json"])
+@pytest.mark.parametrize("how", ["cut", "flipped", "gone"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    how: str, file: str, damaged: int, tiny: Tiny, tmp_path: Path
+) -> None:
+    recipe = tiny.recipe(tmp_path / "r.yaml", "text-classification", train={"epochs": 4})
+    train(recipe, tmp_path / "whole")
+    with interrupted("epoch 3"):
+        train(recipe, tmp_path / "cut")
+    folders = loop.checkpoint.numbered(tmp_path / "cut" / "train")
+    assert [folder.name for folder in folders] == ["000002", "000001"]
+    for folder in folders[:damaged]:
+        content = bytearray((folder / file).read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / file).write_bytes(content[: -len(content) // 3] if how == "cut" else content)
+        if how == "gone":
+            (folder / file).unlink()
+    heard = Interrupt("no such note")
+    with progress.listen(heard):
+        train(recipe, tmp_path / "cut")
+    assert len([note for note in heard.notes if note.endswith("passed over")]) == damaged
+    assert len([note for note in heard.notes if note.startswith("resumed after step")]) == 2 - damaged
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(value, cut[name]) for name, value in whole.items())
+
+
+def test_a_metric_of_nan_ends_training_in_one_line(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins.load("tasks", "text-classification"), "score", lambda *arguments: float("nan"))
+    with pytest.raises(UserError, match="train: accuracy is nan after epoch 1; check the rows of data.eval"):
+        train(tiny.recipe(tmp_path / "r.yaml", "text-classification"), tmp_path / "run")
+    assert not (tmp_path / "run" / "train" / "head.safetensors").exists()
+
+
+def test_no_cell_of_the_confusion_matrix_is_a_formula_to_a_spreadsheet(tmp_path: Path) -> None:
+    labels = ["=1+1", "+a", "-b", "@c", "\td", 'plain, "quoted"']
+    write_report(tmp_path, np.eye(6), np.arange(6), labels)
+    with (tmp_path / "confusion.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0][1:] == [row[0] for row in rows[1:]] == [*(f"'{label}" for label in labels[:5]), labels[5]]
+    assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == np.eye(6).tolist()
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def killed_in_the_middle(recipe: Path, run: Path) -> None:
     """Start training and `kill -9` it as soon as there is a checkpoint."""
     process = subprocess.Popen(command(recipe, run), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        while not (run / "train" / "checkpoint").is_dir():
+        while not list((run / "train" / "checkpoint").glob("[0-9]*")):
             assert process.poll() is None, process.stderr.read() if process.stderr else ""
             time.sleep(0.001)
     finally:

@@ -36,7 +36,8 @@ def data_of_run(recipe: "Recipe", run: Path) -> Data:
         RunError: what the recipe names has changed since.
     """
     data, path = data_of(recipe), run / "data" / "fingerprint.json"
-    if path.is_file() and read_json(path).get("fingerprint") != data.fingerprint:
+    kept = read_json(path) if path.is_file() else None
+    if kept is not None and not (isinstance(kept, dict) and kept.get("fingerprint") == data.fingerprint):
         raise RunError(
             f"{run}: the data of {recipe.data.train} has changed since training; put the old rows back, or train again"
         )

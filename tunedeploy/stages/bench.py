@@ -12,6 +12,7 @@ from tunedeploy.bundle import Bundle
 from tunedeploy.console import table
 from tunedeploy.errors import RunError
 from tunedeploy.goldens import inputs_of, read_arrays
+from tunedeploy.rundir import RunDir
 from tunedeploy.runtime import Session
 
 ROUNDS = 30  # of every variant in turn, so that a slow second hits all alike
@@ -28,6 +29,8 @@ def measure(path: Path) -> dict[str, Any]:
         RunError: the path holds no bundle.
     """
     bundle = path if (path / "manifest.json").is_file() else path / "dist"
+    if bundle != path and bundle.is_dir():
+        RunDir(path).record("bundle")  # without it, dist/ is that of an earlier recipe
     if not (bundle / "manifest.json").is_file():
         raise RunError(f"{path}: holds no bundle; 'tunedeploy export' writes one")
     opened_bundle = Bundle(bundle)

@@ -4,8 +4,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunedeploy import onnx_files, plugins
+from tunedeploy import onnx_files, plugins, progress
+from tunedeploy.bundle import Bundle
+from tunedeploy.checks import breach_lines
 from tunedeploy.data.recipe_data import data_of
+from tunedeploy.errors import ParityError
 from tunedeploy.kit import make
 from tunedeploy.manifest import MANIFEST, SCHEMA
 from tunedeploy.models.card import card
@@ -41,16 +44,19 @@ SHIPPED = (
 
 
 def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
-    """Write `dist/` in one piece.
+    """Write `dist/` in one piece, once it has passed its own verification.
 
     Returns:
         The bundle's files and their bytes.
+
+    Raises:
+        ParityError: it has not.
     """
     task = plugins.load("tasks", recipe.task)
     data = data_of(recipe)
     train, quantize = rundir.record("train").result, rundir.record("quantize").result
     encoder = encoder_of(recipe, rundir)
-    ledger = read_json(rundir / "ledger.json")
+    ledger = rundir.ledger()
     rows = [*sample(data.eval, GOLDEN_ROWS)]
     rows += task.edge_rows(rows[0])
     with whole_folder(rundir / "dist") as folder:
@@ -65,7 +71,20 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
         manifest["files"] = {path.relative_to(folder).as_posix(): sha256(path) for path in files_below(folder)}
         write_json(folder / MANIFEST, manifest)
         sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files_below(folder)}
+        check(folder, rundir / "dist")
     return {"files": sizes}
+
+
+def check(folder: Path, dist: Path) -> None:
+    """Verify a bundle where it was written, as `tunedeploy verify` will where it goes.
+
+    Raises:
+        ParityError: one line a breach.
+    """
+    progress.note("bundle: verifying what was written")
+    lines = breach_lines(Bundle(folder).verify())
+    if lines:
+        raise ParityError([line.replace(str(folder), str(dist)) for line in lines])
 
 
 def copy(rundir: RunDir, folder: Path, variants: dict[str, Any], labels: list[str]) -> None:

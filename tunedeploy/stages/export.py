@@ -17,7 +17,7 @@ from tunedeploy.models.classifier import Assembly
 from tunedeploy.models.loading import COLOUR_CODES, first_line
 from tunedeploy.rundir import RunDir, sha256, write_json, write_text
 from tunedeploy.runtime import OUTPUT
-from tunedeploy.stages.merge import sample
+from tunedeploy.stages.merge import loaded, sample
 from tunedeploy.training.feeds import tensors
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
         BudgetError: the file breaks a limit of the target.
     """
     task = plugins.load("tasks", recipe.task)
-    merged = task.load(rundir / "merged", attention="eager")  # fewer nodes than sdpa, and no NaN guards
+    merged = loaded(task, rundir)
     progress.note(f"export: opset {recipe.export.opset}")
     model = convert(recipe, rundir, merged)
     onnx_files.clean(model)

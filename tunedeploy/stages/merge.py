@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from tunedeploy import parity, plugins, progress
 from tunedeploy.checks import timed
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Array, Features
-from tunedeploy.errors import ParityError
+from tunedeploy.errors import ModelError, ParityError, RunError
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, Classifier, load_trained
+from tunedeploy.models.loading import first_line
 from tunedeploy.parity import Comparison
 from tunedeploy.rundir import RunDir, whole_folder
 from tunedeploy.runtime import logits_of_features
@@ -73,11 +75,38 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
 
 
 def trained(recipe: "Recipe", rundir: RunDir, labels: int) -> Assembly:
-    """The model as training left it, adapters on, in float32 and eval mode."""
+    """The model as training left it, adapters on, in float32 and eval mode.
+
+    Raises:
+        RunError: a file of the train stage cannot be read, or is that of another model.
+    """
     assembly = start.attached(recipe, labels)
+    own = assembly.model.state_dict()
     for name in ("head", "adapter"):
-        load_trained(assembly.model, load_file(rundir / "train" / f"{name}.safetensors"))
+        path = rundir / "train" / f"{name}.safetensors"
+        try:
+            state = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise RunError(f"{path}: cannot be read: {error}") from error
+        unlike = [key for key, value in state.items() if key not in own or own[key].shape != value.shape]
+        if unlike:
+            raise RunError(f"{path}: {unlike[0]} does not fit the model of the recipe; train again")
+        load_trained(assembly.model, state)
     assembly.model.eval()
+    return assembly
+
+
+def loaded(task: Any, rundir: RunDir) -> Assembly:
+    """The merged folder, its attention written out as an exporter wants it: fewer nodes than sdpa, and no NaN guards.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    folder = rundir / FOLDER
+    try:
+        assembly: Assembly = task.load(folder, attention="eager")
+    except Exception as error:  # of a damaged folder transformers, torch and tokenizers raise anything
+        raise ModelError(f"{folder}: cannot be loaded: {type(error).__name__}: {first_line(error)}") from error
     return assembly
 
 

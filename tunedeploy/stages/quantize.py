@@ -1,10 +1,14 @@
 """Quantize: shrink the file to the precisions asked for, each inside the accuracy budget or not at all."""
 
+import errno
 import json
-import math
+import os
 import shutil
 import statistics
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +18,10 @@ import onnx
 import onnxruntime
 
 from tunedeploy import onnx_files, parity, plugins, progress
+from tunedeploy.atomic import disk_errors, temporary
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Array, Encoder, Inputs, in_batches
-from tunedeploy.errors import BudgetError
+from tunedeploy.errors import BudgetError, RunError, TunedeployError
 from tunedeploy.rundir import RunDir, sha256
 from tunedeploy.runtime import Session, instruction_set, logits_of
 from tunedeploy.stages.merge import places, sample
@@ -30,6 +35,7 @@ OUTPUTS = ("quantized",)
 FOLDER = "quantized"
 CALIBRATION_ROWS = 128  # of the training split; min-max ranges settle by then
 DECISION_ROWS = 512  # of the evaluation split; two in a hundred may flip, so that ten flips are told from one
+ROOM = 4  # times the float32 file: what quantizers write at once
 RUNS = 15  # of the latency figure; its median decides on a budget, no test does
 
 
@@ -40,7 +46,7 @@ class Judge:
     recipe: "Recipe"
     encoder: Encoder
     metric: str
-    reference: float = math.nan  # the float32 file's metric
+    reference: float | None = None  # the float32 file's metric
     answers: Array | None = None  # its logits
 
     def __call__(self, path: Path) -> tuple[dict[str, Any], Array]:
@@ -51,7 +57,7 @@ class Judge:
         logits = logits_of(session, self.encoder, rows, update)
         value = float(task.score(self.metric, logits, task.targets(rows)))
         probe = self.encoder.collate(self.encoder.encode(sample(rows, 1)))
-        drop = 0.0 if math.isnan(self.reference) else round(self.reference - value, 4)
+        drop = 0.0 if self.reference is None else round(self.reference - value, 4)
         size = path.stat().st_size
         made = {"metric": round(value, 4), "drop": drop, "bytes": size, "ms": latency(session, probe)}
         return made | self.against_fp32(logits), logits
@@ -109,7 +115,8 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> list[
     tried: list[dict[str, Any]] = []
     for setting in precision.candidates(source, recipe.export):
         progress.note(f"quantize: {name}, {setting['name']}")
-        precision.convert(source, target, setting, samples)
+        with workshop(source) as copy:
+            precision.convert(copy, target, setting, samples)
         label(target, name, setting, source)
         measured, logits = judge(target)
         np.save(target.with_suffix(".npy"), logits)  # verify holds the file to the logits that it was judged by
@@ -121,22 +128,74 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> list[
     return tried
 
 
+@contextmanager
+def workshop(source: Path) -> Iterator[Path]:
+    """A copy of a file in a folder for temporary ones: quantizers write beside what they read, and much of it.
+
+    It lies in the run, whose disk has the room that a small /tmp has not, and where the next command sweeps.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    folder, before = temporary(source.parent / "quantizer"), tempfile.tempdir
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    room = shutil.disk_usage(folder).free
+    try:
+        tempfile.tempdir = str(folder)
+        with disk_errors(folder):
+            yield linked(source, folder / source.name)
+    except Exception as error:
+        # On a full disk onnx writes half a file without a word, and its next step cannot read it.
+        if isinstance(error, OSError | TunedeployError) or room > ROOM * source.stat().st_size:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+    finally:
+        tempfile.tempdir = before
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def linked(source: Path, target: Path) -> Path:
+    """A second name of a file that is only read; a copy where the disk has no such names."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+    return target
+
+
 def kernels() -> dict[str, Any]:
     """What decides how integer kernels round: results are compared to the bit's neighbourhood only on an equal one."""
     return {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__}
 
 
 def encoder_of(recipe: "Recipe", rundir: RunDir) -> Encoder:
-    """The bundle's own preprocessing, of the merged model."""
-    facts = onnx_facts(rundir / "onnx" / "model.onnx")
-    encoder: Encoder = plugins.load("tasks", recipe.task).device_encoder(rundir / "merged", facts["preprocessing"])
+    """The bundle's own preprocessing, of the merged model.
+
+    Raises:
+        RunError: the file tells of none, or of that of another task.
+    """
+    path = rundir / "onnx" / "model.onnx"
+    facts = onnx_facts(path)
+    try:
+        task = plugins.load("tasks", recipe.task)
+        encoder: Encoder = task.device_encoder(rundir / "merged", facts["preprocessing"])
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise RunError(f"{path}: tunedeploy.preprocessing is not that of {recipe.task}: {error!r}") from error
     return encoder
 
 
 def onnx_facts(path: Path) -> dict[str, Any]:
-    """What `onnx_files.describe` put into a file."""
+    """What `onnx_files.describe` put into a file.
+
+    Raises:
+        RunError: it is not there.
+    """
     metadata = Session(path).metadata
-    return {name: json.loads(metadata[f"tunedeploy.{name}"]) for name in ("labels", "preprocessing", "lineage")}
+    try:
+        return {name: json.loads(metadata[f"tunedeploy.{name}"]) for name in ("labels", "preprocessing", "lineage")}
+    except (KeyError, ValueError) as error:
+        raise RunError(f"{path}: its metadata is not what export wrote: {error!r}") from error
 
 
 def latency(session: Session, probe: Inputs) -> float:
@@ -154,15 +213,18 @@ def over_budget(recipe: "Recipe", name: str, one: dict[str, Any], path: Path) ->
     limits = recipe.export
     how = f"quantize: {name}" + (f" ({one['setting']['name']})" if "setting" in one else "")
     lines = []
-    if one["drop"] > limits.max_drop:
+    within = parity.within
+    if not within(one["metric"], None):
+        lines.append(f"{how}: its metric is {one['metric']}; no budget can be held to it")
+    elif not within(one["drop"], limits.max_drop):
         lines.append(f"{how}: loses {one['drop']:.2f} points ({one['metric']:.2f} %), allowed {limits.max_drop:g}")
-    if one["flips"] > one["flips_allowed"]:
+    if not within(one["flips"], one["flips_allowed"]):
         lines.append(f"{how}: changes {one['flips']} answers that were no near-ties, allowed {one['flips_allowed']}")
-    if one["gain"] > parity.GAIN:
+    if not within(one["gain"], parity.GAIN):
         lines.append(f"{how}: its logits are {one['gain']:.3g} times larger or smaller, allowed {parity.GAIN:g}")
-    if limits.max_size is not None and one["bytes"] > limits.max_size * 1e6:
+    if limits.max_size is not None and not within(one["bytes"], limits.max_size * 1e6):
         lines.append(f"{how}: has {one['bytes'] / 1e6:.2f} MB, allowed {limits.max_size:g}")
-    if limits.max_latency is not None and one["ms"] > limits.max_latency:
+    if limits.max_latency is not None and not within(one["ms"], limits.max_latency):
         lines.append(f"{how}: takes {one['ms']:.2f} ms a row, allowed {limits.max_latency:g}")
     there = plugins.load("targets", limits.target).breaches(onnx.load(path), one["bytes"])
     return [*lines, *(f"{how}: target {limits.target}: {line}" for line in there)]

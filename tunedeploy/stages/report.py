@@ -4,7 +4,7 @@ import html
 from typing import TYPE_CHECKING, Any
 
 from tunedeploy.models.card import number
-from tunedeploy.rundir import RunDir, read_json, write_text
+from tunedeploy.rundir import RunDir, write_text
 
 if TYPE_CHECKING:
     from tunedeploy.recipe import Recipe
@@ -26,7 +26,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     value = train["metrics"][train["metric"]]
     seconds = [(name, f"{rundir.record(name).seconds:.1f}") for name in ("plan", *AFTER) if rundir.has(name)]
     history = [tuple(number(one) for one in epoch.values()) for epoch in train["history"]]
-    text = (rundir / "train" / "report.txt").read_text(encoding="utf-8")
+    text = (rundir / "train" / "report.txt").read_text(encoding="utf-8", errors="replace")
     parts = [
         f"<h1>{html.escape(recipe.task)}: {value:.2f} % {train['metric']}</h1>",
         variants(rundir),
@@ -63,7 +63,7 @@ def variants(rundir: RunDir) -> str:
 
 def comparisons(rundir: RunDir) -> str:
     """The ledger."""
-    ledger = read_json(rundir / "ledger.json")
+    ledger = rundir.ledger()
     rows = []
     for one in [*ledger["merge"], *ledger["comparisons"]]:
         limit = "" if one["limit"] is None else number(one["limit"])

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from tunedeploy import plugins, progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Array
-from tunedeploy.errors import ModelError
+from tunedeploy.errors import ModelError, UserError
 from tunedeploy.models import sources, start
 from tunedeploy.models.classifier import Assembly, load_trained, trained_names, trained_state
 from tunedeploy.rundir import RunDir, key_of, whole_folder
@@ -156,6 +156,8 @@ def finish(job: Job, assembly: Assembly, data: "Data", rundir: RunDir) -> dict[s
     feed = Feed(data.eval, assembly.encoder)
     update = progress.tracker("evaluate", len(feed.lengths))
     logits = logits_of(model, feed, batch_size=EVAL_BATCH, progress=update)
+    if not np.isfinite(logits).all():
+        raise UserError("train: the trained model's logits are NaN or infinite; lower train.lr")
     state = {name: value.contiguous() for name, value in trained_state(model, assembly.fresh).items()}
     head = {name: value for name, value in state.items() if name in assembly.fresh}
     with whole_folder(rundir / FOLDER) as folder:

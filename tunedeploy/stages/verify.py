@@ -17,7 +17,7 @@ from tunedeploy.parity import Comparison
 from tunedeploy.proof.beyond import beyond_the_trace
 from tunedeploy.proof.conversion import explained_by_rounding
 from tunedeploy.proof.vocabulary import vocabulary_kept
-from tunedeploy.rundir import RunDir, read_array, read_json, write_json
+from tunedeploy.rundir import RunDir, read_json, read_logits, write_json
 from tunedeploy.runtime import Session, logits_of
 from tunedeploy.side_by_side import Scene, metamorphic, scene_of, torch_against_onnx, trained_against_merged
 from tunedeploy.stages.export import FILE
@@ -171,7 +171,8 @@ def metric_kept(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Com
     data = data_of(scene.recipe)
     train = scene.rundir.record("train").result
     label_ids = scene.task.targets(data.eval)
-    trained = read_array(scene.rundir / "train" / "eval_logits.npy")
+    shape = {"rows": len(data.eval), "labels": len(data.labels)}
+    trained = read_logits(scene.rundir / "train" / "eval_logits.npy", **shape)
     value = scene.task.score(train["metric"], trained, label_ids)
     got = logits_of(Session(scene.rundir / variant["file"]), scene.encoder, data.eval)
     drop = round(value - scene.task.score(train["metric"], got, label_ids), 6)
@@ -202,7 +203,8 @@ def as_judged(scene: Scene, name: str, trained: Array, got: Array) -> Comparison
     """Logits of a quantized file against those that it was judged by; on other kernels the difference is only told."""
     result = scene.rundir.record("quantize").result
     file = Path(result["variants"][name]["file"])
-    judged = read_array(scene.rundir / str(file.with_suffix(".npy")))
+    rows, labels = trained.shape
+    judged = read_logits(scene.rundir / str(file.with_suffix(".npy")), rows=rows, labels=labels)
     value, row = parity.largest_difference(judged, got)
     drift = parity.drift(trained, judged)
     smallest = parity.tolerance(0.0, parity.output_range(trained))

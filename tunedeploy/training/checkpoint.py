@@ -1,27 +1,48 @@
-"""Save a run in the middle and take it up again, bit for bit; tensors only, nothing is pickled."""
+"""Save a run in the middle and take it up again, bit for bit; tensors only, nothing is pickled.
+
+Checkpoints are numbered folders; the last two are kept, so that a damaged one costs the way since the one before.
+"""
 
 import json
-import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.optim import Optimizer
 
-from tunedeploy.rundir import whole_folder
+from tunedeploy.atomic import discard, whole_folder, write_json
+from tunedeploy.errors import RunError
+from tunedeploy.rundir import key_of, read_json, sha256
 
 NAME = "checkpoint"
+KEPT = 2
+NAMES = ({"step", "exp_avg", "exp_avg_sq"}, {"momentum_buffer"})  # what AdamW and SGD keep of a parameter
+STATE, META = "state.safetensors", "meta.json"
+
+Groups = dict[str, dict[str, torch.Tensor]]
 
 
-def save(folder: Path, tensors: dict[str, dict[str, torch.Tensor]], optimizer: Optimizer, meta: dict[str, Any]) -> None:
-    """Write a checkpoint in one piece, in place of the last one.
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What a checkpoint holds: tensors by group and name, and JSON."""
+
+    path: Path
+    groups: Groups
+    meta: Mapping[str, Any]
+
+
+def save(folder: Path, tensors: Mapping[str, Mapping[str, torch.Tensor]], optimizer: Optimizer, meta: Any) -> None:
+    """Write a checkpoint in one piece, then remove the oldest.
 
     Args:
         folder: of the train stage.
         tensors: groups of named tensors, such as the trained state and the best one so far.
         optimizer: its state goes along.
-        meta: position and history, JSON.
+        meta: position and history, JSON, with the `key` of all that they depend on.
     """
     flat = {
         f"{group}/{name}": value.contiguous() for group, values in tensors.items() for name, value in values.items()
@@ -35,37 +56,77 @@ def save(folder: Path, tensors: dict[str, dict[str, torch.Tensor]], optimizer: O
     flat["rng/torch"] = torch.get_rng_state()
     if torch.cuda.is_available():
         flat["rng/cuda"] = torch.cuda.get_rng_state()
-    with whole_folder(folder / NAME) as beside:
-        save_file(flat, beside / "state.safetensors")
-        (beside / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    before = numbered(folder)
+    number = int(before[0].name) + 1 if before else 1
+    with whole_folder(folder / NAME / f"{number:06d}") as beside:
+        save_file(flat, beside / STATE)
+        content = {**json.loads(json.dumps(meta)), STATE: sha256(beside / STATE)}
+        write_json(beside / META, {**content, META: key_of(content)})
+    for path in before[KEPT - 1 :]:
+        discard(path)
 
 
-def load(
-    folder: Path, optimizer: Optimizer, *, key: str
-) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]] | None:
-    """The last checkpoint of a run with the same key, or None; the optimizer and the generators are set to it."""
-    path = folder / NAME / "meta.json"
-    if not path.is_file():
-        return None
-    meta = json.loads(path.read_text(encoding="utf-8"))
-    if meta["key"] != key:
-        return None
-    groups: dict[str, dict[str, torch.Tensor]] = {}
-    for name, value in load_file(folder / NAME / "state.safetensors").items():
+def numbered(folder: Path) -> list[Path]:
+    """The checkpoints of a train stage, the newest first."""
+    return sorted((path for path in (folder / NAME).glob("*") if path.name.isdecimal()), reverse=True)
+
+
+def readable(folder: Path, *, key: str) -> Iterator[Checkpoint | RunError]:
+    """The checkpoints with this key, the newest first; of one that cannot be read, why."""
+    for path in numbered(folder):
+        try:
+            checkpoint = read(path)
+        except RunError as error:
+            yield error
+            continue
+        if checkpoint.meta.get("key") == key:
+            yield checkpoint
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a checkpoint whose bytes are those that were written.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    meta = read_json(path / META)
+    if not isinstance(meta, dict) or meta.pop(META, None) != key_of(meta):
+        raise RunError(f"{path / META}: changed since it was written")
+    try:
+        if meta.get(STATE) != sha256(path / STATE):
+            raise RunError(f"{path / STATE}: changed since it was written")
+        flat = load_file(path / STATE)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path / STATE}: cannot be read: {error}") from error
+    groups: Groups = {}
+    for name, value in flat.items():
         group, _, rest = name.partition("/")
         groups.setdefault(group, {})[rest] = value
+    return Checkpoint(path=path, groups=groups, meta=meta)
+
+
+def restore(checkpoint: Checkpoint, optimizer: Optimizer) -> None:
+    """Set the optimizer and the generators to a checkpoint; nothing is changed where it does not fit.
+
+    Raises:
+        RunError: it does not fit.
+    """
+    own = dict(enumerate(one for group in optimizer.param_groups for one in group["params"]))
     state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in groups.pop("optimizer", {}).items():
+    for name, value in checkpoint.groups.get("optimizer", {}).items():
         index, _, rest = name.partition("/")
+        parameter = own.get(int(index)) if index.isdecimal() else None
+        shape = torch.Size([]) if rest == "step" or parameter is None else parameter.shape
+        if parameter is None or value.shape != shape or not value.is_floating_point():
+            raise RunError(f"{checkpoint.path / STATE}: optimizer/{name} does not fit this model")
         state.setdefault(int(index), {})[rest] = value
+    if any(set(one) not in NAMES for one in state.values()):
+        raise RunError(f"{checkpoint.path / STATE}: optimizer: expected {' or '.join(map(str, NAMES))}")
+    generators = checkpoint.groups.get("rng", {})
+    try:
+        torch.set_rng_state(generators["torch"])
+        if "cuda" in generators and torch.cuda.is_available():
+            torch.cuda.set_rng_state(generators["cuda"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise RunError(f"{checkpoint.path / STATE}: rng does not fit: {error}") from error
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    rng = groups.pop("rng")
-    torch.set_rng_state(rng["torch"])
-    if "cuda" in rng:
-        torch.cuda.set_rng_state(rng["cuda"])
-    return groups, meta
-
-
-def remove(folder: Path) -> None:
-    """Delete the checkpoint: the run is finished."""
-    shutil.rmtree(folder / NAME, ignore_errors=True)

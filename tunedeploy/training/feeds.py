@@ -1,6 +1,6 @@
 """Rows to tensors for the loop: encoded once where that is small, each time where it is not, or kept features."""
 
-import os
+import contextlib
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tunedeploy.atomic import disk_errors, reserve, temporary
 from tunedeploy.encoders import Array, Encoder, Features, Row
 from tunedeploy.models.classifier import Classifier
 from tunedeploy.progress import tracker
@@ -130,7 +131,7 @@ class HeadOnly(torch.nn.Module):
 def kept_features(
     model: Classifier, feed: Feed, path: Path, *, batch_size: int, progress: Callable[[int], Any]
 ) -> Array:
-    """Features (rows, width) of a frozen trunk, float32, memory-mapped at `path` and made only if it is not there.
+    """Features (rows, width) of a frozen trunk, float32, memory-mapped at `path` and made only if they are not there.
 
     Args:
         model: in eval mode.
@@ -139,10 +140,33 @@ def kept_features(
         batch_size: rows at once.
         progress: called with the rows done.
     """
-    if path.is_file():
-        return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+    there = read_features(path, len(feed.lengths))
+    if there is not None:
+        return there
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}.tmp")
+    beside = temporary(path)
+    try:
+        with disk_errors(path):
+            write_features(model, feed, beside, batch_size=batch_size, progress=progress)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+
+
+def read_features(path: Path, rows: int) -> Array | None:
+    """The features that an earlier command kept; None where there are none, or they cannot be read."""
+    with contextlib.suppress(OSError, ValueError, EOFError, SyntaxError):  # numpy parses the header as Python
+        kept = np.load(path, mmap_mode="r")
+        if isinstance(kept, np.ndarray) and kept.dtype == np.float32 and kept.ndim == 2 and len(kept) == rows:
+            return kept
+    return None
+
+
+def write_features(
+    model: Classifier, feed: Feed, path: Path, *, batch_size: int, progress: Callable[[int], Any]
+) -> None:
+    """The same, run through the trunk and written to `path`, whose room is set aside first."""
     device = next(model.parameters()).device
     whole: Any = None
     done = 0
@@ -152,13 +176,12 @@ def kept_features(
             batch = model.features(**inputs).float().cpu().numpy()
         if whole is None:
             shape = (len(feed.lengths), batch.shape[1])
-            whole = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=shape)
+            whole = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+            reserve(path)
         whole[indices] = batch
         done += len(indices)
         progress(done)
     whole.flush()
-    beside.replace(path)
-    return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
 
 
 def tensors(inputs: dict[str, Array]) -> dict[str, torch.Tensor]:

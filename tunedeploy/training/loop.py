@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +13,13 @@ from accelerate.utils import broadcast_object_list
 
 from tunedeploy import plugins, progress
 from tunedeploy.encoders import Array
-from tunedeploy.errors import UserError
+from tunedeploy.errors import RunError, UserError
 from tunedeploy.models.classifier import load_trained, set_training, trained_state
+from tunedeploy.parity import within
 from tunedeploy.rundir import RunDir
 from tunedeploy.training import checkpoint
 from tunedeploy.training.batches import class_weights, micro_batches, windows
+from tunedeploy.training.course import Course, course_of
 from tunedeploy.training.feeds import HeadOnly
 from tunedeploy.training.schedule import factor
 from tunedeploy.training.scores import logits_of
@@ -27,26 +29,6 @@ if TYPE_CHECKING:
 
 FOLDER = "train"
 EVAL_BATCH = 64  # rows; larger gains nothing on a CPU and costs memory
-
-
-@dataclass
-class Course:
-    """Where training is; what a checkpoint keeps beside tensors."""
-
-    epoch: int = 0
-    window: int = 0
-    step: int = 0
-    elapsed_s: float = 0.0
-    loss: float = math.nan  # of the last step
-    best: float = -math.inf
-    best_epoch: int = -1
-    stale: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_state: dict[str, torch.Tensor] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the tensors."""
-        return {name: value for name, value in self.__dict__.items() if name != "best_state"}
 
 
 @dataclass(kw_only=True)
@@ -209,6 +191,8 @@ def judge(job: Job, model: torch.nn.Module, course: Course) -> None:
         lr = job.recipe.train.lr
         raise UserError(f"train: logits are NaN or infinite after epoch {course.epoch}; lower train.lr ({lr:g} now)")
     value = job.task.score(job.metric, logits, job.eval_ids)
+    if not within(value, None):  # no comparison picks a best epoch by it, and the last is not the best
+        raise UserError(f"train: {job.metric} is {value} after epoch {course.epoch}; check the rows of data.eval")
     rows = job.task.loss(torch.from_numpy(logits), torch.from_numpy(job.eval_ids), 0.0)
     course.history.append(
         {
@@ -272,16 +256,21 @@ def save(job: Job, rundir: RunDir, optimizer: Any, course: Course) -> None:
 
 def resume(job: Job, rundir: RunDir, optimizer: Any) -> Course:
     """The course of an interrupted run of the same recipe, its state loaded, or a new one."""
-    found = checkpoint.load(rundir / FOLDER, optimizer.optimizer, key=job.key)
-    if found is None:
-        return Course()
-    groups, meta = found
-    load_trained(job.module, groups["state"])
-    course = Course(**meta["course"], best_state=groups.get("best", {}))
-    if process := job.accelerator.process_index:  # the kept generator is the main process's; masks should differ
-        torch.manual_seed((job.recipe.train.seed + 1_000_003 * process + course.step) % 2**63)
-    progress.note(f"resumed after step {course.step} (epoch {course.epoch + 1})")
-    return course
+    for kept in checkpoint.readable(rundir / FOLDER, key=job.key):
+        try:
+            if isinstance(kept, RunError):
+                raise kept
+            course = course_of(kept, job.module, job.trained)
+            checkpoint.restore(kept, optimizer.optimizer)
+        except RunError as error:
+            progress.note(f"train: {error}; passed over")
+            continue
+        load_trained(job.module, kept.groups["state"])
+        if process := job.accelerator.process_index:  # the kept generator is the main process's; masks should differ
+            torch.manual_seed((job.recipe.train.seed + 1_000_003 * process + course.step) % 2**63)
+        progress.note(f"resumed after step {course.step} (epoch {course.epoch + 1})")
+        return course
+    return Course()
 
 
 def out_of_time(course: Course, budget_s: float | None) -> bool:

@@ -1,6 +1,8 @@
 """What a run ends with: metric, macro-F1, classification report and confusion matrix, as values and as files."""
 
-from collections.abc import Callable, Sequence
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,8 @@ from tunedeploy.rundir import write_json, write_text
 from tunedeploy.training.batches import by_length
 
 SHOWN = 20  # a confusion matrix of more classes is a file, not a table in the terminal
-SQUARE = (
-    1000  # a matrix of more classes is written as its pairs that are not zero: 10,000 would take 200 MB and be all 0
-)
+SQUARE = 1000  # a matrix of more classes is written as its pairs that are not zero: 10,000 would take 200 MB
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet computes
 
 
 def logits_of(
@@ -69,21 +70,24 @@ def write_report(folder: Path, logits: Array, label_ids: Array, labels: Sequence
     return metrics
 
 
-def quoted(cell: str) -> str:
-    """A CSV cell."""
-    return '"' + cell.replace('"', '""') + '"' if any(one in cell for one in ',"\n\r') else cell
-
-
 def confusion_csv(label_ids: Array, guesses: Array, labels: Sequence[str]) -> str:
     """The confusion matrix as CSV; of very many classes a row for each pair that occurs."""
     if len(labels) > SQUARE:
-        lines = ["true,predicted,rows"]
-        lines += [f"{quoted(labels[i])},{quoted(labels[j])},{rows}" for i, j, rows in confusions(label_ids, guesses)]
-        return "\n".join(lines) + "\n"
+        pairs = confusions(label_ids, guesses)
+        return csv_text([("true", "predicted", "rows"), *((labels[i], labels[j], rows) for i, j, rows in pairs)])
     matrix = confusion_matrix(label_ids, guesses, labels=list(range(len(labels))))
-    lines = [",".join(["true \\ predicted", *map(quoted, labels)])]
-    lines += [",".join([quoted(label), *map(str, row)]) for label, row in zip(labels, matrix, strict=True)]
-    return "\n".join(lines) + "\n"
+    rows = [(label, *map(int, row)) for label, row in zip(labels, matrix, strict=True)]
+    return csv_text([("true \\ predicted", *labels), *rows])
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as CSV; text that a spreadsheet would take for a formula gets an apostrophe, which it does not show."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for row in rows:
+        cells = [f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in row]
+        writer.writerow(cells)
+    return text.getvalue()
 
 
 def confusions(label_ids: Array, guesses: Array) -> list[tuple[int, int, int]]:
