@@ -17,6 +17,7 @@ from tunedeploy.manifest import read_manifest
 from tunedeploy.parity import Comparison
 from tunedeploy.rundir import files_below, read_array, read_json, sha256
 from tunedeploy.runtime import Session, instruction_set, logits_of
+from tunedeploy.tokenizer_checks import as_probed
 
 
 class Bundle:
@@ -131,6 +132,7 @@ def against_goldens(bundle: Bundle, checks: Sequence[str]) -> list[Comparison]:
     if "preprocessing" in checks:
         made += tried(inputs_again, bundle, golden, arrays, stage="bundle", file="parity/golden.npz")
         made += tried(told_alike, bundle, golden, stage="bundle", file="labels.json")
+        made += tried(as_probed, bundle.path, golden, stage="bundle", file="tokenizer.json")
     listed = {name: one["file"] for name, one in bundle.manifest["variants"].items()}
     ruled = {name: one["file"] for name, one in rules["variants"].items()}
     made.append(
