@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 
 from tunedeploy import parity, plugins
+from tunedeploy.bundle_facts import another_decoder, facts_kept, variants_described
 from tunedeploy.checks import CHECKS, names_kept, tried
 from tunedeploy.encoders import Array, Row
 from tunedeploy.errors import RunError
@@ -88,6 +89,8 @@ class Bundle:
     def verify(self, checks: Sequence[str] = CHECKS) -> list[Comparison]:
         """Every comparison asked for; breaches are in the list, nothing is raised for them."""
         made = integrity(self) if "integrity" in checks else []
+        if "integrity" in checks:
+            made += tried(variants_described, self, stage="bundle", file="manifest.json")
         asked = [one for one in CHECKS[1:] if one in checks]
         if asked:
             made += tried(against_goldens, self, asked, stage="bundle", file="parity")
@@ -133,6 +136,7 @@ def against_goldens(bundle: Bundle, checks: Sequence[str]) -> list[Comparison]:
         made += tried(inputs_again, bundle, golden, arrays, stage="bundle", file="parity/golden.npz")
         made += tried(told_alike, bundle, golden, stage="bundle", file="labels.json")
         made += tried(as_probed, bundle.path, golden, stage="bundle", file="tokenizer.json")
+    made += tried(facts_kept, bundle, arrays, checks, stage="bundle", file="manifest.json")
     listed = {name: one["file"] for name, one in bundle.manifest["variants"].items()}
     ruled = {name: one["file"] for name, one in rules["variants"].items()}
     made.append(
@@ -196,7 +200,8 @@ def inputs_again(bundle: Bundle, golden: Mapping[str, Any], arrays: Mapping[str,
     return [
         Comparison(
             name="raw rows vs golden inputs: largest difference", stage="bundle", file="parity/golden.npz",
-            value=worst, limit=golden["input_tolerance"], rows=len(golden["rows"]), where=where,
+            value=worst, limit=golden["input_tolerance"], rows=len(golden["rows"]),
+            where=where + another_decoder(bundle.manifest) * bool(where),
         )
     ]  # fmt: skip
 

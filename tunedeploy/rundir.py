@@ -17,7 +17,10 @@ from typing import Any
 
 from tunedeploy.errors import RunError
 
-PACKAGES = ("tunedeploy", "torch", "transformers", "peft", "onnx", "onnxscript", "onnxruntime", "torchvision", "timm")
+PACKAGES = (
+    "tunedeploy", "torch", "transformers", "peft", "onnx", "onnxscript", "onnxruntime", "torchvision", "timm",
+    "tokenizers", "pillow",
+)  # fmt: skip
 STAGE_FOLDER = "stages"
 
 

@@ -50,6 +50,8 @@ def as_probed(folder: Path, golden: Mapping[str, Any]) -> list[Comparison]:
     wanted = golden.get("tokenizer_probe")
     if wanted is None:
         return []
+    if not is_probe(wanted):
+        raise RunError(f"{folder / 'parity' / 'golden.json'}: tokenizer_probe: is not a probe of a tokenizer")
     if wanted["version"] != tokenizer_probe.VERSION:
         return [Comparison(name="tokenizer's probe: its version", stage="bundle", file=FILE, value=wanted["version"])]
     got = digests(folder / FILE, pairs=wanted["pairs"])
@@ -62,6 +64,12 @@ def as_probed(folder: Path, golden: Mapping[str, Any]) -> list[Comparison]:
             facts={"parts": len(parts)},
         )
     ]  # fmt: skip
+
+
+def is_probe(value: Any) -> bool:
+    """Whether JSON holds what `probed` writes."""
+    kinds = {"version": int, "tokenizers": str, "pairs": bool, "sha256": dict}
+    return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in kinds.items())
 
 
 def another_version(wanted: Mapping[str, Any]) -> str:

@@ -251,6 +251,17 @@ def test_a_probe_of_another_version_of_the_texts_is_reported_and_not_compared(ru
     assert breach_lines(dist) == []
 
 
+@pytest.mark.parametrize("value", [[], "no", {}, {"version": "1"}, {"version": 1, "pairs": False, "sha256": []}])
+def test_goldens_whose_probe_is_something_else_are_a_breach_in_one_line(
+    value: Any, run: Finished, tmp_path: Path
+) -> None:
+    dist = run.copy(tmp_path).dist
+    graphs.rewrite(dist / "parity" / "golden.json", lambda golden: golden.update(tokenizer_probe=value))
+    repair_bundle(dist)
+    (line,) = breach_lines(dist)
+    assert "tokenizer_probe: is not a probe of a tokenizer" in line
+
+
 def one_type(tokenizer: Any) -> None:
     for part in tokenizer["post_processor"]["pair"]:
         next(iter(part.values()))["type_id"] = 0

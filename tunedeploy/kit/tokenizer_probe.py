@@ -13,6 +13,7 @@ from typing import Any
 VERSION = 1  # of the texts: another number means that digests cannot be compared
 ENTRIES = 4096  # of the vocabulary in one part
 WORDS = 16  # in one text: a text has its cost, and a fault is named by its part
+LONGEST = 8192  # tokens of a text; a damaged file may name any number
 Text = str | tuple[str, str]
 
 # Hexadecimal code points, last ones included, `/` before a step. All were assigned in Unicode 3.2, emoji in 6.0: a
@@ -183,7 +184,7 @@ def code_points(ranges: str) -> Iterator[int]:
 
 def cut_texts(truncation: Mapping[str, Any] | None, *, pairs: bool) -> Iterator[tuple[str, list[Text]]]:
     """Texts around the length at which the tokenizer cuts, and pairs of them."""
-    limit = int((truncation or {}).get("max_length", 512))
+    limit = min(int((truncation or {}).get("max_length", 512)), LONGEST)
     words = [*string.ascii_lowercase, *string.digits]
     long = [words[at % len(words)] for at in range(limit + 40)]
     yield "cutting", [" ".join(long[: limit + more]) for more in (-4, -3, -2, -1, 0, 1, 2, 5, 40)]

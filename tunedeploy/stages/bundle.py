@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunedeploy import onnx_files, plugins
+from tunedeploy import onnx_files, plugins, tokenizer_facts
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.kit import make
 from tunedeploy.models.card import card
@@ -55,6 +55,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     rows += task.edge_rows(rows[0])
     with whole_folder(rundir / "dist") as folder:
         copy(rundir, folder, quantize["variants"], train["labels"])
+        tokenizer_facts.settle(folder, encoder.facts)
         write_json(folder / "labels.json", train["labels"])
         files = {name: f"onnx/{Path(one['file']).name}" for name, one in quantize["variants"].items()}
         limit = next(one["limit"] for one in ledger["comparisons"] if one["name"] == TORCH_VS_ONNX)
