@@ -24,7 +24,8 @@ from tunedeploy.models.image_input import TorchvisionEncoder
 
 Array = np.ndarray
 STEP = 1 / 255  # Pillow computes in integers of 22 bits and rounds after each pass; float64 may fall on the other side
-OFF = 0.01  # share of values that may be a step off
+OFF = 0.025  # share of values that may be a step off; 0.0186 was the most that was measured (Pillow 13.0)
+SEEN = 0.01  # share of values more than a step off by which a fault is told
 
 
 # ---- the definition
@@ -264,7 +265,7 @@ def test_another_filter_crop_or_turn_would_be_seen() -> None:
     nearest = Image.fromarray(np.ascontiguousarray(upright)).resize((36, 36 * 83 // 61), Image.Resampling.NEAREST)
     wrong["not antialiased"] = by_definition(np.asarray(nearest), facts)
     for name, pixels in wrong.items():
-        assert (differences(got, pixels, facts) > 1.01).mean() > OFF, name
+        assert (differences(got, pixels, facts) > 1.01).mean() > SEEN, name
 
 
 def test_weights_of_a_filter_sum_to_one_and_do_nothing_where_the_size_stays() -> None:
