@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 
 from tunedeploy import external_data, parity, plugins, signature, typed
+from tunedeploy.bundle_facts import another_decoder, facts_kept, variants_described
 from tunedeploy.checks import CHECKS, evaluation_kept, names_kept, tried, unusable
 from tunedeploy.encoders import Array, Inputs, Row
 from tunedeploy.errors import RunError, UserError
@@ -18,6 +19,7 @@ from tunedeploy.integrity import identity, integrity
 from tunedeploy.manifest import MANIFEST, Manifest, bundle_id, parse_manifest, read_bytes
 from tunedeploy.parity import Comparison
 from tunedeploy.runtime import Session, instruction_set, logits_of
+from tunedeploy.tokenizer_checks import as_probed
 
 
 class Config(TypedDict):
@@ -138,6 +140,7 @@ class Bundle:
         if "integrity" in checks:
             look = partial(integrity, self, pytest_ran=not strict)
             made += tried(look, stage="bundle", file=MANIFEST)
+            made += tried(variants_described, self, stage="bundle", file=MANIFEST)
         asked = [one for one in CHECKS[1:] if one in checks]
         if asked:
             made += tried(against_goldens, self, asked, stage="bundle", file=FOLDER)
@@ -181,6 +184,8 @@ def against_goldens(bundle: Bundle, checks: Sequence[str]) -> list[Comparison]:
     if "preprocessing" in checks:
         made += tried(inputs_again, bundle, golden, arrays, stage="bundle", file="parity/golden.npz")
         made += tried(told_alike, bundle, golden, stage="bundle", file="labels.json")
+        made += tried(as_probed, bundle.path, golden, stage="bundle", file="tokenizer.json")
+    made += tried(facts_kept, bundle, arrays, checks, stage="bundle", file="manifest.json")
     listed = {name: one["file"] for name, one in bundle.manifest["variants"].items()}
     ruled = {name: one["file"] for name, one in rules["variants"].items()}
     made.append(
@@ -234,7 +239,8 @@ def inputs_again(bundle: Bundle, golden: Golden, arrays: Mapping[str, Array]) ->
     return [
         Comparison(
             name="raw rows vs golden inputs: largest difference", stage="bundle", file="parity/golden.npz",
-            value=worst, limit=golden["input_tolerance"], rows=len(golden["rows"]), where=where,
+            value=worst, limit=golden["input_tolerance"], rows=len(golden["rows"]),
+            where=where + another_decoder(bundle.manifest) * bool(where),
         )
     ]  # fmt: skip
 

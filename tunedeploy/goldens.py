@@ -43,6 +43,7 @@ class Golden(TypedDict):
     preprocessing: dict[str, Any]
     input_tolerance: float
     rows: list[Row]
+    tokenizer_probe: NotRequired[dict[str, Any]]
 
 
 class MadeOn(TypedDict):

@@ -18,7 +18,10 @@ from tunedeploy.atomic import write_json as write_json
 from tunedeploy.atomic import write_text as write_text
 from tunedeploy.errors import RunError
 
-PACKAGES = ("tunedeploy", "torch", "transformers", "peft", "onnx", "onnxscript", "onnxruntime", "torchvision", "timm")
+PACKAGES = (
+    "tunedeploy", "torch", "transformers", "peft", "onnx", "onnxscript", "onnxruntime", "torchvision", "timm",
+    "tokenizers", "pillow",
+)  # fmt: skip
 STAGE_FOLDER = "stages"
 
 

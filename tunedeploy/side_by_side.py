@@ -76,6 +76,11 @@ class Scene:
         """What the float32 file makes of them."""
         return logits_of(self.onnx, self.encoder, self.rows)
 
+    @cached_property
+    def whole(self) -> Array:
+        """What the float32 file makes of the whole evaluation split."""
+        return logits_of(self.onnx, self.encoder, data_of(self.recipe).eval)
+
     @property
     def variants(self) -> dict[str, Any]:
         """What the quantize stage says of each file, float32 first."""

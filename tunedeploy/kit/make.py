@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from tunedeploy import parity
+from tunedeploy import parity, tokenizer_checks
 from tunedeploy.encoders import Array, Encoder, Inputs, Row
 from tunedeploy.goldens import JPEG, PNG, SETS
 from tunedeploy.rundir import write_json
@@ -48,17 +48,20 @@ def write(folder: Path, *, bundle: Path, encoder: Encoder, rows: Sequence[Row], 
         add(arrays, f"set{number}", inputs, sessions)
         onnx_test(folder / f"test_data_set_{number}", inputs, arrays[f"set{number}/output/fp32"])
     write_npz(folder / "golden.npz", arrays)
+    probe = tokenizer_checks.probed(bundle, rows)
     write_json(folder / "golden.json", {
         "labels": list(limits["labels"]),
         "preprocessing": encoder.facts,
         "input_tolerance": PIXELS if encoder.facts["kind"] == "image" else 0,
         "rows": [portable(row, at, folder) for at, row in enumerate(rows)],
+        **probe,
     })  # fmt: skip
     write_json(folder / "tolerances.json", {
         "made_on": {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__, "threads": THREADS},
         "variants": {name: rule(name, limits, arrays) for name in sessions},
     })  # fmt: skip
-    shutil.copyfile(Path(__file__).with_name("test_parity.py"), folder / "test_parity.py")
+    for name in ("test_parity.py", *(["tokenizer_probe.py"] if probe else [])):
+        shutil.copyfile(Path(__file__).with_name(name), folder / name)
 
 
 def add(arrays: dict[str, Array], name: str, inputs: Inputs, sessions: Mapping[str, Session]) -> None:

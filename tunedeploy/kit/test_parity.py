@@ -11,6 +11,7 @@ Nothing outside this bundle is read, whatever its files say. But running a test 
 comes from elsewhere with `tunedeploy verify DIST --expect ID` first.
 """
 
+import importlib.util
 import json
 import platform
 import stat
@@ -174,6 +175,21 @@ def test_raw_rows_give_the_golden_inputs(at):
         assert value.shape == expected.shape, f"{name} has shape {value.shape}, expected {expected.shape}"
         worst = float(np.abs(value.astype(np.float64) - expected).max(initial=0.0))
         assert worst <= GOLDEN["input_tolerance"], f"preprocessing gives another {name}, off by {worst:.3g}"
+
+
+if "tokenizer_probe" in GOLDEN:
+
+    def test_the_whole_tokenizer_gives_what_it_gave():
+        tokenizers = pytest.importorskip("tokenizers", reason="the raw path of texts needs tokenizers")
+        spec = importlib.util.spec_from_file_location("tokenizer_probe", HERE / "tokenizer_probe.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        wanted, path = GOLDEN["tokenizer_probe"], str(BUNDLE / "tokenizer.json")
+        assert wanted["version"] == module.VERSION, "tokenizer_probe.py is not the one that made the goldens"
+        got = module.probe(lambda: tokenizers.Tokenizer.from_file(path), pairs=wanted["pairs"])["sha256"]
+        changed = [name for name in {**wanted["sha256"], **got} if got.get(name) != wanted["sha256"].get(name)]
+        made_with = f"made with tokenizers {wanted['tokenizers']}, here {tokenizers.__version__}"
+        assert not changed, f"the tokenizer differs in {', '.join(changed)}; {made_with}"
 
 
 def test_every_onnx_file_is_held_to_a_rule():

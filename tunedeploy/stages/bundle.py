@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunedeploy import onnx_files, plugins, progress
+from tunedeploy import onnx_files, plugins, progress, tokenizer_facts
 from tunedeploy.bundle import Bundle
 from tunedeploy.checks import breach_lines
 from tunedeploy.data.recipe_data import data_of
@@ -61,6 +61,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     rows += task.edge_rows(rows[0])
     with whole_folder(rundir / "dist") as folder:
         copy(rundir, folder, quantize["variants"], train["labels"])
+        tokenizer_facts.settle(folder, encoder.facts)
         write_json(folder / "labels.json", train["labels"])
         files = {name: f"onnx/{Path(one['file']).name}" for name, one in quantize["variants"].items()}
         limit = next(one["limit"] for one in ledger["comparisons"] if one["name"] == TORCH_VS_ONNX)

@@ -17,6 +17,13 @@ from tunedeploy.parity import Comparison
 from tunedeploy.proof.beyond import beyond_the_trace
 from tunedeploy.proof.conversion import explained_by_rounding
 from tunedeploy.proof.vocabulary import vocabulary_kept
+from tunedeploy.run_facts import (
+    bundle_described,
+    folder_described,
+    metadata_described,
+    scores_described,
+    trained_again,
+)
 from tunedeploy.rundir import RunDir, read_json, read_logits, write_json
 from tunedeploy.runtime import Session, logits_of
 from tunedeploy.side_by_side import Scene, metamorphic, scene_of, torch_against_onnx, trained_against_merged
@@ -174,7 +181,8 @@ def metric_kept(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Com
     shape = {"rows": len(data.eval), "labels": len(data.labels)}
     trained = read_logits(scene.rundir / "train" / "eval_logits.npy", **shape)
     value = scene.task.score(train["metric"], trained, label_ids)
-    got = logits_of(Session(scene.rundir / variant["file"]), scene.encoder, data.eval)
+    session = Session(scene.rundir / variant["file"])
+    got = scene.whole if name == "fp32" else logits_of(session, scene.encoder, data.eval)
     drop = round(value - scene.task.score(train["metric"], got, label_ids), 6)
     facts = {"trained": value, "file": value - drop}
     if name == "fp32":
@@ -217,8 +225,9 @@ def as_judged(scene: Scene, name: str, trained: Array, got: Array) -> Comparison
 
 # Checks of the whole, with the stage and the file that is to blame when one cannot even be made ...
 WHOLE: dict[str, tuple[tuple[Callable[[Scene], list[Comparison]], str, str], ...]] = {
-    "preprocessing": ((preprocessing, "merge", "merged"),),
+    "preprocessing": ((preprocessing, "merge", "merged"), (folder_described, "merge", "merged")),
     "parity": (
+        (trained_again, "train", "train"),
         (trained_against_merged, "merge", "merged"),
         (weights_kept, "merge", "merged"),
         (tables_kept, "export", FILE),
@@ -227,10 +236,11 @@ WHOLE: dict[str, tuple[tuple[Callable[[Scene], list[Comparison]], str, str], ...
         (vocabulary_kept, "export", FILE),
         (metamorphic, "export", FILE),
     ),
+    "metric": ((scores_described, "train", "train"), (bundle_described, "bundle", "dist/manifest.json")),
 }
 # ... and of each variant's file.
 EACH: dict[str, tuple[Callable[[Scene, str, Mapping[str, Any]], list[Comparison]], ...]] = {
-    "preprocessing": (labels_kept,),
+    "preprocessing": (labels_kept, metadata_described),
     "parity": (interface, two_sessions, quantized_decisions, explained_by_rounding),
     "metric": (metric_kept,),
 }

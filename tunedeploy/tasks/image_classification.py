@@ -193,6 +193,11 @@ def edge_rows(sample: Row) -> list[Row]:
         grey.convert("P"),
         Image.new("RGB", (1, 1), (200, 30, 90)),
         Image.new("RGB", (300, 20), (10, 200, 90)),
+        # Odd sides are rounded, and Pillow 13 scales tall images (over about 2:1) in another order than older ones.
+        waves(61, 83),
+        waves(83, 61),
+        waves(301, 97),
+        waves(50, 1),
     ]
     turned = Image.Exif()
     turned[0x0112] = 6  # on its side: width and height change places
@@ -206,6 +211,13 @@ def edge_rows(sample: Row) -> list[Row]:
         _file(grey.convert("1"), "PNG"),
     ]
     return [{"image": one} for one in [*images, *files]]
+
+
+def waves(height: int, width: int) -> Image.Image:
+    """An image in which no pixel is its neighbour, so that a shift or another filter shows."""
+    y, x = np.mgrid[0:height, 0:width]
+    values = [np.sin(x / 5 + y / 17), np.cos(y / 7 - x / 3), np.sin(x / 2) * np.cos(y / 3)]
+    return Image.fromarray(np.stack([127.5 + 127.5 * one for one in values], -1).round().astype(np.uint8))
 
 
 def broken_rows() -> list[Row]:

@@ -1,0 +1,82 @@
+"""A bundle's tokenizer against the probe in its goldens: what no golden row shows, every entry and every script."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tunedeploy.errors import RunError
+from tunedeploy.inside import inside
+from tunedeploy.kit import tokenizer_probe
+from tunedeploy.parity import Comparison
+
+FILE = "tokenizer.json"
+
+
+def probed(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What goldens tell of the tokenizer of a folder; nothing where there is none.
+
+    Args:
+        folder: of the bundle.
+        rows: raw rows; where one is a pair, pairs are probed.
+
+    Raises:
+        RunError: the tokenizer cannot be read, or refuses a text.
+    """
+    if not (folder / FILE).is_file():
+        return {}
+    pairs = any(row.get("text_pair") is not None for row in rows)
+    made = digests(folder / FILE, pairs=pairs)
+    return {"tokenizer_probe": {"version": tokenizer_probe.VERSION, "tokenizers": version("tokenizers"), **made}}
+
+
+def digests(path: Path, *, pairs: bool) -> dict[str, Any]:
+    """The probe of a tokenizer.json, see kit.tokenizer_probe.
+
+    Raises:
+        RunError: it cannot be read, or refuses a text.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        return tokenizer_probe.probe(lambda: Tokenizer.from_file(str(path)), pairs=pairs)
+    except Exception as error:
+        if type(error) is not Exception:  # the package has none of its own
+            raise
+        raise RunError(f"{path}: cannot encode the probe's texts: {error}") from error
+
+
+def as_probed(folder: Path, golden: Mapping[str, Any]) -> list[Comparison]:
+    """Parts of the probe that come out otherwise; bundles from before the probe have nothing to compare."""
+    wanted = golden.get("tokenizer_probe")
+    if wanted is None:
+        return []
+    if not is_probe(wanted):
+        raise RunError(f"{folder / 'parity' / 'golden.json'}: tokenizer_probe: is not a probe of a tokenizer")
+    if wanted["version"] != tokenizer_probe.VERSION:
+        return [Comparison(name="tokenizer's probe: its version", stage="bundle", file=FILE, value=wanted["version"])]
+    got = digests(inside(folder, FILE), pairs=wanted["pairs"])
+    parts = {**wanted["sha256"], **got["sha256"]}
+    changed = [name for name in parts if wanted["sha256"].get(name) != got["sha256"].get(name)]
+    return [
+        Comparison(
+            name="tokenizer's probe: parts that differ", stage="bundle", file=FILE, value=len(changed), limit=0,
+            rows=got["texts"], where=", ".join(changed[:4]) + another_version(wanted) * bool(changed),
+            facts={"parts": len(parts)},
+        )
+    ]  # fmt: skip
+
+
+def is_probe(value: Any) -> bool:
+    """Whether JSON holds what `probed` writes."""
+    kinds = {"version": int, "tokenizers": str, "pairs": bool, "sha256": dict}
+    return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in kinds.items())
+
+
+def another_version(wanted: Mapping[str, Any]) -> str:
+    """The versions of the tokenizers package, where this one is not that of the goldens."""
+    try:
+        here = version("tokenizers")
+    except PackageNotFoundError:
+        return ""
+    return "" if here == wanted["tokenizers"] else f" (made with tokenizers {wanted['tokenizers']}, here {here})"
