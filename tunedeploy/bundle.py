@@ -155,6 +155,7 @@ def variant_again(
         inputs = bundle.manifest["preprocessing"]["inputs"]
         made.append(names_kept(bundle.session(variant), inputs, stage="bundle", file=rule["file"]))
         made += evaluation_kept(bundle, variant, rule["file"])
+        made += cpus_kept(bundle, variant)
     if {"parity", "metric"} & set(checks):
         expected, got = outputs_again(bundle, variant, arrays)
         if "parity" in checks:
@@ -180,6 +181,19 @@ def evaluation_kept(bundle: Bundle, variant: str, file: str) -> list[Comparison]
     from tunedeploy.checks import nodes_in_evaluation
 
     return [nodes_in_evaluation(onnx.load(bundle.path / file), name=variant, stage="bundle", file=file)]
+
+
+def cpus_kept(bundle: Bundle, variant: str) -> list[Comparison]:
+    """Products that can saturate in a file that was said to be proved; a device without onnx cannot look."""
+    try:
+        import onnx
+    except ModuleNotFoundError:
+        return []
+    del onnx
+    from tunedeploy.cpu_checks import products_kept
+
+    said = bundle.manifest["variants"][variant]
+    return products_kept(bundle.path / said["file"], variant, said, stage="bundle")
 
 
 def inputs_again(bundle: Bundle, golden: Mapping[str, Any], arrays: Mapping[str, Array]) -> list[Comparison]:
