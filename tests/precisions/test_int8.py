@@ -133,24 +133,22 @@ def test_the_share_that_a_setting_uses_is_of_its_tightest_limit(text_run: Finish
 
 
 def two_products(tmp_path: Path) -> Path:
-    """`quiet` reads the rows, `rough` reads them with one value a hundred times as large."""
+    """`quiet` reads the rows squashed, `rough` reads them as they are, with one value far from all others."""
     rng = np.random.default_rng(0)
-    far = np.ones(64, np.float32)
-    far[7] = 100
     nodes = [
         helper.make_node("Tanh", ["x"], ["plain"]),
         helper.make_node("MatMul", ["plain", "quiet_weights"], ["left"], "quiet"),
-        helper.make_node("Mul", ["plain", "far"], ["stretched"]),
-        helper.make_node("MatMul", ["stretched", "rough_weights"], ["right"], "rough"),
+        helper.make_node("Neg", ["x"], ["turned"]),
+        helper.make_node("MatMul", ["turned", "rough_weights"], ["right"], "rough"),
         helper.make_node("Add", ["left", "right"], ["hidden"]),
         helper.make_node("MatMul", ["hidden", "head_weights"], ["logits"], "head"),
     ]
     stored = {
-        "quiet_weights": rng.normal(size=(64, 32)), "rough_weights": rng.normal(size=(64, 32)),
-        "head_weights": rng.normal(size=(32, 3)), "far": far,
+        "quiet_weights": rng.normal(size=(512, 32)), "rough_weights": rng.normal(size=(512, 32)),
+        "head_weights": rng.normal(size=(32, 3)),
     }  # fmt: skip
     tensors = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in stored.items()]
-    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 64])
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 512])
     taken = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])
     graph = helper.make_graph(nodes, "g", [given], [taken], tensors)
     path = tmp_path / "model.onnx"
@@ -160,7 +158,9 @@ def two_products(tmp_path: Path) -> Path:
 
 def rows(seed: int = 0) -> Sequence[Inputs]:
     rng = np.random.default_rng(seed)
-    return [{"x": rng.normal(size=(8, 64)).astype(np.float32)} for _ in range(2)]
+    batch = rng.normal(size=(2, 64, 512)).astype(np.float32)
+    batch[:, 3, 7] = 100
+    return [{"x": one} for one in batch]
 
 
 def test_a_product_whose_input_rounds_roughly_stays_in_float32(tmp_path: Path) -> None:
