@@ -10,7 +10,7 @@ import onnxruntime
 
 from tunedeploy import external_data, parity, plugins, signature, typed
 from tunedeploy.bundle_facts import another_decoder, facts_kept, variants_described
-from tunedeploy.checks import CHECKS, evaluation_kept, names_kept, tried, unusable
+from tunedeploy.checks import CHECKS, cpus_kept, evaluation_kept, names_kept, tried, unusable
 from tunedeploy.encoders import Array, Inputs, Row
 from tunedeploy.errors import RunError, UserError
 from tunedeploy.goldens import FOLDER, Golden, Goldens, Rule, raw_row, read_goldens
@@ -210,6 +210,7 @@ def variant_again(bundle: Bundle, variant: str, goldens: Goldens, checks: Sequen
         inputs = bundle.encoder.facts["inputs"]
         made.append(names_kept(bundle.session(variant), inputs, stage="bundle", file=file))
         made += evaluation_kept(inside(bundle.path, file), name=variant, stage="bundle", file=file)
+        made += cpus_kept(inside(bundle.path, file), variant, bundle.manifest["variants"][variant])
     if {"parity", "metric"} & set(checks):
         expected, got = goldens.outputs(variant), outputs_again(bundle, variant, goldens)
         if "parity" in checks:

@@ -1,8 +1,9 @@
 """What the checks of a run and those of a bundle share: their names, and what is a breach before any number is."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,16 @@ def nodes_in_evaluation(model: Any, *, name: str, stage: str, file: str) -> Comp
         name=f"{name}: nodes that compute as in training", stage=stage, file=file, value=len(training), limit=0,
         where=", ".join(training[:3]),
     )  # fmt: skip
+
+
+def cpus_kept(path: Path, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+    """Products that can saturate in a file that was said to be proved; a device without onnx cannot look.
+
+    Raises:
+        RunError: what was said of CPUs is something else.
+    """
+    if find_spec("onnx") is None:
+        return []
+    from tunedeploy.cpu_checks import products_kept
+
+    return products_kept(path, name, variant, stage="bundle")

@@ -23,9 +23,9 @@ class Options(Section):
     """Keys of `export`: none."""
 
 
-def candidates(source: Path, options: Options) -> list[dict[str, Any]]:
+def candidates(source: Path, options: Options, samples: Sequence[Inputs] = ()) -> list[dict[str, Any]]:
     """One way: inputs and outputs stay float32, so that an app need not change."""
-    del source, options
+    del source, options, samples
     return [{"name": "fp16"}]
 
 

@@ -114,7 +114,7 @@ def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path, files: dict[str,
             "sha256": sha256(folder / files[name]),
             "value": one["metric"],
             "drop": one["drop"],
-            **({"setting": one["setting"]} if "setting" in one else {}),
+            **{key: one[key] for key in ("setting", "cpus") if key in one},
         }
         for name, one in quantize["variants"].items()
     }

@@ -1,14 +1,11 @@
 """Quantize: shrink the file to the precisions asked for, each inside the accuracy budget or not at all."""
 
-import errno
 import json
-import os
+import math
 import shutil
 import statistics
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +15,14 @@ import onnx
 import onnxruntime
 
 from tunedeploy import onnx_files, parity, plugins, progress
-from tunedeploy.atomic import disk_errors, temporary
+from tunedeploy.cpu_kinds import WORDS, on_each_kind
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Array, Encoder, Inputs, in_batches
-from tunedeploy.errors import BudgetError, RunError, TunedeployError
+from tunedeploy.errors import BudgetError, ModelError, RunError
 from tunedeploy.rundir import RunDir, sha256
 from tunedeploy.runtime import Session, instruction_set, logits_of
 from tunedeploy.stages.merge import places, sample
+from tunedeploy.workshop import workshop
 
 if TYPE_CHECKING:
     from tunedeploy.recipe import Recipe
@@ -35,7 +33,7 @@ OUTPUTS = ("quantized",)
 FOLDER = "quantized"
 CALIBRATION_ROWS = 128  # of the training split; min-max ranges settle by then
 DECISION_ROWS = 512  # of the evaluation split; two in a hundred may flip, so that ten flips are told from one
-ROOM = 4  # times the float32 file: what quantizers write at once
+ROOM = 0.7  # of its limits is what a setting may use to be taken at sight: other rows will use more or less of them
 RUNS = 15  # of the latency figure; its median decides on a budget, no test does
 
 
@@ -63,14 +61,32 @@ class Judge:
         return made | self.against_fp32(logits), logits
 
     def against_fp32(self, logits: Array) -> dict[str, Any]:
-        """What verify will hold the file to: answers that changed though they were no near-ties, and the gain."""
+        """What verify will hold the file to: answers that changed though they were no near-ties, and the gain.
+
+        `agreement` is the share of all answers that are float32's, near-ties among them, in percent.
+        """
         if self.answers is None:
-            return {"flips": 0, "flips_allowed": 0, "gain": 1.0}
+            return {"flips": 0, "flips_allowed": 0, "gain": 1.0, "agreement": 100.0}
+        agreement = 100 * float((self.answers.argmax(1) == logits.argmax(1)).mean())
         chosen = places(len(logits), DECISION_ROWS)
         changed = parity.flips(self.answers[chosen], logits[chosen])[1]
         gain = parity.gain(self.answers[chosen], logits[chosen])
         allowed = parity.flips_allowed(len(chosen))
-        return {"flips": len(changed), "flips_allowed": allowed, "gain": round(min(gain, 1e9), 4)}
+        figures = {"flips": len(changed), "flips_allowed": allowed, "gain": round(min(gain, 1e9), 4)}
+        return figures | {"agreement": round(agreement, 4)}
+
+    def decisions(self, session: Session) -> dict[str, Any]:
+        """`drop`, `flips` and `agreement` of another session on the rows that decide."""
+        assert self.answers is not None, "there is no other session of the float32 file"
+        task, rows = plugins.load("tasks", self.recipe.task), data_of(self.recipe).eval
+        chosen = places(len(rows), DECISION_ROWS)
+        rows, before = sample(rows, DECISION_ROWS), self.answers[chosen]
+        logits = logits_of(session, self.encoder, rows)
+        drop, same = (task.score(self.metric, one, task.targets(rows)) for one in (before, logits))
+        return {
+            "drop": round(float(drop) - float(same), 4), "flips": len(parity.flips(before, logits)[1]),
+            "agreement": round(100 * float((before.argmax(1) == logits.argmax(1)).mean()), 4),
+        }  # fmt: skip
 
 
 def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
@@ -108,60 +124,63 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
 
 
 def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> list[dict[str, Any]]:
-    """Convert to a precision by its candidates in turn, up to the first within the budget; what each gave."""
-    precision = plugins.load("precisions", name)
-    source, target = rundir / "onnx" / "model.onnx", rundir / FOLDER / precision.FILE
-    samples = batches(judge.encoder, sample(data_of(recipe).train, CALIBRATION_ROWS))
-    tried: list[dict[str, Any]] = []
-    for setting in precision.candidates(source, recipe.export):
-        progress.note(f"quantize: {name}, {setting['name']}")
-        with workshop(source) as copy:
-            precision.convert(copy, target, setting, samples)
-        label(target, name, setting, source)
-        measured, logits = judge(target)
-        np.save(target.with_suffix(".npy"), logits)  # verify holds the file to the logits that it was judged by
-        one = {"setting": setting, **measured}
-        found = over_budget(recipe, name, one, target)
-        tried.append({**one, "problems": found})
-        if not found:
-            break
-    return tried
+    """Convert to a precision by its candidates in turn, up to the first with room; what each gave, the chosen one last.
 
-
-@contextmanager
-def workshop(source: Path) -> Iterator[Path]:
-    """A copy of a file in a folder for temporary ones: quantizers write beside what they read, and much of it.
-
-    It lies in the run, whose disk has the room that a small /tmp has not, and where the next command sweeps.
+    Where none has room, the one that uses least of its limits is chosen.
 
     Raises:
-        OSError: the disk is full.
+        ModelError: the quantizer failed at every one.
     """
-    folder, before = temporary(source.parent / "quantizer"), tempfile.tempdir
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    room = shutil.disk_usage(folder).free
-    try:
-        tempfile.tempdir = str(folder)
-        with disk_errors(folder):
-            yield linked(source, folder / source.name)
-    except Exception as error:
-        # On a full disk onnx writes half a file without a word, and its next step cannot read it.
-        if isinstance(error, OSError | TunedeployError) or room > ROOM * source.stat().st_size:
-            raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
-    finally:
-        tempfile.tempdir = before
-        shutil.rmtree(folder, ignore_errors=True)
+    precision = plugins.load("precisions", name)
+    source, target = rundir / "onnx" / "model.onnx", rundir / FOLDER / precision.FILE
+    beside = target.with_name(f".{target.name}")
+    samples = batches(judge.encoder, sample(data_of(recipe).train, CALIBRATION_ROWS))
+    tried: list[dict[str, Any]] = []
+    chosen: dict[str, Any] = {}
+    for setting in precision.candidates(source, recipe.export, samples):
+        progress.note(f"quantize: {name}, {setting['name']}")
+        try:
+            with workshop(source) as copy:
+                precision.convert(copy, beside, setting, samples)
+        except ModelError as error:
+            failed = f"quantize: {name} ({setting['name']}): {error.lines[0]}"
+            tried.append({"setting": setting, "problems": [failed]})
+            continue
+        label(beside, name, setting, source)
+        measured, logits = judge(beside)
+        one = {"setting": setting, **measured, **on_cpus(precision, beside, judge, measured)}
+        one["problems"] = over_budget(recipe, name, one, beside)
+        tried.append(one)
+        if not chosen or chosen["problems"] or share_used(recipe, one) < share_used(recipe, chosen):
+            chosen = one
+            beside.replace(target)
+            np.save(target.with_suffix(".npy"), logits)  # verify holds the file to the logits that it was judged by
+        if share_used(recipe, chosen) <= ROOM:
+            break
+    beside.unlink(missing_ok=True)
+    if not chosen:
+        raise ModelError([line for one in tried for line in one["problems"]])
+    return [*(one for one in tried if one is not chosen), chosen]
 
 
-def linked(source: Path, target: Path) -> Path:
-    """A second name of a file that is only read; a copy where the disk has no such names."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-    return target
+def on_cpus(precision: Any, path: Path, judge: Judge, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """On which kinds of CPU a file was shown to hold, where its kernels differ among them."""
+    if not getattr(precision, "INTEGERS", False):
+        return {}
+    own = {name: measured[name] for name in ("drop", "flips", "agreement")}
+    return {"cpus": on_each_kind(path, own, judge.decisions)}
+
+
+def share_used(recipe: "Recipe", one: Mapping[str, Any]) -> float:
+    """The largest share of its limits on answers that a variant uses; infinite where it breaks any limit.
+
+    Near-ties that changed count here too, against what others may: on another split they fall the other way.
+    """
+    if one["problems"]:
+        return math.inf
+    drop = one["drop"] / recipe.export.max_drop if one["drop"] > 0 else 0.0
+    changed = (1 - one["agreement"] / 100) / parity.FLIPS
+    return float(max(drop, one["flips"] / max(one["flips_allowed"], 1), changed))
 
 
 def kernels() -> dict[str, Any]:
@@ -226,8 +245,24 @@ def over_budget(recipe: "Recipe", name: str, one: dict[str, Any], path: Path) ->
         lines.append(f"{how}: has {one['bytes'] / 1e6:.2f} MB, allowed {limits.max_size:g}")
     if limits.max_latency is not None and not within(one["ms"], limits.max_latency):
         lines.append(f"{how}: takes {one['ms']:.2f} ms a row, allowed {limits.max_latency:g}")
+    lines += over_budget_elsewhere(limits.max_drop, how, one)
     there = plugins.load("targets", limits.target).breaches(onnx.load(path), one["bytes"])
     return [*lines, *(f"{how}: target {limits.target}: {line}" for line in there)]
+
+
+def over_budget_elsewhere(max_drop: float, how: str, one: Mapping[str, Any]) -> list[str]:
+    """The limits on answers that a variant breaks on the kind of CPU that this one is not."""
+    lines = []
+    for kind, figures in one.get("cpus", {}).items():
+        where = f"{how}: on a CPU {WORDS[kind]}"
+        if figures["by"] == "nothing":
+            lines.append(f"{where} its products can saturate, and that cannot be simulated here")
+        if figures["by"] == "simulated" and figures["drop"] > max_drop:
+            lines.append(f"{where}, simulated, loses {figures['drop']:.2f} points, allowed {max_drop:g}")
+        if figures["by"] == "simulated" and figures["flips"] > one["flips_allowed"]:
+            count = f"{figures['flips']} answers that were no near-ties"
+            lines.append(f"{where}, simulated, changes {count}, allowed {one['flips_allowed']}")
+    return lines
 
 
 def label(path: Path, name: str, setting: dict[str, Any], source: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunedeploy import parity, progress
 from tunedeploy.checks import CHECKS, breach_lines, timed, tried
+from tunedeploy.cpu_checks import on_each_cpu
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Array, Encoder, Row
 from tunedeploy.errors import ParityError
@@ -241,6 +242,6 @@ WHOLE: dict[str, tuple[tuple[Callable[[Scene], list[Comparison]], str, str], ...
 # ... and of each variant's file.
 EACH: dict[str, tuple[Callable[[Scene, str, Mapping[str, Any]], list[Comparison]], ...]] = {
     "preprocessing": (labels_kept, metadata_described),
-    "parity": (interface, two_sessions, quantized_decisions, explained_by_rounding),
+    "parity": (interface, two_sessions, quantized_decisions, explained_by_rounding, on_each_cpu),
     "metric": (metric_kept,),
 }

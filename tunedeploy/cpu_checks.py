@@ -1,0 +1,63 @@
+"""What verify makes of the kinds of CPU that an integer file was said to hold on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tunedeploy import onnx_files, parity
+from tunedeploy.cpu_kinds import KINDS, WORDS, native, session_on
+from tunedeploy.errors import RunError
+from tunedeploy.parity import Comparison
+from tunedeploy.runtime import logits_of
+from tunedeploy.saturation import can_saturate
+
+if TYPE_CHECKING:
+    from tunedeploy.side_by_side import Scene
+
+
+def products_kept(path: Path, name: str, variant: Mapping[str, Any], *, stage: str) -> list[Comparison]:
+    """Products of a file that can saturate: none where a kind of CPU was said to be proved equal; else told.
+
+    The proof is made again, from the weights in the file.
+
+    Raises:
+        RunError: what was said of CPUs is something else.
+    """
+    if name == "fp32":
+        return []
+    risky = can_saturate(onnx_files.read(path))
+    if "cpus" not in variant and not risky:
+        return []  # of floats, or of a version that said nothing of CPUs
+    try:
+        proved = [kind for kind in KINDS if "cpus" in variant and variant["cpus"][kind]["by"] == "proved"]
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{path}: 'cpus' of {name!r} is not a record for each of {', '.join(KINDS)}") from error
+    return [
+        Comparison(
+            name=f"{name}: products that can saturate without VNNI", stage=stage, file=variant["file"],
+            value=len(risky), limit=0 if proved else None, where=", ".join(risky[:3]), facts={"proved": proved},
+        )
+    ]  # fmt: skip
+
+
+def on_each_cpu(scene: "Scene", name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+    """A file gives float32's answers on every kind of CPU: by proof, or simulated where a product can saturate."""
+    path = scene.rundir / variant["file"]
+    made = products_kept(path, name, variant, stage="quantize")
+    if not made or not made[0].value:
+        return made
+    other = next(kind for kind in KINDS if kind != native())
+    session = session_on(path, other)
+    got = None if session is None else logits_of(session, scene.encoder, scene.rows)
+    clear = np.zeros(0, np.int64) if got is None else parity.flips(scene.reference, got)[1]
+    return [
+        *made,
+        Comparison(
+            name=f"fp32 vs {name} on a CPU {WORDS[other]}, simulated: rows flipped outside near-ties", stage="quantize",
+            file=variant["file"], rows=len(scene.rows), limit=parity.flips_allowed(len(scene.rows)),
+            value=len(clear) if got is not None and np.isfinite(got).all() else float("inf"),
+            where=str(scene.rows[int(clear[0])]["origin"]) if len(clear) else "",
+        ),
+    ]  # fmt: skip
