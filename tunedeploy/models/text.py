@@ -252,7 +252,7 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, facts: Text
     tokenizer.model_max_length = facts.max_length
     tokenizer.init_kwargs.pop(
         "local_files_only", None
-    )  # whether this process was offline, which nobody else is to know
+    )  # of this process, not of the model
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer.json"
     fast = Tokenizer.from_file(str(path))
