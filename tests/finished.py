@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from tests.tiny import Tiny, images, texts
-from tunedeploy import api
+from tunedeploy import api, onnx_files
 from tunedeploy.rundir import STAGE_FOLDER, RunDir, files_below, read_json, sha256, write_json
 
 BESIDE = ("manifest.json", "manifest.sig")  # the files that a manifest does not list
@@ -71,6 +73,16 @@ def repair_run(run: Path) -> None:
         record = read_json(path)
         record["outputs"] = {name: sha256(run / name) for name in record["outputs"] if (run / name).is_file()}
         write_json(path, record)
+
+
+def tell_anew(run: Path) -> None:
+    """Make the quantized files tell the float32 file that is there now, and let no bundle be of this run."""
+    digest = sha256(run / "onnx" / "model.onnx")
+    for path in (run / "quantized").glob("*.onnx"):
+        model = onnx.load(path)
+        onnx_files.describe(model, {"made_from": digest})
+        onnx_files.write(model, path)
+    RunDir(run).forget("bundle")
 
 
 def repair_bundle(dist: Path) -> None:

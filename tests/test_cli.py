@@ -537,7 +537,7 @@ def test_a_rank_that_is_not_a_number_is_one_line(
 
 
 def test_a_message_is_one_line_whatever_stands_in_a_name(tunedeploy: Command) -> None:
-    refused(tunedeploy("plan", "no\nsuch\x1b[31m\u2028file\x07.yaml"), "no such file\\x07.yaml")
+    refused(tunedeploy("plan", "no\nsuch\x1b[31m\u2028file\x07.yaml"), "no\\nsuch\\x1b[31m\\u2028file\\x07.yaml")
 
 
 @pytest.mark.parametrize("where", ["a link", "a link to nothing"])

@@ -95,7 +95,7 @@ class Options(Section):
     """Keys of `export`: none."""
 
 
-def candidates(source, options):
+def candidates(source, options, samples):
     """One way."""
     return [{"name": "bf16"}]
 

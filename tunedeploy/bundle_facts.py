@@ -71,7 +71,7 @@ def variants_described(bundle: "Bundle") -> list[Comparison]:
     for name, one in bundle.manifest["variants"].items():
         path = inside(bundle.path, one["file"])
         odd += [name] * ((path.stat().st_size, sha256(path)) != (one.get("bytes"), one.get("sha256")))
-    return [compared("variants whose bytes or SHA-256", "manifest.json", lambda: odd)]
+    return [compared("bytes or SHA-256 of variants", "manifest.json", lambda: odd)]
 
 
 def metadata_differs(bundle: "Bundle", name: str) -> list[str]:

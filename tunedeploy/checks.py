@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +95,11 @@ def cpus_kept(path: Path, name: str, variant: Mapping[str, Any]) -> list[Compari
     Raises:
         RunError: what was said of CPUs is something else.
     """
-    if find_spec("onnx") is None:
+    try:
+        import onnx
+    except ModuleNotFoundError:
         return []
+    del onnx
     from tunedeploy.cpu_checks import products_kept
 
     return products_kept(path, name, variant, stage="bundle")

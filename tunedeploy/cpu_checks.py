@@ -31,9 +31,12 @@ def products_kept(path: Path, name: str, variant: Mapping[str, Any], *, stage: s
     if "cpus" not in variant and not risky:
         return []  # of floats, or of a version that said nothing of CPUs
     try:
-        proved = [kind for kind in KINDS if "cpus" in variant and variant["cpus"][kind]["by"] == "proved"]
+        shown = {kind: variant["cpus"][kind]["by"] for kind in KINDS} if "cpus" in variant else {}
     except (KeyError, TypeError) as error:
         raise RunError(f"{path}: 'cpus' of {name!r} is not a record for each of {', '.join(KINDS)}") from error
+    if not set(shown.values()) <= {"measured", "simulated", "proved"}:
+        raise RunError(f"{path}: 'cpus' of {name!r}: expected measured, simulated or proved, got {shown}")
+    proved = [kind for kind, by in shown.items() if by == "proved"]
     return [
         Comparison(
             name=f"{name}: products that can saturate without VNNI", stage=stage, file=variant["file"],

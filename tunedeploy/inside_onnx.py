@@ -47,8 +47,8 @@ class Graph:
         try:
             self.model = onnx.load(path) if model is None else model
         except Exception as error:
-            # protobuf's own error has no public name; a missing file or another bug keeps its trace.
-            if "DecodeError" not in type(error).__name__:
+            # The errors of protobuf and of onnx's checker have no base but Exception; another bug keeps its trace.
+            if type(error).__name__ not in ("DecodeError", "ValidationError"):
                 raise
             raise ModelError(f"{path}: is no ONNX file: {str(error)[:200]}") from error
         self.inputs = [one.name for one in self.model.graph.input]
@@ -183,6 +183,20 @@ class Graph:
             raise RunError(
                 f"{self.path}: onnxruntime {onnxruntime.__version__} cannot run it as written: {line}"
             ) from error
+
+
+@contextlib.contextmanager
+def well_formed(path: Path) -> Iterator[None]:
+    """Turn what reading a graph node by node raises, where a file breaks ONNX's own rules, into one line.
+
+    Raises:
+        ModelError: a node lacks an input, a tensor is not what its type and shape say, ...
+    """
+    try:
+        yield
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(f"{path}: is not a well-formed graph: {type(error).__name__}: {reason}") from error
 
 
 def modules(node: onnx.NodeProto) -> list[str]:

@@ -27,7 +27,7 @@ def read(path: Path) -> onnx.ModelProto:
         return onnx.load(path)
     except Exception as error:
         # protobuf's own error has no public name; another bug keeps its trace.
-        if not isinstance(error, OSError) and "DecodeError" not in type(error).__name__:
+        if not isinstance(error, OSError) and type(error).__name__ not in ("DecodeError", "ValidationError"):
             raise
         raise RunError(f"{path}: is no ONNX file: {str(error)[:200]}") from error
 

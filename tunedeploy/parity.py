@@ -177,7 +177,7 @@ def flips(reference: Array, other: Array) -> tuple[int, Array]:
     A row is a near-tie when its reference margin is under `near_tie`.
     """
     changed = reference.argmax(-1) != other.argmax(-1)
-    clear = margins(reference) > near_tie(reference, other)
+    clear = ~(margins(reference) <= near_tie(reference, other))  # NaN excuses nothing
     return int(changed.sum()), np.flatnonzero(changed & clear)
 
 

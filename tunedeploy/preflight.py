@@ -88,19 +88,42 @@ def check_conversion(recipe: "Recipe", assembly: Assembly, rows: Any) -> None:
     weighted = [module for module in assembly.model.modules() if any(True for _ in module.parameters(recurse=False))]
     if shallow is None and len(weighted) > LARGEST:
         return  # a convolutional network, as a rule, which converts
-    small = Assembly(
-        model=shallow or assembly.model, encoder=assembly.encoder, fresh=assembly.fresh, facts=assembly.facts
-    )
+    try:
+        convert(recipe, assembly, shallow or assembly.model, rows)
+    except ModelError as error:
+        if shallow is None:
+            raise ModelError(f"model {recipe.model.name!r}: {error.lines[0]}; name another model") from error
+        # Some trunks do not fit together when their depth is cut (ConvNeXt's norm behind its stages).
+        check_whole(recipe, assembly, rows)
+
+
+def check_whole(recipe: "Recipe", assembly: Assembly, rows: Any) -> None:
+    """Convert the untrained model with all its layers.
+
+    Raises:
+        ModelError: the exporter cannot convert it.
+    """
+    try:
+        convert(recipe, assembly, assembly.model, rows)
+    except ModelError as error:
+        raise ModelError(f"model {recipe.model.name!r}: {error.lines[0]}; name another model") from error
+
+
+def convert(recipe: "Recipe", assembly: Assembly, model: Classifier, rows: Any) -> None:
+    """Convert a model, unless this process has converted its like before.
+
+    Raises:
+        ModelError: the exporter cannot convert it.
+    """
+    small = Assembly(model=model, encoder=assembly.encoder, fresh=assembly.fresh, facts=assembly.facts)
     key = content_key(recipe, small)
     if key in _converted:
         return
-    progress.note("plan: trying the conversion of the untrained model" + (", cut to one layer" if shallow else ""))
+    cut = "" if model is assembly.model else ", cut to one layer"
+    progress.note(f"plan: trying the conversion of the untrained model{cut}")
     began = time.monotonic()
     pair = sample(rows, 2)
-    try:
-        program_of(recipe, small, pair if len(pair) == 2 else pair * 2, io.StringIO())
-    except ModelError as error:
-        raise ModelError(f"model {recipe.model.name!r}: {error.lines[0]}; name another model") from error
+    program_of(recipe, small, pair if len(pair) == 2 else pair * 2, io.StringIO())
     _converted.add(key)
     progress.note(f"plan: the model can be converted ({time.monotonic() - began:.1f} s)")
 

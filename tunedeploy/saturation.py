@@ -38,7 +38,9 @@ class Product:
 
 def products(model: onnx.ModelProto) -> Iterator[Product]:
     """The products of a file that run in kernels which may saturate."""
-    stored = {one.name: one for one in model.graph.initializer if one.data_type == onnx.TensorProto.INT8}
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    tensors |= {node.output[0]: node.attribute[0].t for node in model.graph.node if is_tensor(node)}
+    stored = {name: tensor for name, tensor in tensors.items() if tensor.data_type == onnx.TensorProto.INT8}
     behind = {
         node.output[0]: stored[node.input[0]]
         for node in model.graph.node
@@ -52,6 +54,11 @@ def products(model: onnx.ModelProto) -> Iterator[Product]:
         weights = np.asarray(onnx.numpy_helper.to_array(source[node.input[place]]))
         if not is_depthwise(node, weights):
             yield Product(node=node, weights=as_packed(node, weights))
+
+
+def is_tensor(node: onnx.NodeProto) -> bool:
+    """Whether a node is a Constant that holds a tensor."""
+    return node.op_type == "Constant" and len(node.attribute) == 1 and node.attribute[0].name == "value"
 
 
 def is_depthwise(node: onnx.NodeProto, weights: Array) -> bool:

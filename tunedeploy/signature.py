@@ -6,6 +6,7 @@ The signature is of the manifest's bytes as they are, so `openssl pkeyutl -verif
 from pathlib import Path
 from typing import Any
 
+from tunedeploy import atomic
 from tunedeploy.errors import RunError
 from tunedeploy.inside import inside
 from tunedeploy.manifest import MANIFEST, SIGNATURE, read_bytes
@@ -23,9 +24,9 @@ def sign(folder: Path, key: Path) -> Path:
     Raises:
         RunError: the key cannot be used.
     """
-    beside = folder / f".{SIGNATURE}.tmp"
-    beside.write_bytes(_key(key, private=True).sign(read_bytes(folder)))
-    return beside.replace(folder / SIGNATURE)
+    signature: bytes = _key(key, private=True).sign(read_bytes(folder))
+    atomic.write_bytes(folder / SIGNATURE, signature)
+    return folder / SIGNATURE
 
 
 def public_key(path: Path) -> Any:

@@ -21,7 +21,8 @@ def tables_kept(scene: Scene) -> list[Comparison]:
 
     A table is known by its content, whatever it is called.
     """
-    state = [value.numpy() for value in scene.merged.model.state_dict().values()]
+    model = scene.merged.model
+    state = [value.numpy() for value in (*model.state_dict().values(), *model.buffers())]  # not all buffers are saved
     tables = looked_up(Reading(Graph(scene.rundir / FILE)))
     odd, where = 0, ""
     for name, table in tables.items():
@@ -43,7 +44,7 @@ def looked_up(reading: Reading) -> dict[str, Array]:
         if node.op_type != "Gather" or isinstance(reading.of(node.input[1])[1], Stored):
             continue
         table = reading.of(node.input[0])[1]
-        if isinstance(table, Stored) and table.array.ndim >= 2 and table.array.dtype.kind == "f":
+        if isinstance(table, Stored) and table.array.ndim >= 1 and table.array.dtype.kind == "f":
             tables[table.name] = table.array
     return tables
 

@@ -52,7 +52,6 @@ def ways(text_run: Finished, tiny: Tiny, checkout: Path) -> Iterator[dict[str, A
         "kit": lambda text: kit.encode({"text": text})["input_ids"][0],
         "app": lambda text: app.texts([text])["input_ids"][0],
     }
-    kit.ARRAYS.close()
 
 
 def test_every_way_to_encode_cuts_alike(ways: dict[str, Any]) -> None:

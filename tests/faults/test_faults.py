@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.faults import graphs
-from tests.finished import Finished, repair_bundle, repair_run
+from tests.finished import Finished, repair_bundle, repair_run, tell_anew
 from tests.tiny import Tiny
 from tunedeploy import api, onnx_files, plugins
 from tunedeploy.cli import main
@@ -440,7 +440,7 @@ def a_quantized_file_of_another_run(run: Path) -> None:
     int8 = plugins.load("precisions", "int8")
     samples = batches(encoder_of(recipe, run_dir(run)), list(data_of(recipe).train.select(range(8))))
     props = list(onnx.load(run / INT8).metadata_props)
-    int8.convert(other, run / INT8, int8.candidates(other, recipe.export)[0], samples)
+    int8.convert(other, run / INT8, int8.candidates(other, recipe.export, samples)[0], samples)
     with graphs.edited(run / INT8) as model:
         del model.metadata_props[:]
         model.metadata_props.extend(props)
@@ -646,6 +646,8 @@ def test_the_same_graph_in_another_order_raises_no_alarm(finished: Finisher, tmp
         model.graph.initializer.extend(turned)
         for at, node in enumerate(model.graph.node):
             node.name, node.doc_string = f"n{at}", "moved"
+    tell_anew(run)
+    judged_anew(run)
     repair_run(run)
     assert breaches(run) == []
 
@@ -660,6 +662,7 @@ def test_a_hundredth_of_the_noise_raises_no_alarm(finished: Finisher, tmp_path: 
         return values
 
     graphs.change(run / FP32, names(run, "MatMul")[0], last_bit)
+    tell_anew(run)
     repair_run(run)
     assert breaches(run) == []
 
@@ -669,7 +672,7 @@ def test_every_way_to_int8_stores_weights_within_a_rounding_step(task: str, fini
     run = finished(task).copy(tmp_path).run
     recipe, int8 = api.recipe_of(run), plugins.load("precisions", "int8")
     samples = batches(encoder_of(recipe, run_dir(run)), list(data_of(recipe).train.select(range(8))))
-    settings = int8.candidates(run / FP32, recipe.export)
+    settings = int8.candidates(run / FP32, recipe.export, samples)
     assert len(settings) >= 2
     for setting in settings:
         int8.convert(run / FP32, run / INT8, setting, samples)
@@ -762,7 +765,7 @@ def test_a_weight_that_the_quantizer_turns_is_compared_turned(tmp_path: Path) ->
     )
     onnx.save(model, tmp_path / "fp32.onnx")
     int8 = plugins.load("precisions", "int8")
-    setting = int8.candidates(tmp_path / "fp32.onnx", int8.Options())[0]
+    setting = int8.candidates(tmp_path / "fp32.onnx", int8.Options(), [])[0]
     int8.convert(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", setting, [])
     worst, where, count = rounding(tmp_path / "fp32.onnx", tmp_path / "int8.onnx")
     assert (where, count) == ("wide", 1)

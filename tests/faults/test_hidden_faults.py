@@ -19,7 +19,7 @@ from onnx import NodeProto, helper, numpy_helper
 from tests.faults import graphs
 from tests.faults.judging import FP32, INT8, SEMANTIC, judge_anew
 from tests.faults.mutations import Subject, condition
-from tests.finished import Finished, build, repair_run
+from tests.finished import Finished, build, repair_run, tell_anew
 from tests.tiny import Tiny
 from tunedeploy import api, parity, plugins
 from tunedeploy.data.recipe_data import data_of
@@ -833,6 +833,7 @@ def test_a_healthy_file_that_looks_otherwise_raises_no_alarm(name: str, subjects
     task, inject = HEALTHY[name]
     run = subjects(task).copy(tmp_path).run
     inject(run)
+    tell_anew(run)
     judge_anew(run)
     repair_run(run)
     assert breaches(run) == []
@@ -844,16 +845,18 @@ def test_every_way_to_int8_that_holds_the_budget_raises_no_alarm(
 ) -> None:
     run = subjects(task).copy(tmp_path)
     recipe, int8 = api.recipe_of(run.run), plugins.load("precisions", "int8")
-    settings = int8.candidates(run.run / FP32, recipe.export)
+    samples = quantize.batches(quantize.encoder_of(recipe, run.rundir), list(data_of(recipe).train.select(range(64))))
+    settings = int8.candidates(run.run / FP32, recipe.export, samples)
     held = 0
     for setting in settings:
-        monkeypatch.setattr(int8, "candidates", lambda source, options, setting=setting: [setting])
+        monkeypatch.setattr(int8, "candidates", lambda source, options, samples, setting=setting: [setting])
         try:
             result = quantize.run(recipe, run.rundir)
         except BudgetError:
             continue
         path = run.run / STAGE_FOLDER / "quantize.json"
         write_json(path, read_json(path) | {"result": result})
+        tell_anew(run.run)
         repair_run(run.run)
         assert breaches(run.run) == [], setting["name"]
         held += 1

@@ -181,8 +181,14 @@ def test_the_rule_sees_a_loader_that_would_ask() -> None:
         ("bert", "config.json", "num_attention_heads", "x", "cannot be loaded: [A-Z][A-Za-z]+: "),
         ("bert", "config.json", "vocab_size", 7, "cannot be loaded|its tokenizer has ids up to"),
         ("bert", "tokenizer_config.json", "model_max_length", "long", "the length of its texts is not a number"),
-        ("vit", "preprocessor_config.json", "size", {"height": 10**6, "width": 10**6}, "size: expected 1 to 2048"),
-        ("vit", "preprocessor_config.json", "image_std", [0, 1, 1], "image_std: expected three numbers above 0"),
+        (
+            "vit",
+            "preprocessor_config.json",
+            "size",
+            {"height": 10**6, "width": 10**6},
+            "size: expected 1 to 4096 pixels",
+        ),
+        ("vit", "preprocessor_config.json", "image_std", [0, 1, 1], "std: 0 is not a spread"),
         ("vit", "preprocessor_config.json", "size", ["x"], "does not say how images are prepared: "),
     ],
 )

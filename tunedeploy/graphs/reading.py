@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 
 from tunedeploy.encoders import Array
+from tunedeploy.errors import ModelError
 from tunedeploy.inside_onnx import Graph
 
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
@@ -125,19 +126,20 @@ class Reading:
     def of(self, source: Source) -> tuple[str, Value, tuple[Rounding, ...]]:
         """What is read under a name: where it is made ('' inside a rewritten node), what it is, and its roundings."""
         roundings: list[Rounding] = []
-        while True:
+        for _ in range(len(self.graph.model.graph.node) + 2):
             name, step = (source, self._value(source)) if isinstance(source, str) else ("", source)
             if not isinstance(step, Passed):
                 return name, step, tuple(roundings)
             roundings += [] if step.rounding is None else [step.rounding]
             source = step.source
+        raise ModelError(f"{self.graph.path}: its nodes make a circle")
 
     def stored(self, name: str) -> Array | None:
         """A stored tensor; None where the value is computed or not there."""
         if not name:
             return None
-        value = self.of(name)[1]
-        return value.array if isinstance(value, Stored) and value.rounding is None else None
+        _, value, roundings = self.of(name)
+        return value.array if isinstance(value, Stored) and value.rounding is None and not roundings else None
 
     def maker(self, name: str, operator: str) -> onnx.NodeProto | None:
         """The node that makes a value, if it is of this operator."""
@@ -197,7 +199,7 @@ def integer(node: onnx.NodeProto, name: str, default: int) -> int:
 def constant(reading: Reading, node: onnx.NodeProto, result: int) -> Value | None:
     """A Constant node is a stored tensor."""
     del reading, result
-    if node.op_type != "Constant" or len(node.attribute) != 1 or node.attribute[0].name != "value":
+    if node.op_type != "Constant" or node.domain or len(node.attribute) != 1 or node.attribute[0].name != "value":
         return None
     return Stored(name=node.output[0], array=onnx.numpy_helper.to_array(node.attribute[0].t))
 
@@ -205,7 +207,7 @@ def constant(reading: Reading, node: onnx.NodeProto, result: int) -> Value | Non
 def identity(reading: Reading, node: onnx.NodeProto, result: int) -> Passed | None:
     """An Identity gives its input."""
     del reading, result
-    return Passed(source=node.input[0]) if node.op_type == "Identity" else None
+    return Passed(source=node.input[0]) if node.op_type == "Identity" and not node.domain else None
 
 
 def gemm(reading: Reading, node: onnx.NodeProto, result: int) -> Value | None:

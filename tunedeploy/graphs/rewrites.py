@@ -28,7 +28,7 @@ BLOCKS = "block_size"  # of DequantizeLinear: scales of blocks, which no convert
 def dequantized(reading: Reading, node: onnx.NodeProto, result: int) -> Value | Passed | None:
     """DequantizeLinear: of a stored tensor, of rows gathered from one, or back from QuantizeLinear."""
     del result
-    if node.op_type != "DequantizeLinear" or integer(node, BLOCKS, 0):
+    if node.op_type != "DequantizeLinear" or node.domain or integer(node, BLOCKS, 0):
         return None
     rounding = rounding_of(reading, node)
     if rounding is None:
@@ -37,12 +37,12 @@ def dequantized(reading: Reading, node: onnx.NodeProto, result: int) -> Value | 
     if integers is not None:
         return Stored(name=node.input[0], array=integers, rounding=rounding)
     maker = reading.graph.makers.get(node.input[0])
-    if maker is not None and maker.op_type == "Gather" and rounding.scale.size == 1:
+    if maker is not None and maker.op_type == "Gather" and not maker.domain and rounding.scale.size == 1:
         table = reading.stored(maker.input[0])
         if table is not None:
             rows = Stored(name=maker.input[0], array=table, rounding=rounding)
             return Computed(operator="Gather", attributes=attributes(maker), inputs=(rows, maker.input[1]), node=maker)
-    if maker is not None and maker.op_type == "QuantizeLinear":
+    if maker is not None and maker.op_type == "QuantizeLinear" and rounding.scale.size == 1 and not maker.domain:
         there = rounding_of(reading, maker)
         if there is not None and same(there, rounding):
             return Passed(source=maker.input[0], rounding=rounding)
@@ -103,7 +103,7 @@ def scaled_back(reading: Reading, product: onnx.NodeProto, scales: tuple[str, ..
 def half(reading: Reading, node: onnx.NodeProto, result: int) -> Value | Passed | None:
     """A Cast between float32 and float16 changes no value but by rounding; one from integers makes a float."""
     del result
-    if node.op_type != "Cast" or integer(node, "to", 0) not in FLOATS:
+    if node.op_type != "Cast" or node.domain or integer(node, "to", 0) not in FLOATS:
         return None
     if reading.kinds.get(node.input[0]) in FLOATS:
         return Passed(source=node.input[0])

@@ -24,6 +24,7 @@ import pytest
 HERE = Path(__file__).parent
 BUNDLE = HERE.parent
 GAIN = 2.0  # how many times larger or smaller logits may be; an honest int8 is within a tenth of 1
+CLEAR = 0.7  # correlation of logits before and after quantization; below, the noise is as large as what it is added to
 
 
 # ---- the files
@@ -143,9 +144,12 @@ def check(variant, got, expected, fp32):
             f"{variant}: logits differ by {worst:.3g} on row {row}, allowed {rule['max_abs']:.3g}"
         )
     # Answers do not see a softmax or a temperature; the slope between the centred logits does.
-    first, second = (one - one.mean(axis=1, keepdims=True) for one in (fp32, got))
+    # Goldens that lie no further apart than quantization moves them (noise) tell no slope; the file's own do.
+    first, own, second = (logits - logits.mean(axis=1, keepdims=True) for logits in (fp32, expected, got))
+    if (first * own).sum() < CLEAR * np.sqrt((first**2).sum() * (own**2).sum()):
+        first = own
     slope = float((first * second).sum() / max(float((first**2).sum()), 1e-30))
-    assert 1 / GAIN <= slope <= GAIN, f"{variant}: logits are {slope:.3g} times as large as those of fp32"
+    assert 1 / GAIN <= slope <= GAIN, f"{variant}: logits are {slope:.3g} times as large as they should be"
     ordered = np.sort(expected, axis=1)
     clear = ordered[:, -1] - ordered[:, -2] > rule.get("near_tie", 2 * rule["max_abs"])
     changed = np.flatnonzero(clear & (got.argmax(axis=1) != expected.argmax(axis=1)))
@@ -181,10 +185,10 @@ if "tokenizer_probe" in GOLDEN:
 
     def test_the_whole_tokenizer_gives_what_it_gave():
         tokenizers = pytest.importorskip("tokenizers", reason="the raw path of texts needs tokenizers")
-        spec = importlib.util.spec_from_file_location("tokenizer_probe", HERE / "tokenizer_probe.py")
+        spec = importlib.util.spec_from_file_location("tokenizer_probe", inside("parity/tokenizer_probe.py"))
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        wanted, path = GOLDEN["tokenizer_probe"], str(BUNDLE / "tokenizer.json")
+        wanted, path = GOLDEN["tokenizer_probe"], str(inside("tokenizer.json"))
         assert wanted["version"] == module.VERSION, "tokenizer_probe.py is not the one that made the goldens"
         got = module.probe(lambda: tokenizers.Tokenizer.from_file(path), pairs=wanted["pairs"])["sha256"]
         changed = [name for name in {**wanted["sha256"], **got} if got.get(name) != wanted["sha256"].get(name)]

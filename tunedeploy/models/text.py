@@ -250,9 +250,7 @@ def text_facts(model: TextClassifier, tokenizer: PreTrainedTokenizerBase, max_le
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, facts: TextFacts) -> None:
     """Write the tokenizer with the truncation that was trained with inside its tokenizer.json, and no padding."""
     tokenizer.model_max_length = facts.max_length
-    tokenizer.init_kwargs.pop(
-        "local_files_only", None
-    )  # of this process, not of the model
+    tokenizer.init_kwargs.pop("local_files_only", None)  # of this process, not of the model
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer.json"
     fast = Tokenizer.from_file(str(path))

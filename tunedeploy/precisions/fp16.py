@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from tunedeploy import onnx_files
@@ -45,5 +46,6 @@ def convert(source: Path, target: Path, setting: dict[str, Any], samples: Sequen
                     f"quantize: {weight.name} holds {largest:.3g}, float16 ends at {LARGEST:.0f}; use int8 or fp32"
                 )
     half = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=False)
+    ONNXModel(half).topological_sort()  # the converter puts the casts of inputs last, and such a file is not valid ONNX
     onnx_files.clean(half)
     onnx_files.write(half, target)

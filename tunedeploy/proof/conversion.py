@@ -1,12 +1,14 @@
 """A converted file against the float32 file from the inside: all that differs between them is explained by rounding."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunedeploy import plugins
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.encoders import Inputs
-from tunedeploy.inside_onnx import Graph
+from tunedeploy.graphs.reading import Rewrite
+from tunedeploy.inside_onnx import Graph, well_formed
 from tunedeploy.parity import Comparison
 from tunedeploy.proof.inside.local import local_parity
 from tunedeploy.proof.inside.origins import Origins, origins
@@ -18,6 +20,7 @@ from tunedeploy.stages.export import FILE
 from tunedeploy.stages.merge import sample
 from tunedeploy.stages.quantize import CALIBRATION_ROWS, batches
 
+LONGEST = 64  # tokens; every value of the model is held for the batch, several times over
 ROWS = 4  # in one batch, of the shorter half: attention's tensors grow with the square of the length
 
 
@@ -25,7 +28,17 @@ def explained_by_rounding(scene: Scene, name: str, variant: Mapping[str, Any]) -
     """Nodes, stored tensors, ranges of activations, and what each node gives by itself; of precisions that can tell."""
     rewrites = getattr(plugins.load("precisions", name), "REWRITES", None)
     if rewrites is None:
-        return []
+        if name == "fp32":
+            return []
+        nodes = len(Graph(scene.rundir / variant["file"]).model.graph.node)
+        what = f"{name}: nodes that nothing explains, since the precision names no REWRITES"
+        return [Comparison(name=what, stage="quantize", file=variant["file"], value=nodes)]
+    with well_formed(scene.rundir / variant["file"]):
+        return compared(scene, name, variant, rewrites)
+
+
+def compared(scene: Scene, name: str, variant: Mapping[str, Any], rewrites: Sequence[Rewrite]) -> list[Comparison]:
+    """The comparisons of `explained_by_rounding`."""
     source, target = Graph(scene.rundir / FILE), Graph(scene.rundir / variant["file"])
     matched = origins(source, target, rewrites)
     problems = [*matched.problems, *(f"scale of the bias of {node}" for node in scales_apart(matched.products))]
@@ -69,7 +82,7 @@ def odd_ranges(scene: Scene, source: Graph, matched: Origins, variant: Mapping[s
 def local_entry(entry: Any, source: Graph, target: Graph, matched: Origins, inputs: Inputs) -> Comparison:
     """The node that rounding explains least, when it is fed what float32 computes."""
     nodes = local_parity(source, target, matched, inputs)
-    worst = max(nodes, key=lambda node: node.share)
+    worst = max(nodes, key=lambda node: math.inf if math.isnan(node.share) else node.share)
     here = [node for node in nodes if node.here > 1]
     facts = {"nodes": len(nodes), "nodes_that_saturate_here": len(here)}
     comparison: Comparison = entry(
@@ -84,4 +97,6 @@ def short_rows(scene: Scene) -> Inputs:
     places: Sequence[int] = sorted(range(scene.real), key=lambda at: row_size(scene.features[at]))
     places = places[: (scene.real + 1) // 2]
     places = places[:: max(1, len(places) // ROWS)][:ROWS]
-    return scene.trained.collate([scene.features[at] for at in places])
+    length = LONGEST if "input_ids" in scene.trained.facts["inputs"] else None
+    size = length and min(length, max(row_size(scene.features[at]) for at in places))
+    return scene.trained.collate([scene.features[at] for at in places], size)

@@ -55,7 +55,7 @@ def vocabulary_kept(scene: Scene) -> list[Comparison]:
             worst, where = difference, f"ids from {int(inputs['input_ids'][row].min())}"
     return [
         Comparison(
-            name="torch vs onnx: largest difference of an embedded id", stage="export", file=FILE, value=worst,
+            name="embedded ids, torch vs onnx: largest difference", stage="export", file=FILE, value=worst,
             limit=parity.tolerance(floor, spread), rows=count, where=where,
             facts={"noise_floor": floor, "output_range": spread, "value": name or "logits"},
         )

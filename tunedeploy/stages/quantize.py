@@ -142,12 +142,12 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> list[
         try:
             with workshop(source) as copy:
                 precision.convert(copy, beside, setting, samples)
-        except ModelError as error:
+            label(beside, name, setting, source)
+            measured, logits = judge(beside)
+        except (ModelError, RunError) as error:
             failed = f"quantize: {name} ({setting['name']}): {error.lines[0]}"
             tried.append({"setting": setting, "problems": [failed]})
             continue
-        label(beside, name, setting, source)
-        measured, logits = judge(beside)
         one = {"setting": setting, **measured, **on_cpus(precision, beside, judge, measured)}
         one["problems"] = over_budget(recipe, name, one, beside)
         tried.append(one)
@@ -257,7 +257,7 @@ def over_budget_elsewhere(max_drop: float, how: str, one: Mapping[str, Any]) -> 
         where = f"{how}: on a CPU {WORDS[kind]}"
         if figures["by"] == "nothing":
             lines.append(f"{where} its products can saturate, and that cannot be simulated here")
-        if figures["by"] == "simulated" and figures["drop"] > max_drop:
+        if figures["by"] == "simulated" and not parity.within(figures["drop"], max_drop):
             lines.append(f"{where}, simulated, loses {figures['drop']:.2f} points, allowed {max_drop:g}")
         if figures["by"] == "simulated" and figures["flips"] > one["flips_allowed"]:
             count = f"{figures['flips']} answers that were no near-ties"

@@ -58,9 +58,7 @@ def local_parity(source: Graph, target: Graph, matched: Origins, inputs: Inputs)
     nodes = []
     for name in floats:
         allowed = limit(matched, source, values, name)
-        share, here_too = (
-            parity.largest_difference(reference[name], own[names[name]])[0] / allowed for own in (exact, here)
-        )
+        share, here_too = (apart(reference[name], own[names[name]]) / allowed for own in (exact, here))
         nodes.append(Node(node=source.makers[name].name, value=name, share=share, here=here_too))
     return nodes
 
@@ -93,7 +91,7 @@ def limit(matched: Origins, source: Graph, values: Mapping[str, Array], name: st
     for at in range(len(node.input)):
         origin, roundings = matched.read.get((node.output[0], at), ("", ()))
         if roundings and origin in values:
-            steps += float(np.ptp(values[origin])) / 255
+            steps += parity.output_range(values[origin]) / 255
     weights = [pair for pair in matched.pairs if pair.spot[0] == node.output[0] and pair.stored.rounding is not None]
     largest = max((float(np.abs(pair.stored.values()).max(initial=0)) for pair in weights), default=1.0)
     return max(parity.CAP * spread + STEPS * steps * largest, 1e-30)
@@ -137,6 +135,14 @@ def read(matched: Origins, weights: Mapping[Spot, Pair], spot: Spot, value: Arra
     for rounding in reversed(matched.read.get(spot, ("", ()))[1]):
         value = rounded(value, rounding)
     return value
+
+
+def apart(reference: Array, own: Array) -> float:
+    """The largest difference; infinities of masks that are equal are none."""
+    if reference.shape == own.shape:
+        alike = np.isinf(reference) & (reference == own)
+        reference, own = np.where(alike, 0, reference), np.where(alike, 0, own)
+    return parity.largest_difference(reference, own)[0]
 
 
 def value_info(name: str, value: Array) -> onnx.ValueInfoProto:

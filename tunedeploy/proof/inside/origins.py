@@ -5,6 +5,7 @@ which: two values match when their operators, attributes, inputs and stored tens
 problem: a wrong wire, another constant or attribute, a node too many or too few, a scale of another pair.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ import onnx
 from tunedeploy.graphs.reading import Computed, Input, Reading, Rewrite, Rounding, Source, Stored, Value
 from tunedeploy.inside_onnx import Graph
 
+BIASED = ("Conv", "ConvTranspose", "LayerNormalization", "InstanceNormalization")  # input, weight, bias
 Spot = tuple[str, int]  # a node of the float32 file by its first output, and which of its inputs
 
 
@@ -70,11 +72,29 @@ def origins(source: Graph, target: Graph, rewrites: Sequence[Rewrite]) -> Origin
     found = matcher.found
     for kind, ours, theirs in (("input", target.inputs, source.inputs), ("output", target.outputs, source.outputs)):
         found.problems.extend(f"{kind} {name!r} is in one file alone" for name in sorted({*ours} ^ {*theirs}))
+    found.problems.extend(unread(target, source))
     for name in source.outputs:
         if name in target.outputs:
             matcher.match(name, name, ("", 0))
     matcher.run()
     return found
+
+
+def unread(target: Graph, source: Graph) -> list[str]:
+    """Parts of a file that matching does not look at, and that change what its nodes compute."""
+    graph = target.model.graph
+    outputs = (name for node in graph.node for name in node.output)
+    names = Counter([*(tensor.name for tensor in graph.initializer), *outputs])
+    versions = [
+        {part.domain: part.version for part in model.opset_import if part.domain in ("", "ai.onnx")}
+        for model in (target.model, source.model)
+    ]
+    return [
+        *(f"function {own.name}" for own in target.model.functions if own not in list(source.model.functions)),
+        *(f"sparse tensor {part.values.name}" for part in graph.sparse_initializer),
+        *(f"{name!r} is made twice" for name, count in names.items() if name and count > 1),
+        *(["another version of the standard operators"] if versions[0] != versions[1] else []),
+    ]
 
 
 class Matcher:
@@ -104,13 +124,14 @@ class Matcher:
         if origin and isinstance(target, str):
             self.found.names.setdefault(origin, set()).add(target)
         self.found.read[spot] = (origin, roundings)
+        if isinstance(ours, Stored) and isinstance(theirs, Stored):
+            self.found.pairs.append(Pair(stored=ours, origin=theirs, spot=spot))
+            return
         if name and origin:
             if (name, origin) in self.seen:
                 return
             self.seen.add((name, origin))
-        if isinstance(ours, Stored) and isinstance(theirs, Stored):
-            self.found.pairs.append(Pair(stored=ours, origin=theirs, spot=spot))
-        elif isinstance(ours, Input) and isinstance(theirs, Input):
+        if isinstance(ours, Input) and isinstance(theirs, Input):
             if (ours.name, ours.kind) != (theirs.name, theirs.kind):
                 self.found.problems.append(f"input {ours.name!r} is read in place of {theirs.name!r}")
         elif isinstance(theirs, Computed) and clips(theirs, self.source, roundings) and not alike(ours, theirs):
@@ -134,10 +155,15 @@ class Matcher:
 
     def keep_product(self, node: Computed) -> None:
         """Remember the roundings of a node with weights and a bias, whose scales must go together."""
-        if len(node.inputs) != 3 or node.operator != "Conv" or not node.inputs[2]:
+        parts: tuple[Source, ...]
+        if node.operator in BIASED and len(node.inputs) == 3 and node.inputs[2]:
+            parts = node.inputs
+        elif node.operator == "Add" and isinstance(node.inputs[0], Computed):  # a Gemm, read as product and sum
+            parts = (*node.inputs[0].inputs, node.inputs[1])
+        else:
             return
-        _, _, activation = self.target.of(node.inputs[0])
-        weight, bias = (self.target.of(source)[1] for source in node.inputs[1:])
+        _, _, activation = self.target.of(parts[0])
+        weight, bias = (self.target.of(source)[1] for source in parts[1:])
         if isinstance(weight, Stored) and isinstance(bias, Stored) and weight.rounding and bias.rounding:
             self.found.products.append(Product(node=node.node.name, activation=activation, weight=weight, bias=bias))
 
@@ -163,6 +189,8 @@ def clips(node: Computed, reading: Reading, roundings: Sequence[Rounding]) -> bo
     low, high = 0.0, float("inf")
     if node.operator == "Clip":
         bounds = [reading.stored(source) if isinstance(source, str) else None for source in node.inputs[1:]]
+        if any(source != "" and bound is None for source, bound in zip(node.inputs[1:], bounds, strict=True)):
+            return False  # a bound that is computed
         low, high = (
             float(bound.reshape(-1)[0]) if bound is not None and bound.size == 1 else default
             for bound, default in zip([*bounds, None, None][:2], (-float("inf"), float("inf")), strict=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import numpy as np
 import onnx
@@ -16,6 +16,10 @@ Range = tuple[float, float]
 WIDER = 1.02  # of the range on the calibration rows; min-max takes just that, other methods less
 # Percentiles and entropy cut tails; a range under a fourth of what was seen leaves no room for the body of the values.
 NARROWER = {"MinMax": 0.98, "Percentile": 0.25, "Entropy": 0.1}
+SHARING = {
+    "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Resize", "MaxPool", "AveragePool", "Slice", "Pad",
+    "Split", "Gather", "GatherElements", "Where", "TopK", "Relu", "Clip", "Identity",
+}  # fmt: skip  # operators that give values of their inputs, at the scale of their inputs
 UNIT = {"Softmax", "Sigmoid", "HardSigmoid"}  # their values lie between 0 and 1, and quantizers say so unmeasured
 
 
@@ -44,15 +48,16 @@ def unexplained(
 ) -> list[str]:
     """Tensors whose stored range is not what the calibration rows show, `name (stored, observed)` each.
 
-    Tensors that share scale and zero point (a maximum of values, a reshape) share the range of all of them.
+    Tensors that operators tie together (a maximum of values, a reshape) may share the range of all of them.
     """
-    shared: dict[tuple[float, float], list[str]] = defaultdict(list)
+    shared: dict[tuple[Range, str], list[str]] = defaultdict(list)
+    root = families(graph)
     for name, parts in roundings.items():
         for rounding in parts:
             if not rounding.dynamic:
-                shared[rounding.bounds].append(name)
+                shared[rounding.bounds, root(name)].append(name)
     odd = []
-    for bounds, names in shared.items():
+    for (bounds, _), names in shared.items():
         candidates = [with_zero(ranges[name]) for name in names if name in ranges]
         candidates.append((min(low for low, _ in candidates), max(high for _, high in candidates)))
         if any(graph.makers[name].op_type in UNIT for name in names if name in graph.makers):
@@ -61,6 +66,22 @@ def unexplained(
             seen = candidates[-1]
             odd.append(f"{names[0]} ({bounds[0]:.3g} to {bounds[1]:.3g}, seen {seen[0]:.3g} to {seen[1]:.3g})")
     return odd
+
+
+def families(graph: Graph) -> Callable[[str], str]:
+    """The representative of each value among those that operators of SHARING tie together."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while name in parent:
+            name = parent[name]
+        return name
+
+    for node in graph.model.graph.node:
+        for name in [*node.input, *node.output] if node.op_type in SHARING else ():
+            if name and name not in graph.stored and root(name) != root(node.output[0]):
+                parent[root(name)] = root(node.output[0])
+    return root
 
 
 def with_zero(seen: Range) -> Range:

@@ -14,6 +14,7 @@ HALF = 0.5  # of a step: an integer is the nearest to its weight
 END = 1.0  # at the ends of the integers in use, where a zero point that was rounded pushes a weight out of the range
 # Weights that use fewer than this share of an integer's half range have lost a bit; reduced range uses a half.
 USED = 0.45
+NOTHING = 1e-36  # of a channel without weights, which has any scale
 FULL_BIAS = 2.0**29  # a bias that fills its 32 bits makes the quantizer widen the scale of its weights
 SCALES = 1e-4  # relative: float32's rounding of a product of two scales
 LARGEST = float(np.finfo(np.float16).max)
@@ -28,12 +29,20 @@ def worst_rounding(pairs: Iterable[Pair], products: Iterable[Product] = ()) -> t
     """
     worst, where, count = 0.0, "", 0
     widened = {id(product.weight): full_biases(product.bias) for product in products}
+    held = {id(product.bias) for product in products}
     for pair in pairs:
         count += pair.stored.rounding is not None or pair.stored.array.dtype == np.float16
         error = rounding_error(pair.stored, pair.origin, widened.get(id(pair.stored)))
-        if not error <= worst:  # NaN is the worst
+        if math.isnan(error) or (wide(pair.stored) and id(pair.stored) not in held):
+            error = math.inf
+        if error > worst:
             worst, where = error, pair.origin.name
     return worst, where, count
+
+
+def wide(stored: Stored) -> bool:
+    """Whether a tensor was rounded to more than 8 bits, as nothing but the bias of a product is."""
+    return stored.rounding is not None and np.dtype(stored.rounding.kind).itemsize > 1
 
 
 def full_biases(bias: Stored) -> Array:
@@ -72,7 +81,7 @@ def steps(stored: Stored, exact: Array, widened: Array | None) -> float:
     slack = 1e-3 + 4 * np.finfo(np.float32).eps * np.abs(scaled)
     allowed = np.where(ends & (not centred(stored)), kind(END), kind(HALF)) + slack.astype(kind)
     error = float((np.abs(scaled - levels) / allowed).max())
-    return error if fine_enough(stored, scaled, widened) else math.inf
+    return error if fine_enough(stored, exact, scaled, widened) else math.inf
 
 
 def centred(stored: Stored) -> bool:
@@ -83,24 +92,27 @@ def centred(stored: Stored) -> bool:
     return bool((stored.rounding.zero == middle).all())
 
 
-def fine_enough(stored: Stored, scaled: Array, widened: Array | None) -> bool:
+def fine_enough(stored: Stored, exact: Array, scaled: Array, widened: Array | None) -> bool:
     """Whether every channel spreads over the integers that it has, as far as its weights have any spread."""
     assert stored.rounding is not None
     limits = np.iinfo(stored.rounding.kind)
     if limits.bits > 16:
         return True  # a bias: its scale is that of its products, see `scales_apart`
-    axes = tuple(at for at in range(scaled.ndim) if stored.rounding.scale.size == 1 or at != stored.rounding.axis)
+    kept = stored.rounding.axis % max(scaled.ndim, 1)
+    axes = tuple(at for at in range(scaled.ndim) if stored.rounding.scale.size == 1 or at != kept)
     high = np.maximum(scaled.max(axes, initial=0.0), 0.0)
     low = np.minimum(scaled.min(axes, initial=0.0), 0.0)
     half_range = (limits.max - limits.min + 1) / 2
     used = np.maximum(high, -low) / half_range if centred(stored) else (high - low) / (2 * half_range)
-    fine = (used >= USED) | (high - low < 1e-3)
+    fine = (used >= USED) | (np.abs(exact).max(axes, initial=0.0) < NOTHING)
     return bool((fine if widened is None or widened.size != fine.size else fine | widened).all())
 
 
 def half_steps(exact: Array, other: Array) -> float:
     """Float16 against float32 weights, in steps of float16 there."""
-    clipped = np.clip(exact, -LARGEST, LARGEST).astype(np.float64)
+    alike = exact == other  # infinities too
+    clipped, other = (np.where(alike, 0, value) for value in (np.clip(exact, -LARGEST, LARGEST), other))
+    clipped = clipped.astype(np.float64)
     with np.errstate(over="ignore"):  # the largest number has no next one; its step is infinite and excuses only it
         step = np.maximum(np.spacing(np.abs(clipped).astype(np.float16)).astype(np.float64), TINY)
     return float((np.abs(clipped - other) / step).max(initial=0.0))
@@ -112,9 +124,10 @@ def scales_apart(products: Iterable[Product]) -> list[str]:
     for product in products:
         static = [rounding for rounding in product.activation if not rounding.dynamic]
         if not static:
+            apart.append(product.node)
             continue
         assert product.weight.rounding is not None and product.bias.rounding is not None
-        wanted = float(static[-1].scale.max()) * product.weight.rounding.scale.astype(np.float64).reshape(-1)
+        wanted = float(static[0].scale.max()) * product.weight.rounding.scale.astype(np.float64).reshape(-1)
         stored = product.bias.rounding.scale.astype(np.float64).reshape(-1)
         if wanted.size != stored.size or not np.allclose(wanted, stored, rtol=SCALES, atol=0):
             apart.append(product.node)
