@@ -76,13 +76,17 @@ def repair_run(run: Path) -> None:
 
 
 def tell_anew(run: Path) -> None:
-    """Make the quantized files tell the float32 file that is there now, and let no bundle be of this run."""
+    """Make the quantized files and their record tell what is there now, and let no bundle be of this run."""
     digest = sha256(run / "onnx" / "model.onnx")
     for path in (run / "quantized").glob("*.onnx"):
         model = onnx.load(path)
         onnx_files.describe(model, {"made_from": digest})
         onnx_files.write(model, path)
     RunDir(run).forget("bundle")
+    record = read_json(run / STAGE_FOLDER / "quantize.json")
+    for variant in record["result"]["variants"].values():
+        variant["bytes"] = (run / variant["file"]).stat().st_size
+    write_json(run / STAGE_FOLDER / "quantize.json", record)
 
 
 def repair_bundle(dist: Path) -> None:
