@@ -221,8 +221,8 @@ BUNDLE_FAULTS: dict[str, tuple[str, str, Inject]] = {
     "a_drop_that_is_no_difference": (
         TEXTS, "manifest.json: scores", edit("manifest.json", lambda one: one["variants"]["int8"].update(drop=-3.0)),
     ),
-    "scores_that_are_no_numbers": (
-        IMAGES, "manifest.json: ", edit("manifest.json", lambda one: one.update(value="good")),
+    "a_score_that_is_no_percentage": (
+        IMAGES, "manifest.json: scores", edit("manifest.json", lambda one: one.update(value=-3.0)),
     ),
     "the_method": (TEXTS, RECIPE, edit("manifest.json", lambda one: one.update(method="full"))),
     "a_value_of_the_recipe": (TEXTS, RECIPE, edit("manifest.json", lambda one: one["recipe"]["train"].update(lr=0.5))),
