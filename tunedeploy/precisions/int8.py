@@ -1,4 +1,4 @@
-"""int8: a quarter of the size and up; dynamic for transformers with their embeddings, calibrated (QDQ) for convolutions."""
+"""int8: a quarter of the size and up; dynamic for transformers and embeddings, calibrated (QDQ) for convolutions."""
 
 import contextlib
 import io
