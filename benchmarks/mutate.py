@@ -41,12 +41,12 @@ from tests import tiny
 from tests.faults.judging import FP32, INT8, judge_anew
 from tests.faults.mutations import mutant
 from tests.finished import Finished, build, repair_run
-from tunedeploy import api, parity
-from tunedeploy.checks import tried
-from tunedeploy.encoders import Array, Features, Inputs
+from tunedeploy import api
+from tunedeploy.device import agreement
+from tunedeploy.device.comparison import Comparison, tried
+from tunedeploy.device.encoders import Array, Features, Inputs
 from tunedeploy.errors import RunError
 from tunedeploy.inside_onnx import Graph
-from tunedeploy.parity import Comparison
 from tunedeploy.side_by_side import Scene, scene_of
 from tunedeploy.stages import merge, verify
 
@@ -129,7 +129,7 @@ class Trial:
     @cached_property
     def spread(self) -> float:
         """The output's range."""
-        return parity.output_range(np.concatenate(self.expected[False]))
+        return agreement.output_range(np.concatenate(self.expected[False]))
 
     @cached_property
     def noise(self) -> float:
@@ -148,7 +148,7 @@ class Trial:
         if self.file == FP32:
             return self.noise
         exact = answers(onnx.load(self.run.run / FP32), self.batches, fused=True)
-        return parity.drift(np.concatenate(exact), np.concatenate(self.expected[True]))
+        return agreement.drift(np.concatenate(exact), np.concatenate(self.expected[True]))
 
     def drawn(self, seed: int, number: int) -> tuple[onnx.ModelProto, Fate]:
         """A mutant, and what it is."""
@@ -280,7 +280,7 @@ def own(error: Exception) -> Exception:
 
 def largest(first: Sequence[Array], second: Sequence[Array]) -> float:
     """The largest difference of two lists of logits."""
-    return max(parity.largest_difference(one, other)[0] for one, other in zip(first, second, strict=True))
+    return max(agreement.largest_difference(one, other)[0] for one, other in zip(first, second, strict=True))
 
 
 def unseen(scene: Scene) -> list[Features]:

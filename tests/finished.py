@@ -10,7 +10,8 @@ import onnx
 
 from tests.tiny import Tiny, images, texts
 from tunedeploy import api, onnx_files
-from tunedeploy.rundir import STAGE_FOLDER, RunDir, files_below, read_json, sha256, write_json
+from tunedeploy.device.files import files_below, read_json, sha256
+from tunedeploy.rundir import STAGE_FOLDER, RunDir, write_json
 
 BESIDE = ("manifest.json", "manifest.sig")  # the files that a manifest does not list
 TASKS: dict[str, dict[str, Any]] = {

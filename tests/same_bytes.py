@@ -11,8 +11,8 @@ from typing import Any
 
 from tests.finished import TASKS, Finished, built
 from tests.tiny import Tiny
-from tunedeploy.rundir import read_json, sha256
-from tunedeploy.runtime import instruction_set
+from tunedeploy.device.files import read_json, sha256
+from tunedeploy.device.runtime import instruction_set
 
 RECORD = Path(__file__).with_suffix(".json")
 # The packages that decide what comes out.

@@ -18,8 +18,9 @@ from tests.fuzz import ended
 from tests.killing import killed_at
 from tunedeploy import api, atomic, pipeline
 from tunedeploy.atomic import discard, disk_errors, reserve, sweep, whole_folder, write_text
+from tunedeploy.device.files import files_below, sha256
 from tunedeploy.errors import RunError
-from tunedeploy.rundir import RunDir, files_below, sha256
+from tunedeploy.rundir import RunDir
 from tunedeploy.training import checkpoint
 
 Content = dict[str, str]

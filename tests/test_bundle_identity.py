@@ -12,9 +12,9 @@ from tests.finished import Finished, edit_json, repair_bundle
 from tests.test_cli import Command
 from tests.test_cli import tunedeploy as tunedeploy  # a fixture
 from tunedeploy import api
-from tunedeploy.bundle import Bundle
+from tunedeploy.bundle_checks import Bundle
+from tunedeploy.device.files import read_json, sha256
 from tunedeploy.errors import ParityError, RunError, UsageError
-from tunedeploy.rundir import read_json, sha256
 
 
 @pytest.fixture

@@ -20,10 +20,10 @@ from PIL import Image
 
 from tests.finished import Finished, edit_json, repair_bundle
 from tests.tiny import Tiny, images, texts
-from tunedeploy.bundle import load_bundle
+from tunedeploy.bundle_checks import load_bundle
 from tunedeploy.cli import main
+from tunedeploy.device.files import files_below, read_json
 from tunedeploy.pipeline import STAGES
-from tunedeploy.rundir import files_below, read_json
 
 
 @dataclass(frozen=True, kw_only=True)

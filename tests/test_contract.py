@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from tests.tiny import TASKS, Tiny
-from tunedeploy import parity, pipeline, plugins
-from tunedeploy.bundle import load_bundle
+from tunedeploy import pipeline, plugins
+from tunedeploy.bundle_checks import load_bundle
+from tunedeploy.device import agreement
+from tunedeploy.device.files import read_json
+from tunedeploy.device.runtime import Session
 from tunedeploy.recipe import Recipe
-from tunedeploy.rundir import RunDir, read_json
-from tunedeploy.runtime import Session
+from tunedeploy.rundir import RunDir
 from tunedeploy.stages.merge import run_torch
 
 NAMES = {axis: tuple(plugins.names(axis)) for axis in ("tasks", "methods", "precisions")}
@@ -87,7 +89,7 @@ def same_answer_on_a_new_row(recipe: Recipe, rundir: RunDir, ledger: dict[str, A
     expected = run_torch(merged.model, merged.encoder.collate(merged.encoder.encode([row])), double=False)
     (limit,) = (one["limit"] for one in ledger["comparisons"] if one["name"].startswith("torch vs onnx"))
     # Pixels of two decoders differ by a few float32 steps beside what the arithmetic gives.
-    assert parity.largest_difference(expected, bundle.logits([row]))[0] <= max(limit, 1e-5)
+    assert agreement.largest_difference(expected, bundle.logits([row]))[0] <= max(limit, 1e-5)
     for name in bundle.manifest["variants"]:
         assert np.isfinite(bundle.logits([row], name)).all()
         assert bundle.predict([row], name)[0]["label"] in bundle.labels

@@ -16,9 +16,9 @@ from tests.finished import Finished
 from tests.tiny import Tiny
 from tunedeploy import api, plugins
 from tunedeploy.cli import main
+from tunedeploy.device.files import files_below, sha256
 from tunedeploy.errors import BudgetError, ModelError, ParityError, RunError
 from tunedeploy.inside_onnx import Graph, modules, origin
-from tunedeploy.rundir import files_below, sha256
 from tunedeploy.stages import diagnose
 
 FP32, INT8 = "onnx/model.onnx", "quantized/model_int8.onnx"

@@ -1,61 +1,48 @@
-"""examples/python_app.py, which people copy from, computes what the bundle computes, on edge rows too."""
+"""examples/python_app.py runs on the code that its bundle brings, and answers as the bundle does."""
 
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
+from PIL import Image
 
-from examples.python_app import Model
 from tests.finished import Finished
 from tests.tiny import TASKS
 from tunedeploy import plugins
-from tunedeploy.bundle import load_bundle
+from tunedeploy.bundle_checks import load_bundle
 
 
-def rows_of(task: str) -> list[Any]:
-    return [TASKS[task]["row"], *plugins.load("tasks", task).edge_rows({})]
-
-
-def test_texts_become_the_bundle_s_own_ids(text_run: Finished) -> None:
-    bundle, rows = load_bundle(text_run.dist), rows_of("text-classification")
-    expected = bundle.encoder.collate(bundle.encoder.encode(rows))
-    got = Model(text_run.dist).texts([row["text"] for row in rows])
-    assert got.keys() == expected.keys()
-    for name in got:
-        assert np.array_equal(got[name], expected[name]), name
-
-
-def test_pairs_of_texts_become_the_bundle_s_own_ids(text_run: Finished) -> None:
-    bundle = load_bundle(text_run.dist)
-    rows = plugins.load("tasks", "text-classification").edge_rows({"text_pair": ""})
-    expected = bundle.encoder.collate(bundle.encoder.encode(rows))
-    got = Model(text_run.dist).texts([(row["text"], row["text_pair"]) for row in rows])
-    assert expected["token_type_ids"].max() == 1
-    for name in got:
-        assert np.array_equal(got[name], expected[name]), name
-
-
-def test_images_become_the_bundle_s_own_pixels(image_run: Finished, tmp_path: Path) -> None:
-    bundle, rows = load_bundle(image_run.dist), rows_of("image-classification")
-    paths = []
-    for at, row in enumerate(rows):
-        path = tmp_path / f"{at}.png"
-        if isinstance(row["image"], bytes):
-            path.write_bytes(row["image"])
-        else:
-            row["image"].save(path)
-        paths.append(str(path))
-    expected = bundle.encoder.collate(bundle.encoder.encode(rows))["pixel_values"]
-    got = Model(image_run.dist).images(paths)["pixel_values"]
-    assert len(got) == len(rows) > 10
-    for at, (one, other) in enumerate(zip(got, expected, strict=True)):
-        assert np.array_equal(one, other), f"{at}: off by {np.abs(one - other).max()}"
+def answers_of_app(checkout: Path, dist: Path, inputs: list[str], variant: str = "fp32") -> list[tuple[str, str]]:
+    """Label and probability as the app prints them, run from a folder where tunedeploy is not to be found."""
+    program = checkout / "examples" / "python_app.py"
+    command = [sys.executable, "-I", str(program), str(dist), *inputs, "--variant", variant]
+    done = subprocess.run(command, cwd=dist, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return [(line.split("\t")[0], line.split("\t")[1]) for line in done.stdout.splitlines() if line.count("\t") > 1]
 
 
 @pytest.mark.parametrize("variant", ["fp32", "int8"])
-def test_its_answers_are_the_bundle_s(variant: str, text_run: Finished) -> None:
-    inputs = ["soup and bread", "a goal", "snow"]
-    expected = [(one["label"], one["probability"]) for one in load_bundle(text_run.dist).predict(inputs, variant)]
-    got = Model(text_run.dist, variant).predict(inputs)
-    assert [(label, round(probability, 6)) for label, probability in got] == expected
+def test_its_answers_to_texts_are_the_bundle_s(variant: str, text_run: Finished, checkout: Path) -> None:
+    edges = plugins.load("tasks", "text-classification").edge_rows({})
+    inputs = ["soup and bread", "a goal", *(row["text"] for row in edges if "\n" not in row["text"])]
+    expected = load_bundle(text_run.dist).predict(inputs, variant)
+    got = answers_of_app(checkout, text_run.dist, inputs, variant)
+    assert got == [(one["label"], f"{one['probability']:.4f}") for one in expected]
+    assert len(got) > 5
+
+
+def test_its_answers_to_images_are_the_bundle_s(image_run: Finished, checkout: Path, tmp_path: Path) -> None:
+    rows = [TASKS["image-classification"]["row"], *plugins.load("tasks", "image-classification").edge_rows({})]
+    paths = [tmp_path / f"{at}.png" for at in range(len(rows))]
+    for path, row in zip(paths, rows, strict=True):
+        if isinstance(row["image"], Image.Image):
+            row["image"].save(path)
+        else:
+            path.write_bytes(row["image"])
+    inputs = [str(path) for path in paths]
+    expected = load_bundle(image_run.dist).predict(inputs)
+    assert answers_of_app(checkout, image_run.dist, inputs) == [
+        (one["label"], f"{one['probability']:.4f}") for one in expected
+    ]
+    assert len(expected) > 10

@@ -22,7 +22,7 @@ import yaml
 from packaging.requirements import Requirement
 
 import tunedeploy
-from tunedeploy import recipe
+from tunedeploy import extras, recipe
 
 HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "datasets", "peft")
 INDIRECT = {"onnxscript"}  # torch.onnx loads it
@@ -65,13 +65,13 @@ def test_the_wheel_carries_the_version_the_licence_and_the_command(wheel: zipfil
 
 
 def test_every_package_that_the_code_imports_is_declared(project: dict[str, Any], checkout: Path) -> None:
-    extras = [extra for name, extra in project["optional-dependencies"].items() if name != "dev"]
-    declared = {distribution(line) for line in [*project["dependencies"], *sum(extras, [])]}
+    more = [extra for name, extra in project["optional-dependencies"].items() if name != "dev"]
+    declared = {distribution(line) for line in [*project["dependencies"], *sum(more, [])]}
     homes = packages_distributions()
     imported = {
         module
         for path in (checkout / "tunedeploy").rglob("*.py")
-        if path.name not in ("test_parity.py", "pytest_plugin.py")  # run by a pytest that is there already
+        if path.name not in ("claims.py", "pytest_plugin.py")  # run by a pytest that is there already
         for module in imports(path.read_text(encoding="utf-8"))
         if module not in sys.stdlib_module_names and module != "tunedeploy"
     }
@@ -88,10 +88,10 @@ def test_every_package_that_is_declared_is_imported(project: dict[str, Any], che
         for module in imports(path.read_text(encoding="utf-8"))
         for home in homes.get(module, [module])
     }
-    extras = [extra for name, extra in project["optional-dependencies"].items() if name not in ("dev", "bench")]
-    declared = {distribution(line) for line in [*project["dependencies"], *sum(extras, [])]}
+    more = [extra for name, extra in project["optional-dependencies"].items() if name not in ("dev", "bench")]
+    declared = {distribution(line) for line in [*project["dependencies"], *sum(more, [])]}
     assert "timm" in declared
-    assert not declared - names - INDIRECT, "in pyproject.toml but imported nowhere under tunedeploy/"
+    assert not declared - names - INDIRECT - {"tunedeploy"}, "in pyproject.toml but imported nowhere under tunedeploy/"
 
 
 def test_every_package_that_is_declared_has_a_tested_version_in_its_range(
@@ -102,8 +102,8 @@ def test_every_package_that_is_declared_has_a_tested_version_in_its_range(
     assert len(asked) > 20
     for line in asked:
         wanted = Requirement(line)
-        if wanted.name == "setuptools":
-            continue  # each release of torch has a range of its own
+        if wanted.name in ("setuptools", "tunedeploy"):
+            continue  # each release of torch has a range of its own; an extra that brings another one
         (pin,) = tested[distribution(line)].specifier
         assert wanted.specifier.contains(pin.version), f"{line} does not allow the tested {pin.version}"
 
@@ -131,6 +131,12 @@ def test_the_oldest_set_has_every_lower_bound(versions: ModuleType, checkout: Pa
     asked = {*project["dependencies"], *sum(project["optional-dependencies"].values(), [])}
     assert {distribution(line) for line in asked if ">=" in line} == {distribution(line) for line in oldest}
     assert "torch===2.13.0" in oldest
+
+
+def test_the_packages_that_training_needs_are_those_of_its_extra(project: dict[str, Any]) -> None:
+    homes = packages_distributions()
+    named = {distribution(home) for name in extras.TRAIN for home in homes.get(name, [name])}
+    assert named == {distribution(line) for line in project["optional-dependencies"]["train"]}
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from tunedeploy import parity
-from tunedeploy.parity import Comparison
+from tunedeploy.device import agreement
+from tunedeploy.device.comparison import Comparison, within
+from tunedeploy.device.decisions import classes
 
 EPS = float(np.finfo(np.float32).eps)  # 2^-23
 
@@ -23,10 +24,10 @@ def test_rows_tell_the_gain_unless_noise_is_as_large_as_what_it_is_added_to() ->
     logits = rng.normal(size=(24, 3))
     softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     for other in (logits, logits * 10, logits / 10, softmax, logits + rng.normal(0, 0.3, logits.shape)):
-        assert parity.tells_gain(logits, other)
-    assert parity.gain(logits, logits * 10) == pytest.approx(10)
-    assert not parity.tells_gain(logits, logits + rng.normal(0, 3, logits.shape))
-    assert not parity.tells_gain(logits, np.full_like(logits, np.nan))
+        assert classes.tells_gain(logits, other)
+    assert classes.gain(logits, logits * 10) == pytest.approx(10)
+    assert not classes.tells_gain(logits, logits + rng.normal(0, 3, logits.shape))
+    assert not classes.tells_gain(logits, np.full_like(logits, np.nan))
 
 
 # ---- limits
@@ -36,59 +37,59 @@ def test_rows_tell_the_gain_unless_noise_is_as_large_as_what_it_is_added_to() ->
 def test_what_is_not_finite_is_within_no_limit(at_most: bool) -> None:
     for value in (float("nan"), float("inf"), -float("inf")):
         for limit in (None, 0.0, 1e300, float("inf"), -float("inf")):
-            assert not parity.within(value, limit, at_most=at_most)
-    assert not parity.within(1.0, float("nan"), at_most=at_most)
-    assert parity.within(1.0, 1.0, at_most=at_most)
-    assert parity.within(0.5, 1.0, at_most=at_most) is at_most
+            assert not within(value, limit, at_most=at_most)
+    assert not within(1.0, float("nan"), at_most=at_most)
+    assert within(1.0, 1.0, at_most=at_most)
+    assert within(0.5, 1.0, at_most=at_most) is at_most
 
 
 # ---- largest_difference
 
 
 def test_the_largest_difference_comes_with_its_row() -> None:
-    assert parity.largest_difference(array([1, 2], [3, 4], [5, 6]), array([1, 2], [3, 4.5], [5.25, 6])) == (0.5, 1)
+    assert agreement.largest_difference(array([1, 2], [3, 4], [5, 6]), array([1, 2], [3, 4.5], [5.25, 6])) == (0.5, 1)
 
 
 def test_equal_arrays_differ_by_nothing() -> None:
-    assert parity.largest_difference(array([1, -2]), array([1, -2])) == (0.0, 0)
-    assert parity.largest_difference(np.zeros((0, 3)), np.zeros((0, 3))) == (0.0, 0)
+    assert agreement.largest_difference(array([1, -2]), array([1, -2])) == (0.0, 0)
+    assert agreement.largest_difference(np.zeros((0, 3)), np.zeros((0, 3))) == (0.0, 0)
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 def test_a_value_that_is_not_finite_differs_from_everything_itself_included(odd: float) -> None:
     whole, broken = array([1, 2], [3, 4]), array([1, 2], [3, odd])
     for pair in ((whole, broken), (broken, whole), (broken, broken)):
-        assert parity.largest_difference(*pair) == (np.inf, 1)
+        assert agreement.largest_difference(*pair) == (np.inf, 1)
 
 
 def test_arrays_of_another_shape_differ_without_end() -> None:
-    assert parity.largest_difference(np.zeros((2, 3)), np.zeros((2, 4))) == (np.inf, 0)
-    assert parity.largest_difference(np.zeros((2, 3)), np.zeros((2, 1))) == (np.inf, 0)  # no broadcasting
+    assert agreement.largest_difference(np.zeros((2, 3)), np.zeros((2, 4))) == (np.inf, 0)
+    assert agreement.largest_difference(np.zeros((2, 3)), np.zeros((2, 1))) == (np.inf, 0)  # no broadcasting
 
 
 def test_differences_are_taken_in_float64() -> None:
-    assert parity.largest_difference(array([16777216.0]), np.array([[16777217.0]])) == (1.0, 0)
+    assert agreement.largest_difference(array([16777216.0]), np.array([[16777217.0]])) == (1.0, 0)
 
 
 def test_integers_and_higher_dimensions_are_compared_by_first_axis() -> None:
     first = np.zeros((2, 2, 2), np.int64)
     second = first.copy()
     second[1, 0, 1] = -7
-    assert parity.largest_difference(first, second) == (7.0, 1)
+    assert agreement.largest_difference(first, second) == (7.0, 1)
 
 
 # ---- noise floor, range, tolerance
 
 
 def test_the_noise_floor_is_the_error_of_float32() -> None:
-    assert parity.noise_floor(array([1.5, 2]), np.array([[1.25, 2.0]])) == 0.25
+    assert agreement.noise_floor(array([1.5, 2]), np.array([[1.25, 2.0]])) == 0.25
 
 
 def test_the_range_is_largest_minus_smallest_of_what_is_finite() -> None:
-    assert parity.output_range(array([1, 4], [-2, 0])) == 6.0
-    assert parity.output_range(array([1, np.nan], [np.inf, 3])) == 2.0
-    assert parity.output_range(array([5, 5])) == 1e-6
-    assert parity.output_range(array([np.nan])) == 1e-6
+    assert agreement.output_range(array([1, 4], [-2, 0])) == 6.0
+    assert agreement.output_range(array([1, np.nan], [np.inf, 3])) == 2.0
+    assert agreement.output_range(array([5, 5])) == 1e-6
+    assert agreement.output_range(array([np.nan])) == 1e-6
 
 
 @pytest.mark.parametrize(
@@ -103,35 +104,35 @@ def test_the_range_is_largest_minus_smallest_of_what_is_finite() -> None:
     ids=["floors", "capped", "exact", "below", "infinite"],
 )
 def test_the_tolerance_is_a_multiple_of_the_floor_within_bounds(floor: float, spread: float, expected: float) -> None:
-    assert parity.tolerance(floor, spread) == pytest.approx(expected, rel=1e-12)
+    assert agreement.tolerance(floor, spread) == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_tolerance_scales_with_the_output() -> None:
-    assert parity.tolerance(2e-6, 20.0) == pytest.approx(2 * parity.tolerance(1e-6, 10.0), rel=1e-12)
+    assert agreement.tolerance(2e-6, 20.0) == pytest.approx(2 * agreement.tolerance(1e-6, 10.0), rel=1e-12)
 
 
 # ---- signal, angle, margins
 
 
 def test_sqnr_is_ten_times_the_logarithm_of_signal_over_noise() -> None:
-    assert parity.sqnr_db(array([10, 0]), array([9, 0])) == pytest.approx(20.0)
-    assert parity.sqnr_db(array([1, 1]), array([0, 0])) == pytest.approx(0.0)
-    assert parity.sqnr_db(array([3, 4]), array([3, 4])) == 200.0
-    assert parity.sqnr_db(array([0, 0]), array([1, 0])) == pytest.approx(-3000.0)
+    assert agreement.sqnr_db(array([10, 0]), array([9, 0])) == pytest.approx(20.0)
+    assert agreement.sqnr_db(array([1, 1]), array([0, 0])) == pytest.approx(0.0)
+    assert agreement.sqnr_db(array([3, 4]), array([3, 4])) == 200.0
+    assert agreement.sqnr_db(array([0, 0]), array([1, 0])) == pytest.approx(-3000.0)
 
 
 def test_the_cosine_is_that_of_the_worst_row() -> None:
-    assert parity.cosine(array([1, 0], [1, 0]), array([2, 0], [1, 1])) == pytest.approx(np.sqrt(0.5))
-    assert parity.cosine(array([1, 0]), array([-3, 0])) == pytest.approx(-1.0)
-    assert parity.cosine(array([0, 0]), array([1, 0])) == 0.0
+    assert agreement.cosine(array([1, 0], [1, 0]), array([2, 0], [1, 1])) == pytest.approx(np.sqrt(0.5))
+    assert agreement.cosine(array([1, 0]), array([-3, 0])) == pytest.approx(-1.0)
+    assert agreement.cosine(array([0, 0]), array([1, 0])) == 0.0
 
 
 def test_a_margin_is_best_minus_second_best() -> None:
-    assert parity.margins(array([1, 5, 3], [2, 2, 0], [-1, -4, -2])).tolist() == [2.0, 0.0, 1.0]
+    assert classes.margins(array([1, 5, 3], [2, 2, 0], [-1, -4, -2])).tolist() == [2.0, 0.0, 1.0]
 
 
 def test_the_drift_is_the_median_row() -> None:
-    assert parity.drift(array([0, 0], [0, 0], [0, 0]), array([1, 0], [0, -2], [9, 0])) == 2.0
+    assert agreement.drift(array([0, 0], [0, 0], [0, 0]), array([1, 0], [0, -2], [9, 0])) == 2.0
 
 
 # ---- flips
@@ -140,28 +141,28 @@ def test_the_drift_is_the_median_row() -> None:
 def test_a_flip_of_a_near_tie_is_counted_and_excused() -> None:
     reference = array([0, 1.0], [0, 9], [0, 9])
     other = array([0.6, 0.5], [0.5, 9], [0.5, 9])  # drift 0.5, so margins under 2 are near-ties
-    count, clear = parity.flips(reference, other)
+    count, clear = classes.flips(reference, other)
     assert (count, clear.tolist()) == (1, [])
 
 
 def test_a_flip_of_a_clear_row_is_named() -> None:
     reference = array([0, 9], [0, 9], [9, 0], [0, 9])
     other = array([0.5, 9], [0.5, 9], [0, 9], [0.5, 9])
-    count, clear = parity.flips(reference, other)
+    count, clear = classes.flips(reference, other)
     assert (count, clear.tolist()) == (1, [2])
 
 
 def test_equal_outputs_flip_nothing() -> None:
     logits = array([0, 1], [1, 0])
-    assert parity.flips(logits, logits)[0] == 0
+    assert classes.flips(logits, logits)[0] == 0
 
 
 def test_top_k_overlap_is_the_share_of_best_labels_kept() -> None:
     reference = array([5, 4, 3, 2, 1, 0])
-    assert parity.top_k_overlap(reference, array([5, 4, 3, 2, 1, 0])) == 1.0
-    assert parity.top_k_overlap(reference, array([0, 1, 2, 3, 4, 5])) == pytest.approx(4 / 5)
-    assert parity.top_k_overlap(reference, array([0, 1, 2, 3, 4, 5]), k=2) == 0.0
-    assert parity.top_k_overlap(array([1, 0]), array([0, 1])) == 1.0  # of two labels both are among the five best
+    assert classes.top_k_overlap(reference, array([5, 4, 3, 2, 1, 0])) == 1.0
+    assert classes.top_k_overlap(reference, array([0, 1, 2, 3, 4, 5])) == pytest.approx(4 / 5)
+    assert classes.top_k_overlap(reference, array([0, 1, 2, 3, 4, 5]), k=2) == 0.0
+    assert classes.top_k_overlap(array([1, 0]), array([0, 1])) == 1.0  # of two labels both are among the five best
 
 
 # ---- the record
@@ -209,8 +210,8 @@ def test_a_record_is_json_whatever_its_value() -> None:
 
 def test_facts_that_are_not_finite_are_written_as_text() -> None:
     broken = array([1, np.nan], [np.inf, 3], [np.inf, 1])
-    facts = {"drift": parity.drift(broken, broken), "sqnr_db": parity.sqnr_db(broken, broken), "rows": 3}
-    facts |= {"cosine": parity.cosine(broken, broken), "margin": float(parity.margins(broken)[1])}
+    facts = {"drift": agreement.drift(broken, broken), "sqnr_db": agreement.sqnr_db(broken, broken), "rows": 3}
+    facts |= {"cosine": agreement.cosine(broken, broken), "margin": float(classes.margins(broken)[1])}
     record = comparison(facts=facts, limit=np.inf).to_json()
     assert json.loads(json.dumps(record, allow_nan=False))["facts"]["drift"] == "nan"
     assert record["limit"] == "inf"
@@ -233,13 +234,13 @@ def test_a_wrong_epsilon_does_not_fit_into_ten_floors() -> None:
 
     exact, single = norm(hidden, 1e-12, np.float64), norm(hidden, 1e-12, np.float32)
     again = norm(hidden[:, ::-1], 1e-12, np.float32)[:, ::-1]  # another order of summation
-    limit = parity.tolerance(parity.noise_floor(single, exact), parity.output_range(single))
-    assert parity.largest_difference(single, again)[0] <= limit
-    assert parity.largest_difference(single, norm(hidden, 1e-5, np.float32))[0] > 100 * limit
+    limit = agreement.tolerance(agreement.noise_floor(single, exact), agreement.output_range(single))
+    assert agreement.largest_difference(single, again)[0] <= limit
+    assert agreement.largest_difference(single, norm(hidden, 1e-5, np.float32))[0] > 100 * limit
 
 
 def test_a_file_that_is_all_wrong_is_not_excused_by_its_own_drift() -> None:
     reference = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
-    count, clear = parity.flips(reference, -reference)
+    count, clear = classes.flips(reference, -reference)
     assert count == 200
     assert len(clear) >= 90

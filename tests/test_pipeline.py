@@ -13,9 +13,10 @@ import pytest
 from tests.finished import Finished, repair_run
 from tests.tiny import Tiny, texts
 from tunedeploy import api, pipeline, progress
+from tunedeploy.bundling import kit
+from tunedeploy.device.files import files_below, read_json, sha256
 from tunedeploy.errors import BudgetError, ParityError, RunError
-from tunedeploy.kit import make
-from tunedeploy.rundir import files_below, latest, read_json, read_logits, sha256, whole_folder, write_json, write_text
+from tunedeploy.rundir import latest, read_logits, whole_folder, write_json, write_text
 from tunedeploy.stages.quantize import Judge, encoder_of, over_budget
 
 Finisher = Callable[[str], Finished]
@@ -285,7 +286,7 @@ def test_the_earlier_bundle_stands_until_the_next_one_does_and_has_no_record_mea
 def test_a_bundle_that_fails_its_own_verification_never_stands(
     text_run: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = make.write
+    real = kit.write
 
     def too_strict(folder: Path, **arguments: Any) -> None:
         real(folder, **arguments)
@@ -293,7 +294,7 @@ def test_a_bundle_that_fails_its_own_verification_never_stands(
         rules["variants"]["int8"]["max_abs"] = -1.0
         write_json(folder / "tolerances.json", rules)
 
-    monkeypatch.setattr(make, "write", too_strict)
+    monkeypatch.setattr(kit, "write", too_strict)
     with pytest.raises(ParityError) as caught:
         api.export(text_run.run, {"max_drop": 99.0})
     assert [line for line in caught.value.lines if "int8 vs golden outputs: largest logit difference" in line]

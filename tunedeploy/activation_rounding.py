@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tunedeploy.encoders import Inputs
+from tunedeploy.device.encoders import Inputs
 from tunedeploy.inside_onnx import Graph
 
 BATCHES = 4  # a scale is a batch's own, and each says nearly the same

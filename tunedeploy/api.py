@@ -4,13 +4,15 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunedeploy import pipeline
-from tunedeploy import recipe as recipes
+from tunedeploy.device.comparison import Comparison
 from tunedeploy.errors import ParityError, RunError, UsageError
-from tunedeploy.parity import Comparison
 from tunedeploy.rundir import RunDir, latest, whole_folder
+
+if TYPE_CHECKING:
+    from tunedeploy.recipe import Recipe
 
 RUNS = Path("runs")
 
@@ -36,6 +38,8 @@ def through(
     recipe: str | Path, overrides: Sequence[str] = (), *, run: str | Path | None = None, fresh: bool = False, until: str
 ) -> Path:
     """Run a recipe's stages up to `until`, and return the run folder."""
+    from tunedeploy import recipe as recipes  # a device, which only verifies a bundle, has no pydantic
+
     folder = Path(run) if run is not None else RUNS / Path(recipe).stem
     check_run(folder, Path(recipe))
     pipeline.run(recipes.read(Path(recipe), overrides), RunDir(folder), until=until, fresh=fresh)
@@ -87,7 +91,7 @@ def verify(
     Raises:
         ParityError: at least one is a breach.
     """
-    from tunedeploy.checks import breach_lines
+    from tunedeploy.device.comparison import breach_lines
 
     made = comparisons_of(Path(path), checks, expect=expect, key=key)
     breaches = breach_lines(made)
@@ -100,8 +104,8 @@ def comparisons_of(
     path: Path, checks: Sequence[str] | None = None, *, expect: str | None = None, key: Path | None = None
 ) -> list[Comparison]:
     """Every comparison of a run or a bundle; breaches are in the list. The arguments are those of `verify`."""
-    from tunedeploy.bundle import examine as examine_bundle
-    from tunedeploy.checks import CHECKS
+    from tunedeploy.bundle_checks import examine as examine_bundle
+    from tunedeploy.device.comparison import CHECKS
 
     unknown = [one for one in checks or () if one not in CHECKS]
     if unknown:
@@ -131,9 +135,9 @@ def sign(bundle: str | Path, key: str | Path) -> Path:
         RunError: it is no bundle, or the key cannot be used.
     """
     from tunedeploy import signature
-    from tunedeploy.bundle import Bundle
-    from tunedeploy.checks import breach_lines
-    from tunedeploy.integrity import integrity
+    from tunedeploy.bundle_checks import Bundle
+    from tunedeploy.device.comparison import breach_lines
+    from tunedeploy.device.integrity import integrity
 
     breaches = breach_lines(integrity(Bundle(Path(bundle)), pytest_ran=False))
     if breaches:
@@ -146,12 +150,14 @@ def holds_manifest(path: Path) -> bool:
     return (path / "manifest.json").is_file()
 
 
-def recipe_of(run: Path, overrides: Sequence[str] = ()) -> recipes.Recipe:
+def recipe_of(run: Path, overrides: Sequence[str] = ()) -> "Recipe":
     """The recipe of a run folder.
 
     Raises:
         RunError: it is no run folder.
     """
+    from tunedeploy import recipe as recipes
+
     if not (run / "recipe.yaml").is_file():
         raise RunError(
             f"{run}: is no run folder, it has no recipe.yaml; 'tunedeploy train RECIPE --run {run}' makes one"
@@ -195,7 +201,7 @@ def check_output(output: str | Path | None, run: Path | None = None) -> None:
     path = Path(output)
     if run is not None and (run / "dist").resolve() in path.resolve().parents:
         raise RunError(f"-o {path}: lies in the run's own bundle; name another folder")
-    from tunedeploy.manifest import is_bundle
+    from tunedeploy.device.manifest import is_bundle
 
     if os.path.ismount(os.path.realpath(path)):
         raise RunError(f"-o {path}: is a mount point, which a bundle cannot replace; name a folder inside it")

@@ -9,14 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tunedeploy.encoders import Array
-from tunedeploy.inside import inside
-from tunedeploy.parity import Comparison
-from tunedeploy.rundir import key_of, read_json, sha256, versions, without_folders
+from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.encoders import Array
+from tunedeploy.device.files import read_json, sha256
+from tunedeploy.device.inside import inside
+from tunedeploy.rundir import key_of, without_folders
 from tunedeploy.tokenizer_facts import contradictions
 
 if TYPE_CHECKING:
-    from tunedeploy.bundle import Bundle
+    from tunedeploy.bundle_checks import Bundle
 
 FP32 = "fp32"
 RAW = 9  # the field of a TensorProto that holds its values' bytes
@@ -53,16 +54,6 @@ def compared(what: str, file: str, differ: Callable[[], Sequence[str]]) -> Compa
 def differing(pairs: Mapping[str, tuple[Any, Any]]) -> list[str]:
     """Names whose two values differ."""
     return [name for name, (first, second) in pairs.items() if first != second]
-
-
-def another_decoder(manifest: Mapping[str, Any]) -> str:
-    """Versions of the package that turns raw rows into inputs, where this one is not that of the goldens.
-
-    Pillow's versions differ: 13 scales tall images in another order than 12, by up to 23 steps of 8 bits when bicubic.
-    """
-    name = "pillow" if manifest["preprocessing"].get("kind") == "image" else "tokenizers"
-    made, here = _at(manifest, "versions", name), versions().get(name)
-    return "" if made in (None, here) else f" (made with {name} {made}, here {here})"
 
 
 def variants_described(bundle: "Bundle") -> list[Comparison]:
@@ -143,7 +134,8 @@ def config_differs(bundle: "Bundle") -> list[str]:
     if facts.get("kind") == "text":
         pad, entries = config.get("pad_token_id"), config.get("vocab_size")
         odd += ["pad_token_id"] * (isinstance(pad, int) and pad != facts["pad_id"])
-        largest = max(bundle.encoder.tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+        encoder: Any = bundle.encoder
+        largest = max(encoder.tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
         odd += ["vocab_size"] * (isinstance(entries, int) and entries <= largest)
     return list(dict.fromkeys([*odd, *graph_differs(bundle, config)]))
 

@@ -15,6 +15,7 @@ from tunedeploy import plugins
 from tunedeploy.cli_output import fail, heard, say, shipped
 from tunedeploy.console import indented, ledger_table, plan_text, table, training_text
 from tunedeploy.errors import TunedeployError, UsageError
+from tunedeploy.extras import lacking
 
 # A full, read-only or forbidden place is the user's to change, and so is whatever is wrong with a file that is named.
 FULL = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG}
@@ -135,7 +136,7 @@ def verify(
 ) -> None:
     """Check a run or a bundle: integrity, parity, preprocessing, metric."""
     from tunedeploy import api
-    from tunedeploy.checks import breach_lines
+    from tunedeploy.device.comparison import breach_lines
 
     with heard(as_json):
         asked = [one.strip() for one in checks.split(",")] if checks is not None else None
@@ -156,7 +157,7 @@ def sign(
 ) -> None:
     """Sign a bundle for 'verify --key'."""
     from tunedeploy import api
-    from tunedeploy.bundle import Bundle
+    from tunedeploy.bundle_checks import Bundle
 
     with heard(as_json):
         file = api.sign(path, key)
@@ -276,6 +277,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(args=list(arguments) if arguments is not None else None, prog_name="tunedeploy")
     except TunedeployError as error:
         fail(error.lines, error.exit_code)
+    except ModuleNotFoundError as error:
+        line = lacking(error)
+        if line is None:
+            raise
+        fail([f"this command {line}"], 1)
     except BrokenPipeError:
         sys.stdout = None  # the reader of a pipe has seen enough
         sys.exit(0)

@@ -59,7 +59,7 @@ def say(as_json: bool, value: Any, text: Callable[[], str]) -> None:
 
 def shipped(as_json: bool, folder: Path, dist: Path) -> None:
     """Show the ledger and the files of a finished bundle."""
-    from tunedeploy.manifest import bundle_id, read_bytes
+    from tunedeploy.device.manifest import bundle_id, read_bytes
     from tunedeploy.rundir import RunDir
 
     identity = bundle_id(read_bytes(dist))

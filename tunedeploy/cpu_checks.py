@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tunedeploy import onnx_files, parity
+from tunedeploy import onnx_files
 from tunedeploy.cpu_kinds import KINDS, WORDS, native, session_on
+from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.decisions import classes
+from tunedeploy.device.runtime import logits_of
 from tunedeploy.errors import RunError
-from tunedeploy.parity import Comparison
-from tunedeploy.runtime import logits_of
 from tunedeploy.saturation import can_saturate
 
 if TYPE_CHECKING:
@@ -54,12 +55,12 @@ def on_each_cpu(scene: "Scene", name: str, variant: Mapping[str, Any]) -> list[C
     other = next(kind for kind in KINDS if kind != native())
     session = session_on(path, other)
     got = None if session is None else logits_of(session, scene.encoder, scene.rows)
-    clear = np.zeros(0, np.int64) if got is None else parity.flips(scene.reference, got)[1]
+    clear = np.zeros(0, np.int64) if got is None else classes.flips(scene.reference, got)[1]
     return [
         *made,
         Comparison(
             name=f"fp32 vs {name} on a CPU {WORDS[other]}, simulated: rows flipped outside near-ties", stage="quantize",
-            file=variant["file"], rows=len(scene.rows), limit=parity.flips_allowed(len(scene.rows)),
+            file=variant["file"], rows=len(scene.rows), limit=classes.flips_allowed(len(scene.rows)),
             value=len(clear) if got is not None and np.isfinite(got).all() else float("inf"),
             where=str(scene.rows[int(clear[0])]["origin"]) if len(clear) else "",
         ),

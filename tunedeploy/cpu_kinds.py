@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 
 from tunedeploy import onnx_files
-from tunedeploy.runtime import Session
+from tunedeploy.device.runtime import Session
 from tunedeploy.saturating_file import saturating
 from tunedeploy.saturation import can_saturate
 

@@ -12,30 +12,17 @@
         ├── ParityError    two neighbours of the pipeline disagree
         └── BudgetError    accuracy drop, size or latency over the recipe's limit
 
-Anything else that escapes is a bug and keeps its traceback.
+Those that a device raises stand in device/errors.py, which travels without this file. Anything else that escapes is
+a bug and keeps its traceback.
 """
 
-import re
-from collections.abc import Sequence
-
-# What ends a line, moves the cursor, or is half a character, which no terminal can be sent.
-_BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-
-class TunedeployError(Exception):
-    """Base of the tree. `lines` holds one message a problem; `exit_code` is the process's."""
-
-    exit_code = 1
-
-    def __init__(self, lines: str | Sequence[str]) -> None:
-        self.lines = tuple(one_line(line) for line in ([lines] if isinstance(lines, str) else lines))
-        assert self.lines, "an error says what is wrong"
-        super().__init__("\n".join(self.lines))
-
-
-def one_line(text: str) -> str:
-    """The text on one line: a file may have a line break in its name, and a library several lines to say."""
-    return _BREAKS.sub(lambda match: match.group().encode("unicode_escape").decode(), text.strip())
+from tunedeploy.device.errors import DataError as DataError
+from tunedeploy.device.errors import ImageError as ImageError
+from tunedeploy.device.errors import ModelError as ModelError
+from tunedeploy.device.errors import RunError as RunError
+from tunedeploy.device.errors import TunedeployError as TunedeployError
+from tunedeploy.device.errors import UserError as UserError
+from tunedeploy.device.errors import one_line as one_line
 
 
 class UsageError(TunedeployError):
@@ -44,28 +31,8 @@ class UsageError(TunedeployError):
     exit_code = 2
 
 
-class UserError(TunedeployError):
-    """Something the user can fix: exit code 1."""
-
-
 class RecipeError(UserError):
     """The recipe has mistakes; `lines` holds every one of them as `file:line:column: problem`."""
-
-
-class DataError(UserError):
-    """The data set cannot be used as the recipe says."""
-
-
-class ImageError(DataError, OSError):
-    """An image cannot be read; an OSError too, as it is where Pillow is called without tunedeploy."""
-
-
-class ModelError(UserError):
-    """The model cannot be found, read or tuned as the recipe says."""
-
-
-class RunError(UserError):
-    """A run folder or a bundle is missing, unfinished or changed."""
 
 
 class BreachError(TunedeployError):

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from tunedeploy import onnx_files, parity
-from tunedeploy.checks import names_kept, nodes_in_evaluation
-from tunedeploy.parity import Comparison
-from tunedeploy.runtime import Session, logits_of
+from tunedeploy import onnx_files
+from tunedeploy.device import agreement
+from tunedeploy.device.comparison import Comparison, names_kept
+from tunedeploy.device.decisions import classes
+from tunedeploy.device.runtime import Session, logits_of
+from tunedeploy.proof.nodes import nodes_in_evaluation
 from tunedeploy.side_by_side import BATCHES, Scene
 from tunedeploy.stages.merge import run_torch
 
@@ -33,12 +35,12 @@ def two_sessions(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Co
         Session(path, **options)(inputs) for options in ({"threads": 1}, {"threads": 2}, {"fused": False})
     )
     single = run_torch(scene.merged.model, inputs, double=False)
-    floor = parity.noise_floor(single, run_torch(scene.double, inputs, double=True))
-    limit = parity.tolerance(floor, parity.output_range(single))
+    floor = agreement.noise_floor(single, run_torch(scene.double, inputs, double=True))
+    limit = agreement.tolerance(floor, agreement.output_range(single))
     return [
         Comparison(
             name=f"{name}: {what}: largest logit difference", stage="export" if name == "fp32" else "quantize",
-            file=variant["file"], rows=len(single), value=parity.largest_difference(one_thread, other)[0],
+            file=variant["file"], rows=len(single), value=agreement.largest_difference(one_thread, other)[0],
             limit=limit if name == "fp32" else None, facts={"noise_floor": floor},
         )
         for what, other in (("two sessions, 1 and 2 threads", two_threads), ("before and after fusion", as_written))
@@ -54,25 +56,25 @@ def quantized_decisions(scene: Scene, name: str, variant: Mapping[str, Any]) -> 
     got = logits_of(session, scene.encoder, rows)
     edges = scene.features[scene.real :]
     odd = sum(int((~np.isfinite(session(scene.encoder.collate([row])))).any()) for row in edges)
-    count, clear = parity.flips(reference, got)
+    count, clear = classes.flips(reference, got)
     where = str(rows[int(clear[0])]["origin"]) if len(clear) else ""
     facts = {
         "flips": count,
-        "drift": parity.drift(reference, got),
-        "sqnr_db": parity.sqnr_db(reference, got),
-        "cosine": parity.cosine(reference, got),
-        "top_5_overlap": parity.top_k_overlap(reference, got),
+        "drift": agreement.drift(reference, got),
+        "sqnr_db": agreement.sqnr_db(reference, got),
+        "cosine": agreement.cosine(reference, got),
+        "top_5_overlap": classes.top_k_overlap(reference, got),
         "batch_dependence": batch_dependence(session, scene),
     }
     return [
         Comparison(
             name=f"fp32 vs {name}: rows flipped outside near-ties", stage="quantize", file=variant["file"],
             value=float(len(clear)) if np.isfinite(got).all() else float("inf"), rows=len(rows), facts=facts,
-            limit=parity.flips_allowed(len(rows)), where=where,
+            limit=classes.flips_allowed(len(rows)), where=where,
         ),
         Comparison(
             name=f"fp32 vs {name}: gain of the logits", stage="quantize", file=variant["file"], rows=len(rows),
-            value=parity.gain(reference, got), limit=parity.GAIN,
+            value=classes.gain(reference, got), limit=classes.GAIN,
         ),
         Comparison(
             name=f"{name}: edge rows with NaN or infinity", stage="quantize", file=variant["file"], value=odd,
@@ -86,4 +88,4 @@ def batch_dependence(session: Session, scene: Scene) -> float:
     rows = scene.features[:8]
     whole = session(scene.encoder.collate(rows))
     single = np.concatenate([session(scene.encoder.collate([row])) for row in rows])
-    return parity.largest_difference(whole, single)[0]
+    return agreement.largest_difference(whole, single)[0]

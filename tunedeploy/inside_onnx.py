@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 import onnxruntime
 
-from tunedeploy.encoders import Array, Inputs
+from tunedeploy.device.encoders import Array, Inputs
 from tunedeploy.errors import ModelError, RunError
 from tunedeploy.onnx_files import KEPT
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tunedeploy.encoders import Array, Inputs
+from tunedeploy.device.encoders import Array, Inputs
 from tunedeploy.stages.merge import run_torch
 
 

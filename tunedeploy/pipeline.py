@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from tunedeploy import progress
 from tunedeploy.atomic import discard, move, sweep
+from tunedeploy.device.files import files_below
 from tunedeploy.errors import RunError, UserError
-from tunedeploy.rundir import Record, RunDir, files_below, key_of, versions, without_folders, write_text
+from tunedeploy.rundir import Record, RunDir, key_of, versions, without_folders, write_text
 
 if TYPE_CHECKING:
     from tunedeploy.recipe import Recipe

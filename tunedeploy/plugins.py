@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from tunedeploy.errors import UserError
+from tunedeploy.extras import lacking
 
 AXES = ("tasks", "methods", "objectives", "precisions", "targets")
 
@@ -45,9 +46,8 @@ def load(axis: str, name: str) -> Any:
             return importlib.import_module(f"tunedeploy.{axis}.{inside.stem}")
         module: ModuleType = _outside(axis)[name].load()
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"{axis[:-1]} {name!r} needs the package {error.name!r}; install it with 'pip install {error.name}'"
-        ) from error
+        line = lacking(error) or f"needs the package {error.name!r}; install it with 'pip install {error.name}'"
+        raise UserError(f"{axis[:-1]} {name!r} {line}") from error
     return module
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tunedeploy import parity, progress
-from tunedeploy.encoders import Array, Encoder, Features
+from tunedeploy import progress
+from tunedeploy.device import agreement
+from tunedeploy.device.encoders import Array, Encoder, Features
 from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Assembly, Classifier
 from tunedeploy.models.loading import foreign, trunk_of_depth
@@ -60,9 +61,9 @@ def check_independence(recipe: "Recipe", assembly: Assembly, rows: Any) -> None:
             sizes = [min(len(row["input_ids"]) + extra, longest) for row in features]
             padded = [answer(model, encoder, [row], size=size) for row, size in zip(features, sizes, strict=True)]
             others[f"padding follows it ({extra})"] = np.concatenate(padded)
-    spread = parity.output_range(alone)
-    limit = MARGIN * parity.tolerance(parity.noise_floor(alone, exact), spread)
-    moves = {how: parity.largest_difference(alone, other)[0] for how, other in others.items()}
+    spread = agreement.output_range(alone)
+    limit = MARGIN * agreement.tolerance(agreement.noise_floor(alone, exact), spread)
+    moves = {how: agreement.largest_difference(alone, other)[0] for how, other in others.items()}
     how, value = max(moves.items(), key=lambda move: move[1])
     if value > limit:
         raise ModelError(

@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     bundles = config.getoption("--tunedeploy-bundle")
     if not bundles:
         return  # nothing of tunedeploy is loaded for those who did not ask
-    from tunedeploy.checks import CHECKS
+    from tunedeploy.device.comparison import CHECKS
 
     items += [
         BundleCheck.from_parent(session, name=f"{path}::{check}", path=Path(path), check=check)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from tunedeploy import parity, plugins
-from tunedeploy.encoders import Array, Inputs
+from tunedeploy import plugins
+from tunedeploy.device import agreement
+from tunedeploy.device.encoders import Array, Inputs
 from tunedeploy.inside_onnx import SMALL, Graph, heaviest, origin
 from tunedeploy.proof.inside.origins import origins
 
@@ -81,10 +82,10 @@ def counterparts(graph: Graph, other: Graph, precision: str) -> dict[str, str]:
 
 
 def sqnr_db(reference: Array, other: Array) -> float:
-    """`parity.sqnr_db` of what is no mask, within EXACT_DB and BROKEN_DB."""
+    """`agreement.sqnr_db` of what is no mask, within EXACT_DB and BROKEN_DB."""
     signal = np.abs(reference) < MASK
     with np.errstate(over="ignore", invalid="ignore"):
-        value = parity.sqnr_db(reference[signal], other[signal])
+        value = agreement.sqnr_db(reference[signal], other[signal])
     return BROKEN_DB if np.isnan(value) else round(float(np.clip(value, BROKEN_DB, EXACT_DB)), 2)
 
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from tunedeploy import onnx_files, parity
+from tunedeploy import onnx_files
 from tunedeploy.bundle_facts import differing, parsed
 from tunedeploy.data.recipe_data import data_of
+from tunedeploy.device import agreement
+from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.files import files_below, read_array, read_json, sha256
 from tunedeploy.models import start
-from tunedeploy.parity import Comparison
-from tunedeploy.rundir import files_below, read_array, read_json, sha256, versions
+from tunedeploy.rundir import versions
 from tunedeploy.side_by_side import Scene
 from tunedeploy.stages import bundle
 from tunedeploy.stages.export import FILE, lineage
@@ -137,11 +139,11 @@ def trained_again(scene: Scene) -> list[Comparison]:
     tuned = trained(scene.recipe, scene.rundir, len(data.labels))
     got = logits(tuned, tuned.encoder.encode([data.eval[int(at)] for at in chosen]))
     floor = scene.rundir.record("merge").result["comparisons"][0]["facts"]["noise_floor"]
-    value, row = parity.largest_difference(kept[chosen], got)
+    value, row = agreement.largest_difference(kept[chosen], got)
     return [
         Comparison(
             name="logits of training vs trained model: largest difference", stage="train",
-            file="train/eval_logits.npy", value=value, limit=parity.tolerance(floor, parity.output_range(kept)),
+            file="train/eval_logits.npy", value=value, limit=agreement.tolerance(floor, agreement.output_range(kept)),
             rows=len(chosen), where=str(data.eval[int(chosen[row])]["origin"]), facts={"noise_floor": floor},
         )
     ]  # fmt: skip

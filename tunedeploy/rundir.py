@@ -5,7 +5,6 @@ import hashlib
 import json
 import platform
 import time
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +15,7 @@ from typing import Any
 from tunedeploy.atomic import whole_folder as whole_folder
 from tunedeploy.atomic import write_json as write_json
 from tunedeploy.atomic import write_text as write_text
+from tunedeploy.device.files import read_json, sha256
 from tunedeploy.errors import RunError
 
 PACKAGES = (
@@ -137,48 +137,6 @@ def without_folders(value: Any) -> Any:
     return Path(value).name if isinstance(value, str) and value.startswith("/") else value
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def files_below(folder: Path) -> list[Path]:
-    """Every file below a folder, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON.
-
-    Raises:
-        RunError: the file is missing or is not JSON.
-    """
-    try:
-        return parsed(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RunError(f"{path}: missing") from error
-    except IsADirectoryError as error:
-        raise RunError(f"{path}: expected a file, got a folder") from error
-    except ValueError as error:
-        raise RunError(f"{path}: is not JSON: {error}") from error
-
-
-def parsed(text: str) -> Any:
-    """JSON that every later step can handle.
-
-    Raises:
-        ValueError: it is not JSON, is nested too deeply, or holds half of a surrogate pair, which no file can.
-    """
-    try:
-        value = json.loads(text)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    if "\\ud" in text.lower():
-        json.dumps(value, ensure_ascii=False).encode()
-    return value
-
-
 def read_logits(path: Path, *, rows: int, labels: int) -> Any:
     """Logits (rows, labels) that a stage kept in a .npy file.
 
@@ -196,25 +154,6 @@ def read_logits(path: Path, *, rows: int, labels: int) -> Any:
         shape = f"{getattr(kept, 'dtype', 'other')} {getattr(kept, 'shape', '')}".strip()
         raise RunError(f"{path}: expected float32 ({rows}, {labels}), got {shape}")
     return np.array(kept)
-
-
-def read_array(path: Path) -> Any:
-    """Read a .npy file, or a .npz file as a dict.
-
-    Raises:
-        RunError: the file is missing or is none, or would take far more memory than it has bytes.
-    """
-    import numpy as np
-
-    from tunedeploy.array_files import check_size
-
-    try:
-        check_size(path)
-        with path.open("rb") as file:
-            loaded = np.load(file)
-            return dict(loaded) if path.suffix == ".npz" else loaded
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path}: cannot be read: {str(error)[:120]}") from error
 
 
 @cache

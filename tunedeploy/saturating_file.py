@@ -6,7 +6,7 @@ Behind each product that can saturate stands what its pairs exceed 16 bits by. O
 import numpy as np
 import onnx
 
-from tunedeploy.encoders import Array
+from tunedeploy.device.encoders import Array
 from tunedeploy.onnx_files import opset
 from tunedeploy.saturation import at_risk, neighbours, products
 

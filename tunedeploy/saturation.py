@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from tunedeploy.encoders import Array
+from tunedeploy.device.encoders import Array
 
 # An activation is 255 at most: 255 x 128 = 32,640 fits into 16 bits, 255 x 129 = 32,895 does not.
 LARGEST_PAIR = 128

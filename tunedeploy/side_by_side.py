@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tunedeploy import parity, plugins
+from tunedeploy import plugins
 from tunedeploy.data.recipe_data import data_of, data_of_run
-from tunedeploy.encoders import Array, Encoder, Features, Inputs
+from tunedeploy.device import agreement
+from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.encoders import Array, Encoder, Features, Inputs
+from tunedeploy.device.runtime import Session, logits_of
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, Classifier
-from tunedeploy.parity import Comparison
 from tunedeploy.rundir import RunDir, read_logits
-from tunedeploy.runtime import Session, logits_of
 from tunedeploy.stages.merge import as_double, loaded, logits, places, run_torch, sample
 from tunedeploy.stages.quantize import DECISION_ROWS, encoder_of
 
@@ -131,11 +132,11 @@ def trained_against_merged(scene: Scene) -> list[Comparison]:
     chosen = places(len(expected), MERGED_ROWS)
     got = logits(scene.merged, scene.merged.encoder.encode(sample(data.eval, MERGED_ROWS)))
     floor = scene.rundir.record("merge").result["comparisons"][0]["facts"]["noise_floor"]
-    value, row = parity.largest_difference(expected[chosen], got)
+    value, row = agreement.largest_difference(expected[chosen], got)
     return [
         Comparison(
             name="trained model vs merged: largest logit difference", stage="merge", file="merged", value=value,
-            limit=parity.tolerance(floor, parity.output_range(expected)), rows=len(chosen),
+            limit=agreement.tolerance(floor, agreement.output_range(expected)), rows=len(chosen),
             where=str(data.eval[int(chosen[row])]["origin"]), facts={"noise_floor": floor},
         )
     ]  # fmt: skip
@@ -150,17 +151,17 @@ def torch_against_onnx(scene: Scene) -> list[Comparison]:
         single = run_torch(scene.merged.model, inputs, double=False)
         exact = run_torch(scene.double, inputs, double=True)
         got = scene.onnx(inputs)
-        difference, row = parity.largest_difference(single, got)
+        difference, row = agreement.largest_difference(single, got)
         if difference > worst["difference"]:
             worst["difference"], where = difference, f"{scene.names[chosen[row % len(chosen)]]}, {name}"
-        worst["floor"] = max(worst["floor"], parity.noise_floor(single, exact))
+        worst["floor"] = max(worst["floor"], agreement.noise_floor(single, exact))
         low, high = min(low, float(single.min())), max(high, float(single.max()))
         count += len(chosen)
     spread = max(high - low, 1e-6)
     return [
         Comparison(
             name=TORCH_VS_ONNX, stage="export", file="onnx/model.onnx",
-            value=worst["difference"], limit=parity.tolerance(worst["floor"], spread), rows=count, where=where,
+            value=worst["difference"], limit=agreement.tolerance(worst["floor"], spread), rows=count, where=where,
             facts={"noise_floor": worst["floor"], "output_range": spread},
         )
     ]  # fmt: skip
@@ -177,19 +178,19 @@ def metamorphic(scene: Scene) -> list[Comparison]:
     for at, row in enumerate(rows):
         inputs = scene.encoder.collate([row])
         single = run_torch(scene.merged.model, inputs, double=False)
-        floor = max(floor, parity.noise_floor(single, run_torch(scene.double, inputs, double=True)))
+        floor = max(floor, agreement.noise_floor(single, run_torch(scene.double, inputs, double=True)))
         spread = max(spread, float(np.ptp(whole)))
         own = scene.onnx(inputs)
-        mates = parity.largest_difference(own, whole[at : at + 1])[0]
+        mates = agreement.largest_difference(own, whole[at : at + 1])[0]
         if mates > together:
             together, where["batch"] = mates, names[at]
         if paddable:
             length = len(next(iter(row.values())))
             wider = min(length + 9, int(scene.encoder.facts["max_length"]))
-            more = parity.largest_difference(own, scene.onnx(scene.encoder.collate([row], wider)))[0]
+            more = agreement.largest_difference(own, scene.onnx(scene.encoder.collate([row], wider)))[0]
             if more > padded:
                 padded, where["padding"] = more, names[at]
-    limit = parity.tolerance(floor, spread)
+    limit = agreement.tolerance(floor, spread)
     facts = {"noise_floor": floor, "output_range": spread}
     made = [("batch invariance", together, where["batch"])] + (
         [("padding invariance", padded, where["padding"])] if paddable else []

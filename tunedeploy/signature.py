@@ -1,4 +1,4 @@
-"""Sign a bundle's manifest with an ed25519 key, and check who signed: 64 bytes in manifest.sig beside it.
+"""Whether a bundle is the one that was built: its id, and an ed25519 signature, 64 bytes in manifest.sig beside it.
 
 The signature is of the manifest's bytes as they are, so `openssl pkeyutl -verify -rawin` reads it too.
 """
@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from tunedeploy import atomic
-from tunedeploy.errors import RunError
-from tunedeploy.inside import inside
-from tunedeploy.manifest import MANIFEST, SIGNATURE, read_bytes
+from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.inside import inside
+from tunedeploy.device.integrity import entry
+from tunedeploy.device.manifest import MANIFEST, SIGNATURE, bundle_id, read_bytes
+from tunedeploy.errors import RunError, UsageError
 
+SHORTEST_ID = 12  # hex digits: enough to tell a mix-up; against an attacker, who can search, take all 64
 CURE = "'openssl genpkey -algorithm ed25519' makes one"
 
 
@@ -49,6 +52,32 @@ def flaw(folder: Path, manifest: bytes, key: Any) -> str | None:
     except InvalidSignature:
         return f"{MANIFEST} was not signed with that key, or was changed since"
     return None
+
+
+def identity(folder: Path, manifest: bytes, *, expect: str | None, key: Any) -> list[Comparison]:
+    """The manifest is the one that is expected, and the one that was signed.
+
+    Args:
+        folder: the bundle's.
+        manifest: the bytes of its manifest.
+        expect: the bundle's id, or its beginning.
+        key: the public key that it must be signed with; None to let that be.
+
+    Raises:
+        UsageError: `expect` is no id.
+    """
+    made = []
+    if expect is not None:
+        digits = expect.lower()
+        if len(digits) < SHORTEST_ID or len(digits) > 64 or set(digits) - set("0123456789abcdef"):
+            raise UsageError(f"--expect {expect}: is not an id; expected {SHORTEST_ID} to 64 hexadecimal digits")
+        own = bundle_id(manifest)
+        what = "bundle ids other than the one expected"
+        made.append(entry(what, MANIFEST, int(not own.startswith(digits)), "" if own.startswith(digits) else own))
+    if key is not None:
+        found = flaw(folder, manifest, key)
+        made.append(entry("signatures that do not hold", SIGNATURE, int(found is not None), found or ""))
+    return made
 
 
 def _key(path: Path, *, private: bool) -> Any:

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tunedeploy.rundir import read_json, write_json
+from tunedeploy.device.files import read_json
+from tunedeploy.rundir import write_json
 
 SPECIAL = ("bos_token", "cls_token", "eos_token", "sep_token", "unk_token", "pad_token", "mask_token")
 FLAGS = {

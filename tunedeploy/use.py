@@ -1,13 +1,15 @@
 """Score and predict with whatever a path holds: a bundle, a run's ONNX files, or a run that is only trained."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tunedeploy import plugins, progress
-from tunedeploy.bundle import Bundle
-from tunedeploy.encoders import Array, Row
+from tunedeploy.bundle_checks import Bundle
+from tunedeploy.data.columns import IMAGE_ROWS, TEXT_ROWS, Column
+from tunedeploy.device.decisions import classes
+from tunedeploy.device.encoders import Array, Row
 from tunedeploy.errors import DataError, RunError, UsageError
 
 TRAINED = "torch"  # the variant of a run that has not been exported
@@ -17,10 +19,11 @@ TRAINED = "torch"  # the variant of a run that has not been exported
 class Model:
     """Something that gives logits (rows, labels) for raw rows."""
 
-    task: Any
+    task: str
+    key: str  # the column that an input without a name fills
     labels: tuple[str, ...]
     metric: str
-    columns: dict[str, Any]
+    columns: Mapping[str, Any]  # the recipe's data section
     logits: Callable[[Sequence[Row]], Array]
 
 
@@ -46,10 +49,10 @@ def of_bundle(path: Path, variant: str | None) -> Model:
     def logits(rows: Sequence[Row]) -> Array:
         return bundle.logits(rows, name, progress.tracker(f"onnx {name}", len(rows)))
 
-    columns = bundle.manifest["recipe"]["data"]
     return Model(
-        task=bundle.task, labels=bundle.labels, metric=bundle.manifest["metric"], columns=columns, logits=logits
-    )
+        task=bundle.manifest["task"], key=bundle.encoder.key, labels=bundle.labels, metric=bundle.manifest["metric"],
+        columns=bundle.manifest["recipe"]["data"], logits=logits,
+    )  # fmt: skip
 
 
 def of_run(path: Path, variant: str | None) -> Model:
@@ -67,13 +70,13 @@ def of_run(path: Path, variant: str | None) -> Model:
     else:
         raise RunError(f"{path}: has no {variant}; run 'tunedeploy export {path} --quantize {variant}' first")
     return Model(
-        task=plugins.load("tasks", recipe.task), labels=tuple(train["labels"]), metric=train["metric"],
-        columns=recipe.resolved()["data"], logits=call,
+        task=recipe.task, key=plugins.load("tasks", recipe.task).BARE_INPUT, labels=tuple(train["labels"]),
+        metric=train["metric"], columns=recipe.resolved()["data"], logits=call,
     )  # fmt: skip
 
 
 def _onnx_call(recipe: Any, rundir: Any, variant: str) -> Callable[[Sequence[Row]], Array]:
-    from tunedeploy.runtime import Session, logits_of
+    from tunedeploy.device.runtime import Session, logits_of
     from tunedeploy.stages.quantize import encoder_of
 
     variants = rundir.record("quantize").result["variants"]
@@ -120,7 +123,7 @@ def evaluate(path: Path, data: str | None = None, variant: str | None = None) ->
     unlabelled = [row for row in rows if row.get("label", -1) < 0]
     if unlabelled:
         raise DataError(f"{unlabelled[0].get('origin', data)}: no label; eval needs one on every row")
-    value = model.task.score(model.metric, model.logits(rows), model.task.targets(rows))
+    value = classes.score(model.metric, model.logits(rows), classes.targets(rows))
     return {"metric": model.metric, "value": round(float(value), 4), "rows": len(rows)}
 
 
@@ -145,7 +148,7 @@ def predict(
         raise UsageError(f"predict: both inputs and --data {data}; give one of them")
     model = open_model(path, variant)
     if data is None:
-        key = model.task.BARE_INPUT
+        key = model.key
         if model.columns.get("text_pair"):
             raise UsageError("predict: this model reads pairs of texts; give them as rows of a file with --data FILE")
         missing = [one for one in inputs if key == "image" and not Path(one).is_file()]
@@ -159,7 +162,7 @@ def predict(
         rows = read_rows(data, model, labelled=False)
         shown = [row["text"] if "text" in row else str(row.get("origin")) for row in rows]
     try:
-        found = model.task.decode(model.logits(rows), model.labels)
+        found = classes.decode(model.logits(rows), model.labels)
     except OSError as error:
         raise DataError(f"predict: {error}") from error
     return [{"input": text, **one} for text, one in zip(shown, found, strict=True)]
@@ -169,5 +172,12 @@ def read_rows(data: str, model: Model, *, labelled: bool = True) -> list[dict[st
     """Rows of a file, labels as indices; without labels where nobody asks for them."""
     from tunedeploy.data.read import read_rows as read
 
-    columns = [one for one in model.task.COLUMNS if labelled or one.kind.labels is None]
+    columns = [one for one in columns_of(model) if labelled or one.kind.labels is None]
     return read(data, model.columns, columns, labels=model.labels)
+
+
+def columns_of(model: Model) -> Sequence[Column]:
+    """What the rows of a model hold. Of a task that is not known here, it is the task that knows."""
+    known = {"text-classification": TEXT_ROWS, "image-classification": IMAGE_ROWS}
+    columns: Sequence[Column] = known.get(model.task) or plugins.load("tasks", model.task).COLUMNS
+    return columns

@@ -5,10 +5,10 @@ import torch
 
 from tunedeploy import plugins
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.encoders import Array
+from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.encoders import Array
 from tunedeploy.graphs.reading import Reading, Stored
 from tunedeploy.inside_onnx import Graph
-from tunedeploy.parity import Comparison
 from tunedeploy.side_by_side import Scene
 from tunedeploy.stages.export import FILE
 from tunedeploy.stages.merge import trained

@@ -12,7 +12,7 @@ import pytest
 from tests.faults import graphs
 from tests.finished import Finished, repair_bundle, repair_run
 from tunedeploy import api
-from tunedeploy.bundle import Bundle
+from tunedeploy.bundle_checks import Bundle
 from tunedeploy.bundle_facts import contradicts, tensor, variants_described
 from tunedeploy.tokenizer_facts import contradictions, settle
 

@@ -18,13 +18,13 @@ from tests.tiny import Tiny
 from tunedeploy import api, onnx_files, plugins
 from tunedeploy.cli import main
 from tunedeploy.data.recipe_data import data_of
+from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.runtime import Session, logits_of
 from tunedeploy.errors import ParityError, RunError
 from tunedeploy.inside_onnx import Graph
 from tunedeploy.models import start
-from tunedeploy.parity import Comparison
 from tunedeploy.proof.inside.origins import origins
 from tunedeploy.proof.inside.stored import worst_rounding
-from tunedeploy.runtime import Session, logits_of
 from tunedeploy.stages.quantize import batches, encoder_of
 from tunedeploy.use import evaluate
 

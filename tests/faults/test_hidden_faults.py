@@ -21,12 +21,14 @@ from tests.faults.judging import FP32, INT8, SEMANTIC, judge_anew
 from tests.faults.mutations import Subject, condition
 from tests.finished import Finished, build, repair_run, tell_anew
 from tests.tiny import Tiny
-from tunedeploy import api, parity, plugins
+from tunedeploy import api, plugins
 from tunedeploy.data.recipe_data import data_of
+from tunedeploy.device import agreement
+from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.files import read_array, read_json
 from tunedeploy.errors import BudgetError, ParityError
 from tunedeploy.inside_onnx import Graph
-from tunedeploy.parity import Comparison
-from tunedeploy.rundir import STAGE_FOLDER, read_array, read_json, write_json
+from tunedeploy.rundir import STAGE_FOLDER, write_json
 from tunedeploy.stages import quantize
 
 Array = np.ndarray
@@ -812,7 +814,8 @@ def test_a_fault_that_few_answers_show_is_a_breach_of_its_stage(name: str, subje
         judge_anew(run)
     if one.family == "P1":
         after = read_array((run / INT8).with_suffix(".npy"))
-        assert parity.largest_difference(before, after)[0] > SHOWS * parity.output_range(before), "nothing was changed"
+        moved = agreement.largest_difference(before, after)[0]
+        assert moved > SHOWS * agreement.output_range(before), "nothing was changed"
     repair_run(run)
     assert not breaches(run, ["integrity"])  # the hashes say that all is well
     with pytest.raises(ParityError) as caught:

@@ -20,7 +20,7 @@ import onnx
 from tests.finished import BESIDE, built
 from tests.fuzz import ended
 from tests.tiny import Tiny
-from tunedeploy.rundir import files_below, sha256
+from tunedeploy.device.files import files_below, sha256
 
 TRIALS = 80
 TASKS = ("text-classification", "image-classification")

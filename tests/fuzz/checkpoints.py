@@ -11,8 +11,9 @@ from tests.fuzz import ended
 from tests.fuzz._json_damage import damage, pick
 from tests.tiny import Tiny, texts
 from tunedeploy import api, progress
+from tunedeploy.device.files import files_below, read_json, sha256
 from tunedeploy.errors import RunError
-from tunedeploy.rundir import files_below, key_of, read_json, sha256, write_json
+from tunedeploy.rundir import key_of, write_json
 from tunedeploy.training import checkpoint
 
 TRIALS = 30

@@ -14,11 +14,11 @@ from tunedeploy import api, onnx_files, saturation
 from tunedeploy.activation_rounding import input_rounding_db
 from tunedeploy.cpu_kinds import KINDS, native
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.encoders import Inputs
+from tunedeploy.device.encoders import Inputs
+from tunedeploy.device.files import read_json
+from tunedeploy.device.runtime import Session, logits_of
 from tunedeploy.errors import ModelError
 from tunedeploy.precisions import int8
-from tunedeploy.rundir import read_json
-from tunedeploy.runtime import Session, logits_of
 from tunedeploy.stages.quantize import batches, encoder_of, over_budget_elsewhere, share_used
 
 FP32, INT8 = "onnx/model.onnx", "quantized/model_int8.onnx"

@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tunedeploy import onnx_files, saturation
 from tunedeploy.cpu_kinds import EXACT, SATURATING, native, on_each_kind, session_on
-from tunedeploy.encoders import Array
-from tunedeploy.runtime import NO_SATURATION, Session
+from tunedeploy.device.encoders import Array
+from tunedeploy.device.runtime import NO_SATURATION, Session
 from tunedeploy.saturating_file import saturating
 
 SATURATES = native() == SATURATING

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.tiny import Tiny
 from tunedeploy import pipeline, progress
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.encoders.image import ImageFacts, open_image
+from tunedeploy.device.encoders.image import ImageFacts, open_image
 from tunedeploy.models import start
 from tunedeploy.models.image_input import TorchvisionEncoder
 from tunedeploy.recipe import TrainOptions

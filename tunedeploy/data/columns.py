@@ -174,3 +174,20 @@ CATEGORY = Kind(
     encode=lambda value, index: index[value],
     absent=-1,
 )
+
+# What rows for the two kinds of input hold, here and not in their tasks, so that a device scores rows without pydantic.
+TEXT_ROWS = (
+    Column(
+        key="text",
+        kind=TEXT,
+        guesses=("text", "sentence", "review", "content", "tweet", "utterance", "query", "sentence1", "premise"),
+    ),
+    Column(key="text_pair", kind=TEXT, required=False),
+    Column(
+        key="label", kind=CATEGORY, guesses=("label", "labels", "category", "class", "intent", "target", "sentiment")
+    ),
+)
+IMAGE_ROWS = (
+    Column(key="image", kind=IMAGE, guesses=("image", "img", "file", "path", "filename", "file_name")),
+    Column(key="label", kind=CATEGORY, guesses=("label", "labels", "category", "class", "fine_label")),
+)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from tunedeploy import plugins
 from tunedeploy.data.read import Data, read
+from tunedeploy.device.files import read_json
 from tunedeploy.errors import RunError
-from tunedeploy.rundir import read_json
 
 if TYPE_CHECKING:
     from tunedeploy.recipe import Recipe

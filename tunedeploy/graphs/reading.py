@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from tunedeploy.encoders import Array
+from tunedeploy.device.encoders import Array
 from tunedeploy.errors import ModelError
 from tunedeploy.inside_onnx import Graph
 

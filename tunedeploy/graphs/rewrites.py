@@ -8,7 +8,7 @@ finds no node in the float32 file, and is a breach.
 import numpy as np
 import onnx
 
-from tunedeploy.encoders import Array
+from tunedeploy.device.encoders import Array
 from tunedeploy.graphs.reading import (
     FLOATS,
     Computed,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tunedeploy.encoders import Encoder
+from tunedeploy.device.encoders import Encoder
 
 
 class Classifier(nn.Module):

@@ -11,8 +11,8 @@ from torch import nn
 from torchvision.models import get_model_weights
 from torchvision.transforms import v2
 
-from tunedeploy.encoders import Features, Row
-from tunedeploy.encoders.image import RESAMPLE, ImageEncoder, ImageFacts, open_image
+from tunedeploy.device.encoders import Features, Row
+from tunedeploy.device.encoders.image import RESAMPLE, ImageEncoder, ImageFacts, open_image
 from tunedeploy.errors import ModelError
 from tunedeploy.models.loading import first_line, foreign, json_object
 from tunedeploy.models.sources import Source

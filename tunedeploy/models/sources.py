@@ -12,8 +12,8 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from tunedeploy.device.files import sha256
 from tunedeploy.errors import ModelError
-from tunedeploy.rundir import sha256
 
 
 @dataclass(frozen=True, kw_only=True)

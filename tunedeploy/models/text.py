@@ -11,9 +11,9 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from tunedeploy.encoders import Features, Inputs, Row
-from tunedeploy.encoders import text as encoding
-from tunedeploy.encoders.text import TextFacts
+from tunedeploy.device.encoders import Features, Inputs, Row
+from tunedeploy.device.encoders import text as encoding
+from tunedeploy.device.encoders.text import TextFacts
 from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Classifier
 from tunedeploy.models.loading import count_at, foreign, json_object, open_config, open_fast_tokenizer, open_trunk
@@ -193,11 +193,11 @@ class TransformersEncoder:
         return len(self.tokenizer(*encoding.texts_read(row, self._facts))["input_ids"])
 
     def collate(self, features: Sequence[Features], size: int | None = None) -> Inputs:
-        """See tunedeploy.encoders.text.collate."""
+        """See tunedeploy.device.encoders.text.collate."""
         return encoding.collate(features, self._facts, size)
 
     def sizes(self, features: Sequence[Features]) -> list[int | None]:
-        """See tunedeploy.encoders.text.sizes."""
+        """See tunedeploy.device.encoders.text.sizes."""
         return encoding.sizes(features, self._facts)
 
 

@@ -10,7 +10,7 @@ from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from tunedeploy import onnx_files
-from tunedeploy.encoders import Inputs
+from tunedeploy.device.encoders import Inputs
 from tunedeploy.errors import BudgetError
 from tunedeploy.graphs.rewrites import HALVES
 from tunedeploy.recipe import Section

@@ -23,7 +23,7 @@ from onnxruntime.quantization.onnx_model import ONNXModel
 
 from tunedeploy import onnx_files, saturation
 from tunedeploy.activation_rounding import input_rounding_db
-from tunedeploy.encoders import Inputs
+from tunedeploy.device.encoders import Inputs
 from tunedeploy.errors import ModelError, RecipeError
 from tunedeploy.graphs import rewrites
 from tunedeploy.recipe import Section

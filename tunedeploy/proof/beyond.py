@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import onnx
 
-from tunedeploy import parity
-from tunedeploy.encoders import Array, Features, Inputs
+from tunedeploy.device import agreement
+from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.encoders import Array, Features, Inputs
+from tunedeploy.device.files import sha256
 from tunedeploy.inside_onnx import Graph
-from tunedeploy.parity import Comparison
-from tunedeploy.rundir import sha256
 from tunedeploy.side_by_side import Scene
 from tunedeploy.stages.export import FILE
 from tunedeploy.stages.merge import run_torch
@@ -38,7 +38,7 @@ def beyond_the_trace(scene: Scene) -> list[Comparison]:
     inputs = scene.encoder.collate(scene.features, cut(scene))
     alone = run_torch(scene.merged.model, inputs, double=False)  # in torch a row has no batch mates
     few = {key: value[:EXACT] for key, value in inputs.items()}
-    floor = max(floor, parity.noise_floor(alone[:EXACT], run_torch(scene.double, few, double=True)))
+    floor = max(floor, agreement.noise_floor(alone[:EXACT], run_torch(scene.double, few, double=True)))
     for name, inputs, chosen in beyond(scene):
         large = len(chosen) > 1
         try:
@@ -47,14 +47,14 @@ def beyond_the_trace(scene: Scene) -> list[Comparison]:
             refused += 1
             continue
         spread = max(spread, float(np.ptp(single)))
-        difference, row = parity.largest_difference(single, scene.onnx(inputs))
+        difference, row = agreement.largest_difference(single, scene.onnx(inputs))
         if difference > worst:
             worst, where = difference, f"{scene.names[chosen[row]]}, {name}"
         rows += len(chosen)
     return [
         Comparison(
             name="beyond what was traced, torch vs onnx: largest logit difference", stage="export", file=FILE,
-            value=worst, limit=parity.tolerance(floor, spread), rows=rows, where=where,
+            value=worst, limit=agreement.tolerance(floor, spread), rows=rows, where=where,
             facts={"noise_floor": floor, "output_range": spread, "refused_by_torch": refused},
         )
     ]  # fmt: skip

@@ -6,15 +6,15 @@ from typing import Any
 
 from tunedeploy import plugins
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.encoders import Inputs
+from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.encoders import Inputs
+from tunedeploy.device.runtime import row_size
 from tunedeploy.graphs.reading import Rewrite
 from tunedeploy.inside_onnx import Graph, well_formed
-from tunedeploy.parity import Comparison
 from tunedeploy.proof.inside.local import local_parity
 from tunedeploy.proof.inside.origins import Origins, origins
 from tunedeploy.proof.inside.ranges import observed, unexplained
 from tunedeploy.proof.inside.stored import scales_apart, worst_rounding
-from tunedeploy.runtime import row_size
 from tunedeploy.side_by_side import Scene
 from tunedeploy.stages.export import FILE
 from tunedeploy.stages.merge import sample

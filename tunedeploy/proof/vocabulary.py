@@ -11,10 +11,10 @@ import onnx
 import torch
 from torch import nn
 
-from tunedeploy import parity
-from tunedeploy.encoders import Array, Inputs
+from tunedeploy.device import agreement
+from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.encoders import Array, Inputs
 from tunedeploy.inside_onnx import Graph
-from tunedeploy.parity import Comparison
 from tunedeploy.proof.beyond import sequences, vocabulary
 from tunedeploy.side_by_side import Scene
 from tunedeploy.stages.export import FILE
@@ -48,15 +48,15 @@ def vocabulary_kept(scene: Scene) -> list[Comparison]:
         if number == 0:
             exact = embedded(scene.double, inputs) if run else passed(scene.double, inputs)
             assert exact is not None
-            floor = parity.noise_floor(ours, exact)
-        spread = max(spread, parity.output_range(ours))
-        difference, row = parity.largest_difference(ours, theirs)
+            floor = agreement.noise_floor(ours, exact)
+        spread = max(spread, agreement.output_range(ours))
+        difference, row = agreement.largest_difference(ours, theirs)
         if difference > worst:
             worst, where = difference, f"ids from {int(inputs['input_ids'][row].min())}"
     return [
         Comparison(
             name="embedded ids, torch vs onnx: largest difference", stage="export", file=FILE, value=worst,
-            limit=parity.tolerance(floor, spread), rows=count, where=where,
+            limit=agreement.tolerance(floor, spread), rows=count, where=where,
             facts={"noise_floor": floor, "output_range": spread, "value": name or "logits"},
         )
     ]  # fmt: skip
@@ -107,9 +107,9 @@ def counterpart(graph: Graph, inputs: Inputs, value: Array) -> str:
     ))  # fmt: skip
     for name in likely:
         given = graph.session(ending_at(graph, name))(inputs)[name]
-        if given.shape == value.shape and parity.largest_difference(given, value)[0] <= 1e-3 * parity.output_range(
-            value
-        ):
+        if given.shape == value.shape and agreement.largest_difference(given, value)[
+            0
+        ] <= 1e-3 * agreement.output_range(value):
             return name
         if depends_on_products(graph, name):
             break

@@ -8,12 +8,12 @@ from typing import Any
 import psutil
 
 from tunedeploy import progress
-from tunedeploy.bundle import Bundle
+from tunedeploy.bundle_checks import Bundle
 from tunedeploy.console import table
+from tunedeploy.device.goldens import inputs_of, read_arrays
+from tunedeploy.device.runtime import Session
 from tunedeploy.errors import RunError
-from tunedeploy.goldens import inputs_of, read_arrays
 from tunedeploy.rundir import RunDir
-from tunedeploy.runtime import Session
 
 ROUNDS = 30  # of every variant in turn, so that a slow second hits all alike
 WARM = 3

@@ -5,25 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunedeploy import onnx_files, plugins, progress, tokenizer_facts
-from tunedeploy.bundle import Bundle
-from tunedeploy.checks import breach_lines
+from tunedeploy.bundle_checks import Bundle
+from tunedeploy.bundling import kit
 from tunedeploy.data.recipe_data import data_of
+from tunedeploy.device.comparison import breach_lines
+from tunedeploy.device.files import files_below, read_json, sha256
+from tunedeploy.device.manifest import MANIFEST, SCHEMA
+from tunedeploy.device.runtime import instruction_set
 from tunedeploy.errors import ParityError
-from tunedeploy.kit import make
-from tunedeploy.manifest import MANIFEST, SCHEMA
 from tunedeploy.models.card import card
-from tunedeploy.rundir import (
-    RunDir,
-    files_below,
-    read_json,
-    sha256,
-    versions,
-    whole_folder,
-    without_folders,
-    write_json,
-    write_text,
-)
-from tunedeploy.runtime import instruction_set
+from tunedeploy.rundir import RunDir, versions, whole_folder, without_folders, write_json, write_text
 from tunedeploy.side_by_side import TORCH_VS_ONNX
 from tunedeploy.stages.export import lineage
 from tunedeploy.stages.merge import sample
@@ -66,7 +57,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
         files = {name: f"onnx/{Path(one['file']).name}" for name, one in quantize["variants"].items()}
         limit = next(one["limit"] for one in ledger["comparisons"] if one["name"] == TORCH_VS_ONNX)
         limits = {"variants": files, "fp32": limit, "labels": train["labels"]}
-        make.write(folder / "parity", bundle=folder, encoder=encoder, rows=rows, limits=limits)
+        kit.write(folder / "parity", bundle=folder, encoder=encoder, rows=rows, limits=limits)
         manifest = manifest_of(recipe, rundir, folder, files)
         write_text(folder / "README.md", card(manifest, ledger))
         manifest["files"] = {path.relative_to(folder).as_posix(): sha256(path) for path in files_below(folder)}

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tunedeploy import parity, progress, quantization_noise
-from tunedeploy.encoders import Array, Inputs
+from tunedeploy import progress, quantization_noise
+from tunedeploy.device import agreement
+from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.encoders import Array, Inputs
+from tunedeploy.device.runtime import Session, row_size
 from tunedeploy.errors import RunError
 from tunedeploy.inside_onnx import Graph, origin
 from tunedeploy.inside_torch import Call, calls
-from tunedeploy.parity import Comparison
 from tunedeploy.rundir import RunDir
-from tunedeploy.runtime import Session, row_size
 from tunedeploy.side_by_side import BATCHES, Scene, scene_of
 from tunedeploy.stages.export import FILE
 from tunedeploy.stages.quantize import FOLDER
@@ -163,7 +164,7 @@ def match(
             found[call.path, call.number] = likely[call.number]
             continue
         figures = {name: measure(call, reference, values[name]) for name in likely}
-        close = [name for name, one in figures.items() if one.difference <= parity.tolerance(one.floor, one.spread)]
+        close = [name for name, one in figures.items() if one.difference <= agreement.tolerance(one.floor, one.spread)]
         if len(close) == 1:
             found[call.path, call.number] = close[0]
     return found
@@ -171,12 +172,12 @@ def match(
 
 def measure(call: Call, reference: Call, value: Array, rows: Sequence[str] = ()) -> Measured:
     """One value of the file against a module's output in float32, and that against float64."""
-    difference, row = parity.largest_difference(call.output, value)
+    difference, row = agreement.largest_difference(call.output, value)
     return Measured(
         difference=difference, where=rows[row] if len(rows) == len(call.output) else "",
-        floor=parity.noise_floor(call.output, reference.output),
+        floor=agreement.noise_floor(call.output, reference.output),
         # Inside a model all values may lie close to 0.5, say; float32 resolves by magnitude.
-        spread=max(parity.output_range(call.output), float(np.abs(call.output).max(initial=0.0))),
+        spread=max(agreement.output_range(call.output), float(np.abs(call.output).max(initial=0.0))),
     )  # fmt: skip
 
 
@@ -188,7 +189,7 @@ def comparison(graph: Graph, key: Key, kind: str, value: str, figures: list[Meas
     source = origin(graph.makers[value])
     return Comparison(
         name=(path or "the whole model") + (f", call {number + 1}" if number else ""), stage="export", file=FILE,
-        value=worst.difference, limit=parity.tolerance(floor, spread), where=worst.where,
+        value=worst.difference, limit=agreement.tolerance(floor, spread), where=worst.where,
         facts={
             "value": value, "node": source.node, "operator": source.operator, "class": kind, "noise_floor": floor,
         },

@@ -7,8 +7,8 @@ from typing import Any
 import psutil
 import torch
 
+from tunedeploy.device.runtime import instruction_set
 from tunedeploy.rundir import versions
-from tunedeploy.runtime import instruction_set
 from tunedeploy.training.machine import cpu_has_bf16, precision_of
 
 

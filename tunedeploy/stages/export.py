@@ -11,12 +11,13 @@ import torch
 
 from tunedeploy import onnx_files, plugins, progress
 from tunedeploy.data.recipe_data import data_of
+from tunedeploy.device.files import sha256
+from tunedeploy.device.runtime import OUTPUT
 from tunedeploy.errors import BudgetError, ModelError
 from tunedeploy.models import sources
 from tunedeploy.models.classifier import Assembly
 from tunedeploy.models.loading import COLOUR_CODES, first_line
-from tunedeploy.rundir import RunDir, sha256, write_json, write_text
-from tunedeploy.runtime import OUTPUT
+from tunedeploy.rundir import RunDir, write_json, write_text
 from tunedeploy.stages.merge import loaded, sample
 from tunedeploy.training.feeds import tensors
 

@@ -9,17 +9,17 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from tunedeploy import parity, plugins, progress
-from tunedeploy.checks import timed
+from tunedeploy import plugins, progress
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.encoders import Array, Features
+from tunedeploy.device import agreement
+from tunedeploy.device.comparison import Comparison, timed
+from tunedeploy.device.encoders import Array, Features
+from tunedeploy.device.runtime import logits_of_features
 from tunedeploy.errors import ModelError, ParityError, RunError
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, Classifier, load_trained
 from tunedeploy.models.loading import first_line
-from tunedeploy.parity import Comparison
 from tunedeploy.rundir import RunDir, whole_folder
-from tunedeploy.runtime import logits_of_features
 from tunedeploy.training.feeds import tensors
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     progress.note(f"merge: comparing on {len(features)} rows")
     with_adapter = logits(tuned, features)
     few = features[:: max(1, len(features) // FLOOR_ROWS)]
-    floor = parity.noise_floor(logits(tuned, few), logits(tuned, few, double=True))
+    floor = agreement.noise_floor(logits(tuned, few), logits(tuned, few, double=True))
     method.fold(tuned.model)
     merged = logits(tuned, features)
     base = logits(start.base(recipe, len(data.labels)), features)
@@ -59,8 +59,8 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
         task.save(tuned, data.labels, folder)
         again = task.load(folder)
         reloaded = logits(again, again.encoder.encode(sample(data.eval)))
-        limit = parity.tolerance(floor, parity.output_range(with_adapter))
-        facts = {"noise_floor": floor, "output_range": parity.output_range(with_adapter)}
+        limit = agreement.tolerance(floor, agreement.output_range(with_adapter))
+        facts = {"noise_floor": floor, "output_range": agreement.output_range(with_adapter)}
         made = [
             equal("adapter vs merged", with_adapter, merged, limit, facts),
             equal("merged vs reloaded", merged, reloaded, limit, facts),
@@ -147,7 +147,7 @@ def run_torch(model: torch.nn.Module, inputs: dict[str, Array], *, double: bool)
 
 def equal(name: str, first: Array, second: Array, limit: float, facts: dict[str, Any]) -> Comparison:
     """A comparison of two outputs that should be the same program."""
-    value, row = parity.largest_difference(first, second)
+    value, row = agreement.largest_difference(first, second)
     return Comparison(
         name=f"{name}: largest logit difference", stage="merge", file="merged", value=value, limit=limit,
         rows=len(first), where=f"row {row}", facts=facts,
@@ -158,7 +158,7 @@ def differs(base: Array, merged: Array, limit: float) -> Comparison:
     """Merged outputs that equal the base's: the training is not in the folder."""
     return Comparison(
         name="merged differs from base", stage="merge", file="merged", rows=len(base), at_most=False,
-        value=parity.largest_difference(merged, base)[0], limit=limit,
+        value=agreement.largest_difference(merged, base)[0], limit=limit,
     )  # fmt: skip
 
 

@@ -14,13 +14,16 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from tunedeploy import onnx_files, parity, plugins, progress
+from tunedeploy import onnx_files, plugins, progress
 from tunedeploy.cpu_kinds import WORDS, on_each_kind
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.encoders import Array, Encoder, Inputs, in_batches
+from tunedeploy.device.comparison import within
+from tunedeploy.device.decisions import classes
+from tunedeploy.device.encoders import Array, Encoder, Inputs, in_batches
+from tunedeploy.device.files import sha256
+from tunedeploy.device.runtime import Session, instruction_set, logits_of
 from tunedeploy.errors import BudgetError, ModelError, RunError
-from tunedeploy.rundir import RunDir, sha256
-from tunedeploy.runtime import Session, instruction_set, logits_of
+from tunedeploy.rundir import RunDir
 from tunedeploy.stages.merge import places, sample
 from tunedeploy.workshop import workshop
 
@@ -69,9 +72,9 @@ class Judge:
             return {"flips": 0, "flips_allowed": 0, "gain": 1.0, "agreement": 100.0}
         agreement = 100 * float((self.answers.argmax(1) == logits.argmax(1)).mean())
         chosen = places(len(logits), DECISION_ROWS)
-        changed = parity.flips(self.answers[chosen], logits[chosen])[1]
-        gain = parity.gain(self.answers[chosen], logits[chosen])
-        allowed = parity.flips_allowed(len(chosen))
+        changed = classes.flips(self.answers[chosen], logits[chosen])[1]
+        gain = classes.gain(self.answers[chosen], logits[chosen])
+        allowed = classes.flips_allowed(len(chosen))
         figures = {"flips": len(changed), "flips_allowed": allowed, "gain": round(min(gain, 1e9), 4)}
         return figures | {"agreement": round(agreement, 4)}
 
@@ -84,7 +87,7 @@ class Judge:
         logits = logits_of(session, self.encoder, rows)
         drop, same = (task.score(self.metric, one, task.targets(rows)) for one in (before, logits))
         return {
-            "drop": round(float(drop) - float(same), 4), "flips": len(parity.flips(before, logits)[1]),
+            "drop": round(float(drop) - float(same), 4), "flips": len(classes.flips(before, logits)[1]),
             "agreement": round(100 * float((before.argmax(1) == logits.argmax(1)).mean()), 4),
         }  # fmt: skip
 
@@ -179,7 +182,7 @@ def share_used(recipe: "Recipe", one: Mapping[str, Any]) -> float:
     if one["problems"]:
         return math.inf
     drop = one["drop"] / recipe.export.max_drop if one["drop"] > 0 else 0.0
-    changed = (1 - one["agreement"] / 100) / parity.FLIPS
+    changed = (1 - one["agreement"] / 100) / classes.FLIPS
     return float(max(drop, one["flips"] / max(one["flips_allowed"], 1), changed))
 
 
@@ -232,15 +235,14 @@ def over_budget(recipe: "Recipe", name: str, one: dict[str, Any], path: Path) ->
     limits = recipe.export
     how = f"quantize: {name}" + (f" ({one['setting']['name']})" if "setting" in one else "")
     lines = []
-    within = parity.within
     if not within(one["metric"], None):
         lines.append(f"{how}: its metric is {one['metric']}; no budget can be held to it")
     elif not within(one["drop"], limits.max_drop):
         lines.append(f"{how}: loses {one['drop']:.2f} points ({one['metric']:.2f} %), allowed {limits.max_drop:g}")
     if not within(one["flips"], one["flips_allowed"]):
         lines.append(f"{how}: changes {one['flips']} answers that were no near-ties, allowed {one['flips_allowed']}")
-    if not within(one["gain"], parity.GAIN):
-        lines.append(f"{how}: its logits are {one['gain']:.3g} times larger or smaller, allowed {parity.GAIN:g}")
+    if not within(one["gain"], classes.GAIN):
+        lines.append(f"{how}: its logits are {one['gain']:.3g} times larger or smaller, allowed {classes.GAIN:g}")
     if limits.max_size is not None and not within(one["bytes"], limits.max_size * 1e6):
         lines.append(f"{how}: has {one['bytes'] / 1e6:.2f} MB, allowed {limits.max_size:g}")
     if limits.max_latency is not None and not within(one["ms"], limits.max_latency):
@@ -257,7 +259,7 @@ def over_budget_elsewhere(max_drop: float, how: str, one: Mapping[str, Any]) -> 
         where = f"{how}: on a CPU {WORDS[kind]}"
         if figures["by"] == "nothing":
             lines.append(f"{where} its products can saturate, and that cannot be simulated here")
-        if figures["by"] == "simulated" and not parity.within(figures["drop"], max_drop):
+        if figures["by"] == "simulated" and not within(figures["drop"], max_drop):
             lines.append(f"{where}, simulated, loses {figures['drop']:.2f} points, allowed {max_drop:g}")
         if figures["by"] == "simulated" and figures["flips"] > one["flips_allowed"]:
             count = f"{figures['flips']} answers that were no near-ties"

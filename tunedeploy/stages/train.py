@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from tunedeploy import plugins, progress
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.encoders import Array
+from tunedeploy.device.encoders import Array
 from tunedeploy.errors import ModelError, UserError
 from tunedeploy.models import sources, start
 from tunedeploy.models.classifier import Assembly, load_trained, trained_names, trained_state

@@ -6,15 +6,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunedeploy import parity, progress
-from tunedeploy.checks import CHECKS, breach_lines, timed, tried
+from tunedeploy import progress
+from tunedeploy.bundling.kit import SAME_MACHINE
 from tunedeploy.cpu_checks import on_each_cpu
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.encoders import Array, Encoder, Row
+from tunedeploy.device import agreement
+from tunedeploy.device.comparison import CHECKS, Comparison, breach_lines, timed, tried
+from tunedeploy.device.encoders import Array, Encoder, Row
+from tunedeploy.device.files import read_json
+from tunedeploy.device.runtime import Session, logits_of
 from tunedeploy.errors import ParityError
 from tunedeploy.file_checks import interface, quantized_decisions, two_sessions
-from tunedeploy.kit.make import SAME_MACHINE
-from tunedeploy.parity import Comparison
 from tunedeploy.proof.beyond import beyond_the_trace
 from tunedeploy.proof.conversion import explained_by_rounding
 from tunedeploy.proof.vocabulary import vocabulary_kept
@@ -25,8 +27,7 @@ from tunedeploy.run_facts import (
     scores_described,
     trained_again,
 )
-from tunedeploy.rundir import RunDir, read_json, read_logits, write_json
-from tunedeploy.runtime import Session, logits_of
+from tunedeploy.rundir import RunDir, read_logits, write_json
 from tunedeploy.side_by_side import Scene, metamorphic, scene_of, torch_against_onnx, trained_against_merged
 from tunedeploy.stages.export import FILE
 from tunedeploy.stages.merge import sample
@@ -106,7 +107,7 @@ def preprocessing(scene: Scene) -> list[Comparison]:
         worst, where = 0.0, ""
         for row, first, second in zip(rows, expected, encoder.encode(rows), strict=True):
             for key in first:
-                difference = parity.largest_difference(first[key][None], second[key][None])[0]
+                difference = agreement.largest_difference(first[key][None], second[key][None])[0]
                 if difference > worst:
                     worst, where = difference, f"{row.get('origin', 'an edge row')}, {key}"
         made.append(
@@ -200,10 +201,10 @@ def metric_kept(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Com
 def trained_against_file(scene: Scene, trained: Array, got: Array, facts: dict[str, Any]) -> Comparison:
     """Logits of the whole evaluation split as training ended against the float32 file's."""
     floor = scene.rundir.record("merge").result["comparisons"][0]["facts"]["noise_floor"]
-    value, row = parity.largest_difference(trained, got)
+    value, row = agreement.largest_difference(trained, got)
     return Comparison(
         name="trained model vs onnx, whole evaluation split: largest logit difference", stage="export", file=FILE,
-        value=value, limit=parity.tolerance(floor, parity.output_range(trained)), rows=len(trained),
+        value=value, limit=agreement.tolerance(floor, agreement.output_range(trained)), rows=len(trained),
         where=str(data_of(scene.recipe).eval[row]["origin"]), facts=facts | {"noise_floor": floor},
     )  # fmt: skip
 
@@ -214,9 +215,9 @@ def as_judged(scene: Scene, name: str, trained: Array, got: Array) -> Comparison
     file = Path(result["variants"][name]["file"])
     rows, labels = trained.shape
     judged = read_logits(scene.rundir / str(file.with_suffix(".npy")), rows=rows, labels=labels)
-    value, row = parity.largest_difference(judged, got)
-    drift = parity.drift(trained, judged)
-    smallest = parity.tolerance(0.0, parity.output_range(trained))
+    value, row = agreement.largest_difference(judged, got)
+    drift = agreement.drift(trained, judged)
+    smallest = agreement.tolerance(0.0, agreement.output_range(trained))
     return Comparison(
         name=f"{name}: largest change since it was judged", stage="quantize", file=str(file), value=value,
         limit=max(SAME_MACHINE * drift, smallest) if result["made_on"] == kernels() else None, rows=len(judged),

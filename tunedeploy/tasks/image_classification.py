@@ -12,13 +12,13 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from tunedeploy import typed
-from tunedeploy.classification import decode, loss, metric_name, score, targets
-from tunedeploy.data.columns import CATEGORY, IMAGE, Column
-from tunedeploy.encoders import Encoder, Row
-from tunedeploy.encoders.image import ImageEncoder, facts_from, open_image, processor_of_facts
+from tunedeploy.classification import loss, metric_name
+from tunedeploy.data.columns import IMAGE_ROWS
+from tunedeploy.device.decisions.classes import decode, score, targets
+from tunedeploy.device.encoders import Row
+from tunedeploy.device.encoders.image import contradictions, facts_from, open_image, processor_of_facts
+from tunedeploy.device.encoders.image import opened as device_encoder
 from tunedeploy.errors import ModelError
-from tunedeploy.inside import inside
 from tunedeploy.recipe import Section
 from tunedeploy.rundir import write_json
 
@@ -26,15 +26,12 @@ if TYPE_CHECKING:
     from tunedeploy.models.classifier import Assembly
     from tunedeploy.recipe import Recipe
 
-__all__ = ["decode", "loss", "metric_name", "score", "targets"]
+__all__ = ["contradictions", "decode", "device_encoder", "loss", "metric_name", "score", "targets"]
 
 HUB_TASK = "image-classification"  # optimum's and the hub's name
 # Names of the same task elsewhere, for a recipe that writes one of them.
 SYNONYMS = ("zero-shot-image-classification", "image-recognition", "visual-recognition", "vision-classification")
-COLUMNS = (
-    Column(key="image", kind=IMAGE, guesses=("image", "img", "file", "path", "filename", "file_name")),
-    Column(key="label", kind=CATEGORY, guesses=("label", "labels", "category", "class", "fine_label")),
-)
+COLUMNS = IMAGE_ROWS
 BARE_INPUT = "image"  # the column that `predict INPUT` fills
 METHOD_DEFAULTS: dict[str, dict[str, Any]] = {
     # Steps over images cost 10 to 50 times a short text's; fewer rows a step learn more from one pass.
@@ -159,19 +156,6 @@ def load(folder: Path, *, attention: str = "sdpa") -> "Assembly":
     model.head.load_state_dict(load_file(folder / "head.safetensors"))
     encoder = image_input.TorchvisionEncoder(facts_from(facts["encoder"]))
     return Assembly(model=model.eval(), encoder=encoder, fresh=frozenset(), facts={"source": facts["source"]})
-
-
-def device_encoder(folder: Path, facts: dict[str, Any]) -> Encoder:
-    """The bundle's own preprocessing, with Pillow; needs no torch."""
-    del folder
-    return ImageEncoder(facts_from(facts))
-
-
-def contradictions(folder: Path, facts: dict[str, Any]) -> list[str]:
-    """Keys of `preprocessor_config.json`, by which others encode, that say otherwise than the facts."""
-    there = typed.read(inside(folder, "preprocessor_config.json"), dict[str, Any])
-    wanted = processor_of_facts(facts_from(facts))
-    return sorted(key for key in {*there, *wanted} if there.get(key) != wanted.get(key))
 
 
 def dynamic_axes(facts: dict[str, Any]) -> dict[str, dict[int, str]]:

@@ -4,41 +4,32 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from tunedeploy import typed
-from tunedeploy.classification import decode, loss, metric_name, score, targets
-from tunedeploy.data.columns import CATEGORY, TEXT, Column
-from tunedeploy.encoders import Encoder, Row
-from tunedeploy.encoders.text import TextEncoder, facts_from
-from tunedeploy.inside import inside
+from tunedeploy.classification import loss, metric_name
+from tunedeploy.data.columns import TEXT_ROWS
+from tunedeploy.device.decisions.classes import decode, score, targets
+from tunedeploy.device.encoders import Row
+from tunedeploy.device.encoders.text import contradictions, facts_from
+from tunedeploy.device.encoders.text import opened as device_encoder
+from tunedeploy.device.files import read_json
 from tunedeploy.recipe import Section
-from tunedeploy.rundir import read_json, write_json
+from tunedeploy.rundir import write_json
 
 if TYPE_CHECKING:
     from tunedeploy.models.classifier import Assembly
     from tunedeploy.recipe import Recipe
 
-__all__ = ["decode", "loss", "metric_name", "score", "targets"]
+__all__ = ["contradictions", "decode", "device_encoder", "loss", "metric_name", "score", "targets"]
 
 HUB_TASK = "text-classification"  # optimum's and the hub's name
 SYNONYMS = (  # names of the same task elsewhere, for a recipe that writes one of them
     "sentiment-analysis", "sequence-classification", "sentence-classification", "sentence-pair-classification",
     "zero-shot-classification", "natural-language-inference", "nli", "intent-classification", "topic-classification",
 )  # fmt: skip
-COLUMNS = (
-    Column(
-        key="text",
-        kind=TEXT,
-        guesses=("text", "sentence", "review", "content", "tweet", "utterance", "query", "sentence1", "premise"),
-    ),
-    Column(key="text_pair", kind=TEXT, required=False),
-    Column(
-        key="label", kind=CATEGORY, guesses=("label", "labels", "category", "class", "intent", "target", "sentiment")
-    ),
-)
+COLUMNS = TEXT_ROWS
 BARE_INPUT = "text"  # the column that `predict INPUT` fills
 # People disagree on the class of a text more often than on an image's, so certainty is not asked for: banking77 gains
 # 0.4 points. It makes probabilities milder; 0 gives them back.
@@ -55,13 +46,6 @@ class Options(Section):
     text_pair: str | None = None  # the second text of a pair; single texts are the rule
     label: str | None = None  # found by its usual names when left out
     max_length: int | None = Field(default=None, ge=8)  # tokens; what the checkpoint was made for, at most 512
-
-
-class TokenizerFile(TypedDict, total=False):
-    """The parts of tokenizer.json that a bundle's facts speak of."""
-
-    truncation: dict[str, Any] | None
-    padding: Any
 
 
 class TuneOptions(Section):
@@ -143,23 +127,6 @@ def load(folder: Path, *, attention: str = "sdpa") -> "Assembly":
     encoder = text.TransformersEncoder(text.open_tokenizer(source), facts_from(facts["encoder"]))
     kept = {key: facts[key] for key in ("pooling", "max_length")}
     return Assembly(model=model, encoder=encoder, fresh=frozenset(), facts=kept)
-
-
-def device_encoder(folder: Path, facts: dict[str, Any]) -> Encoder:
-    """The bundle's own preprocessing, from its tokenizer.json; needs no torch."""
-    return TextEncoder(inside(folder, "tokenizer.json"), facts_from(facts))
-
-
-def contradictions(folder: Path, facts: dict[str, Any]) -> list[str]:
-    """Parts of the tokenizer's files, by which others encode, that say otherwise than the facts."""
-    there = typed.read(inside(folder, "tokenizer.json"), TokenizerFile)
-    config = typed.read(inside(folder, "tokenizer_config.json"), dict[str, Any])
-    told = {
-        "truncation": (there.get("truncation") or {}).get("max_length") != facts["max_length"],
-        "padding": bool(there.get("padding")),
-        "model_max_length": config.get("model_max_length", facts["max_length"]) != facts["max_length"],
-    }
-    return [key for key, odd in told.items() if odd]
 
 
 def rewritten(folder: Path, trained: Any) -> list[str]:

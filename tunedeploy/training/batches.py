@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tunedeploy.encoders import Array, Features
+from tunedeploy.device.encoders import Array, Features
 
 POOL = 50  # steps whose rows are sorted by length together; more saves padding and shuffles less
 

@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch.optim import Optimizer
 
 from tunedeploy.atomic import discard, whole_folder, write_json
+from tunedeploy.device.files import read_json, sha256
 from tunedeploy.errors import RunError
-from tunedeploy.rundir import key_of, read_json, sha256
+from tunedeploy.rundir import key_of
 
 NAME = "checkpoint"
 KEPT = 2

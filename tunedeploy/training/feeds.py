@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tunedeploy.atomic import disk_errors, reserve, temporary
-from tunedeploy.encoders import Array, Encoder, Features, Row
+from tunedeploy.device.encoders import Array, Encoder, Features, Row
 from tunedeploy.models.classifier import Classifier
 from tunedeploy.progress import tracker
 from tunedeploy.training.batches import by_length, lengths_of

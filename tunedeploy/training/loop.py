@@ -12,10 +12,10 @@ from accelerate import Accelerator, DistributedType
 from accelerate.utils import broadcast_object_list
 
 from tunedeploy import plugins, progress
-from tunedeploy.encoders import Array
+from tunedeploy.device.comparison import within
+from tunedeploy.device.encoders import Array
 from tunedeploy.errors import RunError, UserError
 from tunedeploy.models.classifier import load_trained, set_training, trained_state
-from tunedeploy.parity import within
 from tunedeploy.rundir import RunDir
 from tunedeploy.training import checkpoint
 from tunedeploy.training.batches import class_weights, micro_batches, windows

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from tunedeploy.encoders import Array
+from tunedeploy.device.encoders import Array
 from tunedeploy.methods.last_layer import DEFAULTS
 from tunedeploy.training.batches import windows
 from tunedeploy.training.feeds import HeadOnly

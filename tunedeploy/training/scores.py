@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from sklearn.metrics import classification_report, confusion_matrix
 
-from tunedeploy.classification import score
-from tunedeploy.encoders import Array
+from tunedeploy.device.decisions.classes import score
+from tunedeploy.device.encoders import Array
 from tunedeploy.rundir import write_json, write_text
 from tunedeploy.training.batches import by_length
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from tunedeploy import parity
-from tunedeploy.encoders import Array, Inputs
+from tunedeploy.device import agreement
+from tunedeploy.device.encoders import Array, Inputs
 from tunedeploy.graphs.rewrites import rounded
 from tunedeploy.inside_onnx import Graph
 from tunedeploy.proof.inside.origins import Origins, Pair, Spot
@@ -85,16 +85,16 @@ def exact_products(model: onnx.ModelProto) -> onnx.ModelProto:
 def limit(matched: Origins, source: Graph, values: Mapping[str, Array], name: str) -> float:
     """What a node may differ from its reference by: float32's rounding, and ties that fall to the other side."""
     signal = values[name][np.abs(values[name]) < MASK]
-    spread = max(parity.output_range(signal), float(np.abs(signal).max(initial=0)))
+    spread = max(agreement.output_range(signal), float(np.abs(signal).max(initial=0)))
     node = source.makers[name]
     steps = 0.0
     for at in range(len(node.input)):
         origin, roundings = matched.read.get((node.output[0], at), ("", ()))
         if roundings and origin in values:
-            steps += parity.output_range(values[origin]) / 255
+            steps += agreement.output_range(values[origin]) / 255
     weights = [pair for pair in matched.pairs if pair.spot[0] == node.output[0] and pair.stored.rounding is not None]
     largest = max((float(np.abs(pair.stored.values()).max(initial=0)) for pair in weights), default=1.0)
-    return max(parity.CAP * spread + STEPS * steps * largest, 1e-30)
+    return max(agreement.CAP * spread + STEPS * steps * largest, 1e-30)
 
 
 def alone(source: Graph, matched: Origins, values: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
@@ -142,7 +142,7 @@ def apart(reference: Array, own: Array) -> float:
     if reference.shape == own.shape:
         alike = np.isinf(reference) & (reference == own)
         reference, own = np.where(alike, 0, reference), np.where(alike, 0, own)
-    return parity.largest_difference(reference, own)[0]
+    return agreement.largest_difference(reference, own)[0]
 
 
 def value_info(name: str, value: Array) -> onnx.ValueInfoProto:

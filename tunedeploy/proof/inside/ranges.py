@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from tunedeploy.encoders import Inputs
+from tunedeploy.device.encoders import Inputs
 from tunedeploy.graphs.reading import Rounding
 from tunedeploy.inside_onnx import Graph
 

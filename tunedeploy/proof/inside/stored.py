@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tunedeploy.encoders import Array
+from tunedeploy.device.encoders import Array
 from tunedeploy.graphs.reading import Stored
 from tunedeploy.proof.inside.origins import Pair, Product
 

@@ -1,4 +1,4 @@
-"""A text too long for memory is cut by one rule, in training, in the bundle, in its kit and in the example app."""
+"""A text too long for memory is cut by one rule, in training, in the bundle, in its kit and in apps."""
 
 import importlib.util
 import subprocess
@@ -15,9 +15,10 @@ import pytest
 from tests.finished import Finished
 from tests.tiny import Tiny
 from tunedeploy import load_bundle
-from tunedeploy.encoders import text as encoding
+from tunedeploy.device.encoders import open_encoder
+from tunedeploy.device.encoders import text as encoding
+from tunedeploy.device.files import read_json
 from tunedeploy.models import start
-from tunedeploy.rundir import read_json
 
 LIMIT = encoding.LEAST_CHARACTERS  # of the tiny model, which sees 64 tokens
 TEXTS = {
@@ -38,26 +39,24 @@ def module(path: Path) -> ModuleType:
 
 
 @pytest.fixture
-def ways(text_run: Finished, tiny: Tiny, checkout: Path) -> Iterator[dict[str, Any]]:
+def ways(text_run: Finished, tiny: Tiny) -> Iterator[dict[str, Any]]:
     """Each way to encode: a function from a text to its ids."""
     from tunedeploy import recipe
 
     trained = start.base(recipe.read(text_run.recipe), 3).encoder
     bundle = load_bundle(text_run.dist).encoder
-    kit = module(text_run.dist / "parity" / "test_parity.py")
-    app = module(checkout / "examples" / "python_app.py").Model(text_run.dist)
+    kit = module(text_run.dist / "parity" / "test_parity.py").BUNDLE.encoder  # apps open it likewise
     yield {
         "training": lambda text: trained.encode([{"text": text}])[0]["input_ids"],
         "bundle": lambda text: bundle.encode([{"text": text}])[0]["input_ids"],
-        "kit": lambda text: kit.encode({"text": text})["input_ids"][0],
-        "app": lambda text: app.texts([text])["input_ids"][0],
+        "kit": lambda text: kit.encode([{"text": text}])[0]["input_ids"],
     }
 
 
 def test_every_way_to_encode_cuts_alike(ways: dict[str, Any]) -> None:
     for claim, text in TEXTS.items():
         ids = {way: encode(text).tolist() for way, encode in ways.items()}
-        assert len(ids) == 4
+        assert len(ids) == 3
         assert len({tuple(one) for one in ids.values()}) == 1, (claim, ids)
         assert ids["training"] == ways["training"](text[:LIMIT]).tolist(), claim
 
@@ -74,7 +73,7 @@ def test_the_rule_is_told_in_the_bundle(text_run: Finished) -> None:
 def test_a_bundle_that_does_not_tell_the_rule_cuts_nothing(text_run: Finished) -> None:
     facts = read_json(text_run.dist / "manifest.json")["preprocessing"]
     del facts["max_characters"]
-    old = load_bundle(text_run.dist).task.device_encoder(text_run.dist, facts)
+    old = open_encoder(text_run.dist, facts)
     assert len(old.encode([{"text": " " * (2 * LIMIT) + "snow"}])[0]["input_ids"]) == 3
 
 

@@ -6,7 +6,7 @@ from typing import Any, NotRequired, TypedDict
 
 import pytest
 
-from tunedeploy import typed
+from tunedeploy.device import typed
 from tunedeploy.errors import RunError
 
 

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg, decode_png
 
-from tunedeploy.encoders.image import ImageEncoder, ImageFacts
+from tunedeploy.device.encoders.image import ImageEncoder, ImageFacts
 from tunedeploy.models.image_input import TorchvisionEncoder
 
 Array = np.ndarray

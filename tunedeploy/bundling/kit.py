@@ -11,11 +11,13 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from tunedeploy import parity, tokenizer_checks
-from tunedeploy.encoders import Array, Encoder, Inputs, Row
-from tunedeploy.goldens import JPEG, PNG, SETS
+from tunedeploy import device
+from tunedeploy.device import agreement, tokenizer_checks
+from tunedeploy.device.decisions import classes
+from tunedeploy.device.encoders import Array, Encoder, Inputs, Row
+from tunedeploy.device.goldens import JPEG, PNG, SETS
+from tunedeploy.device.runtime import Session, instruction_set
 from tunedeploy.rundir import write_json
-from tunedeploy.runtime import Session, instruction_set
 
 BATCHES = (1, 2, 3, 7)
 assert len(BATCHES) == SETS
@@ -60,8 +62,15 @@ def write(folder: Path, *, bundle: Path, encoder: Encoder, rows: Sequence[Row], 
         "made_on": {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__, "threads": THREADS},
         "variants": {name: rule(name, limits, arrays) for name in sessions},
     })  # fmt: skip
-    for name in ("test_parity.py", *(["tokenizer_probe.py"] if probe else [])):
-        shutil.copyfile(Path(__file__).with_name(name), folder / name)
+    copy_device(folder)
+
+
+def copy_device(folder: Path) -> None:
+    """Put tunedeploy's own device folder into a kit, file by file, and the test that runs on it beside."""
+    own = Path(device.__file__).parent
+    without = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(own, folder / "device", ignore=without, copy_function=shutil.copyfile)
+    shutil.copyfile(own / "kit" / "claims.py", folder / "test_parity.py")
 
 
 def add(arrays: dict[str, Array], name: str, inputs: Inputs, sessions: Mapping[str, Session]) -> None:
@@ -78,11 +87,11 @@ def rule(name: str, limits: Mapping[str, Any], arrays: Mapping[str, Array]) -> d
     keys = [key.rpartition("/")[0] for key in arrays if key.endswith("/output/fp32")]
     first = np.concatenate([arrays[f"{key}/fp32"] for key in keys])
     second = np.concatenate([arrays[f"{key}/{name}"] for key in keys])
-    drift = parity.drift(first, second)
+    drift = agreement.drift(first, second)
     return {
         "file": file,
         "max_abs": max(SAME_MACHINE * drift, limits["fp32"]),
-        "near_tie": parity.near_tie(first, second),
+        "near_tie": classes.near_tie(first, second),
     }
 
 
@@ -107,7 +116,7 @@ def portable(row: Row, at: int, folder: Path) -> dict[str, Any]:
     """A raw row as JSON; an image becomes a PNG of its upright RGB pixels beside, a PNG or JPEG stays as it is."""
     kept = {name: row[name] for name in ("text", "text_pair") if row.get(name) is not None}
     if "image" in row:
-        from tunedeploy.encoders.image import open_image
+        from tunedeploy.device.encoders.image import open_image
 
         (folder / "images").mkdir(exist_ok=True)
         if isinstance(row["image"], bytes) and row["image"].startswith((JPEG, PNG)):

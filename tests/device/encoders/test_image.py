@@ -6,7 +6,7 @@ import pytest
 
 from tests.tiny import Tiny, images
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.encoders.image import open_image
+from tunedeploy.device.encoders.image import open_image
 from tunedeploy.errors import DataError, ImageError
 from tunedeploy.rundir import RunDir
 from tunedeploy.stages import plan, train

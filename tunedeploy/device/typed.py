@@ -11,7 +11,7 @@ import types
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from tunedeploy.errors import RunError
+from .errors import RunError
 
 SURROGATE = "\\ud"
 LARGEST_INT = 2**53  # beyond it JSON's readers disagree

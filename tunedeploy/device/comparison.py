@@ -1,16 +1,70 @@
-"""What the checks of a run and those of a bundle share: their names, and what is a breach before any number is."""
+"""One comparison of two things that should agree, and what is a breach before any number is."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tunedeploy.errors import ModelError, RunError
-from tunedeploy.parity import Comparison
-from tunedeploy.runtime import OUTPUT, Session
+import numpy as np
+
+from .errors import ModelError, RunError
+from .runtime import OUTPUT, Session
 
 CHECKS = ("integrity", "parity", "preprocessing", "metric")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One entry of the ledger.
+
+    `value` must not exceed `limit` where `at_most`, nor be below it otherwise; without a limit it is only told.
+    `where` names the row, batch and shape of the worst value; `seconds` is what it took, with an equal part of the
+    work that it shared with others.
+    """
+
+    name: str
+    stage: str
+    file: str
+    value: float
+    limit: float | None = None
+    at_most: bool = True
+    unit: str = ""
+    rows: int = 0
+    where: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the value is finite and within its limit."""
+        return within(self.value, self.limit, at_most=self.at_most)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record, with its verdict; a value that is not finite is written as text, since JSON has none."""
+        record = asdict(self) | {"ok": self.ok}
+        facts = {name: _finite(one) for name, one in self.facts.items()}
+        return record | {"value": _finite(self.value), "limit": _finite(self.limit), "facts": facts}
+
+    def line(self) -> str:
+        """The breach in one line: file, what, number, limit, row."""
+        bound = "allowed" if self.at_most else "at least"
+        limit = "" if self.limit is None else f", {bound} {self.limit:.3g}{self.unit}"
+        place = f" on {self.where}" if self.where else ""
+        return f"{self.stage}: {self.file}: {self.name} is {self.value:.3g}{self.unit}{place}{limit}"
+
+
+def within(value: float, limit: float | None, *, at_most: bool = True) -> bool:
+    """Whether a value is finite and not over its limit, or under it: NaN is never `> limit` and must not pass."""
+    if not np.isfinite(value):
+        return False
+    if limit is None:
+        return True
+    return bool(value <= limit if at_most else value >= limit)
+
+
+def _finite(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def tried(check: Callable[..., Iterable[Comparison]], *arguments: Any, stage: str, file: str) -> list[Comparison]:
@@ -56,50 +110,3 @@ def names_kept(session: Session, inputs: Sequence[str], *, stage: str, file: str
         name="inputs and outputs under another name", stage=stage, file=file, value=len(odd), limit=0,
         where=", ".join(odd),
     )  # fmt: skip
-
-
-def evaluation_kept(path: Path, *, name: str, stage: str, file: str) -> list[Comparison]:
-    """As `nodes_in_evaluation`, of a file; onnxruntime passes over such nodes. A device without onnx cannot look.
-
-    Raises:
-        RunError: it is not an ONNX file.
-    """
-    try:
-        import onnx
-    except ModuleNotFoundError:
-        return []
-    try:
-        model = onnx.load(path, load_external_data=False)
-        return [nodes_in_evaluation(model, name=name, stage=stage, file=file)]
-    except Exception as error:
-        # protobuf's, or a name that is not UTF-8; protobuf itself is not a dependency of ours.
-        if type(error).__name__ != "DecodeError" and not isinstance(error, ValueError):
-            raise
-        raise RunError(f"{path}: is not an ONNX file: {error}") from error
-
-
-def nodes_in_evaluation(model: Any, *, name: str, stage: str, file: str) -> Comparison:
-    """Nodes of an ONNX model that compute as in training."""
-    from tunedeploy.onnx_files import training_nodes  # a device has no onnx
-
-    training = training_nodes(model)
-    return Comparison(
-        name=f"{name}: nodes that compute as in training", stage=stage, file=file, value=len(training), limit=0,
-        where=", ".join(training[:3]),
-    )  # fmt: skip
-
-
-def cpus_kept(path: Path, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
-    """Products that can saturate in a file that was said to be proved; a device without onnx cannot look.
-
-    Raises:
-        RunError: what was said of CPUs is something else.
-    """
-    try:
-        import onnx
-    except ModuleNotFoundError:
-        return []
-    del onnx
-    from tunedeploy.cpu_checks import products_kept
-
-    return products_kept(path, name, variant, stage="bundle")

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from tunedeploy import typed
-from tunedeploy.errors import RunError
-from tunedeploy.inside import inside
+from . import typed
+from .errors import RunError
+from .inside import inside
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -25,10 +25,19 @@ class Variant(TypedDict):
     setting: NotRequired[dict[str, Any]]
 
 
+class Columns(TypedDict):
+    """Names of the user's columns, of those that are known here."""
+
+    text: NotRequired[str | None]
+    text_pair: NotRequired[str | None]
+    image: NotRequired[str | None]
+    label: NotRequired[str | None]
+
+
 class Recipe(TypedDict):
     """The part of the recipe that is read: which columns of a file hold what."""
 
-    data: dict[str, Any]
+    data: Columns
 
 
 class Manifest(TypedDict):

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from tunedeploy.encoders import Array, Encoder, Features, Inputs, Row
-from tunedeploy.errors import RunError
+from .encoders import Array, Encoder, Features, Inputs, Row
+from .errors import RunError
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 OUTPUT = "logits"  # of every file, by name

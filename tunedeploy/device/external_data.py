@@ -4,7 +4,7 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-from tunedeploy.errors import RunError
+from .errors import RunError
 
 # Field numbers of onnx.proto on every way from a model to a tensor's `external_data`, whose entries are key and value.
 FIELDS: dict[str, dict[int, str]] = {

@@ -5,10 +5,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tunedeploy.errors import RunError
-from tunedeploy.inside import inside
-from tunedeploy.kit import tokenizer_probe
-from tunedeploy.parity import Comparison
+from .comparison import Comparison
+from .encoders.text import open_tokenizer
+from .errors import RunError
+from .inside import inside
+from .kit import tokenizer_probe
 
 FILE = "tokenizer.json"
 
@@ -36,10 +37,8 @@ def digests(path: Path, *, pairs: bool) -> dict[str, Any]:
     Raises:
         RunError: it cannot be read, or refuses a text.
     """
-    from tokenizers import Tokenizer
-
     try:
-        return tokenizer_probe.probe(lambda: Tokenizer.from_file(str(path)), pairs=pairs)
+        return tokenizer_probe.probe(lambda: open_tokenizer(path), pairs=pairs)
     except Exception as error:
         if type(error) is not Exception:  # the package has none of its own
             raise

@@ -3,14 +3,19 @@
 An encoder has three functions. `encode(rows)` turns raw rows into features, one dict of arrays a row;
 `collate(features, size)` turns features into the model's inputs, one array a name with the batch first;
 `sizes(features)` says over which sizes (sequence lengths, image sides) the exported file must be tried.
-`facts` is what a device needs to know to do the same, as JSON.
+`facts` is what a device needs to know to do the same, as JSON. A file here is a kind of input: the facts name it.
 """
 
+import importlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .. import typed
+from ..errors import PackageError
 
 Array = NDArray[Any]
 Row = Mapping[str, Any]  # a raw row, by the task's canonical columns
@@ -37,6 +42,36 @@ class Encoder(Protocol):
     def sizes(self, features: Sequence[Features]) -> list[int | None]:
         """Sizes to try an exported file at; [None] where the size is fixed."""
         ...
+
+
+class DeviceEncoder(Encoder, Protocol):
+    """An encoder that a bundle is opened with."""
+
+    key: str  # the column that an input without a name fills
+
+    def contradictions(self, folder: Path) -> list[str]:
+        """Parts of the files by which other programs encode that say otherwise than the facts."""
+        ...
+
+
+def open_encoder(folder: Path, facts: Mapping[str, Any]) -> DeviceEncoder:
+    """The encoder of a bundle's folder, by the kind that its facts name.
+
+    Raises:
+        PackageError: the package that it needs is not installed.
+        RunError: a file that it needs is missing.
+        Mismatch: there is no such kind, or another fact is missing, unknown or has another value than it can have.
+    """
+    kind = facts.get("kind")
+    known = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+    if kind not in known:
+        raise typed.Mismatch(f"kind: {kind!r} is not a kind of input; known: {', '.join(known)}")
+    try:
+        opened: DeviceEncoder = importlib.import_module(f".{kind}", __name__).opened(folder, facts)
+    except ModuleNotFoundError as error:
+        name = "Pillow" if error.name == "PIL" else error.name
+        raise PackageError(f"inputs of kind {kind!r} need the package {name}; pip install {name}") from error
+    return opened
 
 
 def in_batches(count: int, batch_size: int) -> list[NDArray[np.int64]]:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from tunedeploy import typed
-from tunedeploy.encoders import Array, Features, Inputs, Row
-from tunedeploy.errors import ImageError
+from .. import typed
+from ..errors import ImageError
+from ..inside import inside
+from . import Array, Features, Inputs, Row
 
 RESAMPLE = {
     "nearest": Image.Resampling.NEAREST,
@@ -107,6 +108,8 @@ def pixels(image: Image.Image, facts: ImageFacts) -> Array:
 class ImageEncoder:
     """Encode raw images as ImageFacts says."""
 
+    key = "image"
+
     def __init__(self, facts: ImageFacts) -> None:
         self._facts = facts
 
@@ -133,6 +136,23 @@ class ImageEncoder:
         if not self._facts.dynamic:
             return [None]
         return [None, max(64, self._facts.size - 32), self._facts.size + 32]
+
+    def contradictions(self, folder: Path) -> list[str]:
+        """See the function `contradictions`."""
+        return contradictions(folder, self.facts)
+
+
+def opened(folder: Path, facts: Mapping[str, Any]) -> ImageEncoder:
+    """The encoder of a bundle, which needs no file."""
+    del folder
+    return ImageEncoder(facts_from(facts))
+
+
+def contradictions(folder: Path, facts: Mapping[str, Any]) -> list[str]:
+    """Keys of `preprocessor_config.json`, by which others encode, that say otherwise than the facts."""
+    there = typed.read(inside(folder, "preprocessor_config.json"), dict[str, Any])
+    wanted = processor_of_facts(facts_from(facts))
+    return sorted(key for key in {*there, *wanted} if there.get(key) != wanted.get(key))
 
 
 def facts_from(raw: Mapping[str, Any]) -> ImageFacts:

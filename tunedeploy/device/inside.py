@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
-from tunedeploy.errors import RunError
+from .errors import RunError
 
 
 def inside(folder: Path, name: str) -> Path:

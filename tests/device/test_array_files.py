@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tunedeploy.array_files import RATIO, UNCOMPRESSED, declared_bytes
+from tunedeploy.device.array_files import RATIO, UNCOMPRESSED, declared_bytes
+from tunedeploy.device.files import read_array
 from tunedeploy.errors import RunError
-from tunedeploy.rundir import read_array
 
 
 def header(shape: tuple[int, ...]) -> bytes:

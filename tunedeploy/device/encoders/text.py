@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-from tunedeploy import typed
-from tunedeploy.encoders import Array, Features, Inputs, Row
-from tunedeploy.errors import RunError
+from .. import typed
+from ..errors import RunError
+from ..inside import inside
+from . import Array, Features, Inputs, Row
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 LARGEST = 2**31  # of an id
@@ -93,6 +94,13 @@ def sizes(features: Sequence[Features], facts: TextFacts) -> list[int | None]:
     return [1, lengths[0], min(odd, facts.max_length), lengths[-1]]
 
 
+class TokenizerFile(TypedDict, total=False):
+    """The parts of tokenizer.json that a bundle's facts speak of."""
+
+    truncation: dict[str, Any] | None
+    padding: Any
+
+
 class TextEncoder:
     """Encode raw texts by a tokenizer.json that holds its own truncation.
 
@@ -104,16 +112,10 @@ class TextEncoder:
         RunError: the file is missing or broken.
     """
 
-    def __init__(self, path: Path, facts: TextFacts) -> None:
-        from tokenizers import Tokenizer
+    key = "text"
 
-        try:
-            self.tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:
-            # The package has no exceptions of its own: whatever is wrong, it raises Exception itself.
-            if type(error) is not Exception:
-                raise
-            raise RunError(f"{path}: is no tokenizer that the tokenizers package can read: {error}") from error
+    def __init__(self, path: Path, facts: TextFacts) -> None:
+        self.tokenizer = open_tokenizer(path)
         self.tokenizer.no_padding()
         self._facts = facts
 
@@ -140,6 +142,44 @@ class TextEncoder:
     def sizes(self, features: Sequence[Features]) -> list[int | None]:
         """See the function `sizes`."""
         return sizes(features, self._facts)
+
+    def contradictions(self, folder: Path) -> list[str]:
+        """See the function `contradictions`."""
+        return contradictions(folder, self.facts)
+
+
+def open_tokenizer(path: Path) -> Any:
+    """A tokenizers.Tokenizer.
+
+    Raises:
+        RunError: the file is missing or broken.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:
+        # The package has no exceptions of its own: whatever is wrong, it raises Exception itself.
+        if type(error) is not Exception:
+            raise
+        raise RunError(f"{path}: is no tokenizer that the tokenizers package can read: {error}") from error
+
+
+def opened(folder: Path, facts: Mapping[str, Any]) -> TextEncoder:
+    """The encoder of a bundle, from its tokenizer.json."""
+    return TextEncoder(inside(folder, "tokenizer.json"), facts_from(facts))
+
+
+def contradictions(folder: Path, facts: Mapping[str, Any]) -> list[str]:
+    """Parts of the tokenizer's files, by which others encode, that say otherwise than the facts."""
+    there = typed.read(inside(folder, "tokenizer.json"), TokenizerFile)
+    config = typed.read(inside(folder, "tokenizer_config.json"), dict[str, Any])
+    told = {
+        "truncation": (there.get("truncation") or {}).get("max_length") != facts["max_length"],
+        "padding": bool(there.get("padding")),
+        "model_max_length": config.get("model_max_length", facts["max_length"]) != facts["max_length"],
+    }
+    return [key for key, odd in told.items() if odd]
 
 
 def as_features(ids: Sequence[int], type_ids: Sequence[int] | None, facts: TextFacts) -> dict[str, Array]:

@@ -12,11 +12,11 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from tunedeploy import typed
-from tunedeploy.encoders import Array
-from tunedeploy.errors import RunError
-from tunedeploy.inside import inside
-from tunedeploy.manifest import Manifest
+from . import typed
+from .encoders import Array
+from .errors import RunError
+from .inside import inside
+from .manifest import Manifest
 
 FOLDER = "parity"
 SETS = 4  # batches beside the raw rows; kit.make writes them

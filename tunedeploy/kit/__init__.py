@@ -1,1 +1,0 @@
-"""The parity kit: golden inputs and outputs that travel with a bundle, and the test that checks them anywhere."""

@@ -1,0 +1,55 @@
+"""What a bundle's graph is held to where the onnx package is installed; a device has none."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tunedeploy.device.comparison import Comparison
+from tunedeploy.errors import RunError
+
+
+def evaluation_kept(path: Path, *, name: str, stage: str, file: str) -> list[Comparison]:
+    """As `nodes_in_evaluation`, of a file; onnxruntime passes over such nodes. A device without onnx cannot look.
+
+    Raises:
+        RunError: it is not an ONNX file.
+    """
+    try:
+        import onnx
+    except ModuleNotFoundError:
+        return []
+    try:
+        model = onnx.load(path, load_external_data=False)
+        return [nodes_in_evaluation(model, name=name, stage=stage, file=file)]
+    except Exception as error:
+        # protobuf's, or a name that is not UTF-8; protobuf itself is not a dependency of ours.
+        if type(error).__name__ != "DecodeError" and not isinstance(error, ValueError):
+            raise
+        raise RunError(f"{path}: is not an ONNX file: {error}") from error
+
+
+def nodes_in_evaluation(model: Any, *, name: str, stage: str, file: str) -> Comparison:
+    """Nodes of an ONNX model that compute as in training."""
+    from tunedeploy.onnx_files import training_nodes  # a device has no onnx
+
+    training = training_nodes(model)
+    return Comparison(
+        name=f"{name}: nodes that compute as in training", stage=stage, file=file, value=len(training), limit=0,
+        where=", ".join(training[:3]),
+    )  # fmt: skip
+
+
+def cpus_kept(path: Path, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+    """Products that can saturate in a file that was said to be proved; a device without onnx cannot look.
+
+    Raises:
+        RunError: what was said of CPUs is something else.
+    """
+    try:
+        import onnx
+    except ModuleNotFoundError:
+        return []
+    del onnx
+    from tunedeploy.cpu_checks import products_kept
+
+    return products_kept(path, name, variant, stage="bundle")
