@@ -70,9 +70,7 @@ def test_a_bundle_whose_own_hashes_were_all_repaired_is_not_the_expected_one(
     assert tunedeploy("verify", text_run.dist).code == 0  # by itself it cannot be told
     done = tunedeploy("verify", text_run.dist, "--expect", known[:12], "--checks", "metric")
     assert done.code == 3
-    assert done.errors == [
-        f"bundle: manifest.json: bundle ids other than the one expected is 1 on {Bundle(text_run.dist).id}, allowed 0"
-    ]
+    assert done.errors == [f"bundle: manifest.json: bundle ids other than the one expected: {Bundle(text_run.dist).id}"]
 
 
 def test_an_expected_bundle_has_its_files_checked_whatever_checks_are_asked_for(text_run: Finished) -> None:
@@ -144,7 +142,7 @@ def test_a_signature_that_does_not_hold_is_a_breach(
     else:
         signature.rename(tmp_path / "signature")
         signature.symlink_to(tmp_path / "signature")
-    with pytest.raises(ParityError, match=r"manifest.sig: signatures that do not hold is 1 on") as caught:
+    with pytest.raises(ParityError, match=r"manifest.sig: signatures that do not hold: ") as caught:
         api.verify(text_run.dist, key=public)
     assert len(caught.value.lines) == 1
 
