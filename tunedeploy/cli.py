@@ -138,7 +138,8 @@ def verify(
         made = api.comparisons_of(path, asked, expect=expect, key=key)
     breaches = breach_lines(made, None if api.holds_manifest(path) else path)
     entries = [one.to_json() for one in made]
-    short = [{key: one[key] for key in ("name", "ok", "value", "limit", "file")} for one in entries]
+    keys = ("name", "ok", "value", "limit", "at_most", "file")
+    short = [{key: one[key] for key in keys} for one in entries]
     say(as_json, {"ok": not breaches, "checks": short}, lambda: ledger_table(entries))
     if breaches:
         fail(breaches, 3)
