@@ -3,12 +3,14 @@
 import shutil
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.finished import Finished, edit_json, repair_bundle
+from tests.killing import killed_at
 from tests.test_cli import Command
 from tests.test_cli import tunedeploy as tunedeploy  # a fixture
 from tunedeploy import api
@@ -122,6 +124,25 @@ def test_openssl_reads_the_signature(text_run: Finished, keys: tuple[Path, Path]
     command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", str(keys[1]), "-rawin"]
     files = ["-in", str(text_run.dist / "manifest.json"), "-sigfile", str(text_run.dist / "manifest.sig")]
     assert "Signature Verified" in subprocess.run([*command, *files], capture_output=True, text=True).stdout
+
+
+def test_a_killed_sign_leaves_no_signature_or_the_whole_one_and_the_next_sign_clears_up(
+    text_run: Finished, tmp_path: Path, keys: tuple[Path, Path]
+) -> None:
+    """At every file operation; the bundle's own files are not touched."""
+    private, public = keys
+    for number in count():
+        dist = Path(shutil.copytree(text_run.dist, tmp_path / str(number)))
+        killed = killed_at(number, lambda dist=dist: api.sign(dist, private))
+        signature = dist / "manifest.sig"
+        assert not signature.exists() or signature.stat().st_size == 64
+        assert Bundle(dist).id == Bundle(text_run.dist).id
+        api.sign(dist, private)
+        api.verify(dist, ["integrity"], key=public)
+        assert [path.name for path in dist.glob(".*")] == []
+        if not killed:
+            break
+    assert number >= 2
 
 
 @pytest.mark.parametrize("how", ["another key", "repaired", "no signature", "cut", "link"])

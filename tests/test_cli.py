@@ -88,7 +88,7 @@ def test_verify_json_has_the_promised_shape_for_a_run_and_for_a_bundle(tunedeplo
         assert done.document["ok"] is True
         assert len(done.document["checks"]) >= 5
         for check in done.document["checks"]:
-            assert set(check) == {"name", "ok", "value", "limit", "file"}
+            assert set(check) == {"name", "ok", "value", "limit", "at_most", "file"}
             assert check["ok"] is True
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunedeploy import pipeline
+from tunedeploy import atomic, pipeline
 from tunedeploy import recipe as recipes
 from tunedeploy.errors import ParityError, RunError, UsageError
 from tunedeploy.parity import Comparison
@@ -134,7 +134,9 @@ def sign(bundle: str | Path, key: str | Path) -> Path:
     from tunedeploy.bundle import Bundle
     from tunedeploy.checks import breach_lines
     from tunedeploy.integrity import integrity
+    from tunedeploy.manifest import SIGNATURE
 
+    atomic.sweep(Path(bundle), SIGNATURE)  # what a killed command left is no file of the bundle
     breaches = breach_lines(integrity(Bundle(Path(bundle)), pytest_ran=False))
     if breaches:
         raise ParityError(breaches)

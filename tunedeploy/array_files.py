@@ -1,16 +1,26 @@
-"""How much memory a .npy or .npz file would take, by its own headers, before any of it is read."""
+"""Files of arrays: written in one piece, and how much memory one would take by its own headers, before it is read."""
 
+import io
 import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from tunedeploy import atomic
+
 SUFFIX = ".npz"
 # Deflate packs zeros a thousandfold, but arrays that say anything tenfold at most. Goldens of a text model, which are
 # mostly padding, are far smaller than the first limit.
 UNCOMPRESSED = 128 << 20
 RATIO = 20
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file beside, and rename it."""
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    atomic.write_bytes(path, content.getvalue())
 
 
 def check_size(path: Path) -> None:

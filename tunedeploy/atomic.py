@@ -44,6 +44,17 @@ def write_bytes(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+@contextlib.contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """A file beside a path to try something in: renamed to the path, or gone at the end; `sweep` knows its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = temporary(path)
+    try:
+        yield beside
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """The same of a text, in UTF-8."""
     write_bytes(path, text.encode())

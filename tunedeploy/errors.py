@@ -15,9 +15,12 @@
 Anything else that escapes is a bug and keeps its traceback.
 """
 
+import errno
 import re
 from collections.abc import Sequence
 
+# A full, read-only or forbidden place is the user's to change, and so is whatever is wrong with a file that is named.
+FULL = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG}
 # What ends a line, moves the cursor, or is half a character, which no terminal can be sent.
 _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 

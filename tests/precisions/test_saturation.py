@@ -137,6 +137,37 @@ def test_the_proof_is_the_pairs_of_each_channel(channel: list[int], safe: bool) 
             assert same is safe
 
 
+def as_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same with every stored tensor in a Constant node."""
+    other = onnx.ModelProto()
+    other.CopyFrom(model)
+    nodes = [helper.make_node("Constant", [], [tensor.name], value=tensor) for tensor in model.graph.initializer]
+    del other.graph.initializer[:]
+    del other.graph.node[:]
+    other.graph.node.extend([*nodes, *model.graph.node])
+    return other
+
+
+def test_a_weight_in_a_constant_node_is_proved_and_written_out_like_a_stored_one() -> None:
+    rng = np.random.default_rng(0)
+    x, weights = bright(rng, (4, 12)), loud(rng, (12, 6))
+    stored, constant = product(weights), as_constants(product(weights))
+    assert saturation.can_saturate(constant) == saturation.can_saturate(stored) == ["product"]
+    assert saturation.can_saturate(as_constants(product(np.full((4, 2), 64, np.int8)))) == []
+    other = saturating(constant)
+    assert other is not None
+    assert np.array_equal(run(other, x, exact=True), saturation.summed_in_16_bits(x, weights.T))
+    assert np.array_equal(run(constant, x), run(stored, x))
+    nodes = [
+        helper.make_node("DequantizeLinear", ["weights", "scale", "zero"], ["float_weights"], axis=0),
+        helper.make_node("Conv", ["x", "float_weights"], ["logits"], "conv"),
+    ]
+    full = np.full((4, 4, 1, 1), 127, np.int8)
+    ones, zeros = np.ones(4, np.float32), np.zeros(4, np.int8)
+    dequantized = model_of(nodes, TensorProto.FLOAT, TensorProto.FLOAT, weights=full, scale=ones, zero=zeros)
+    assert saturation.can_saturate(as_constants(dequantized)) == ["conv"]
+
+
 def test_the_proof_reads_dequantized_weights_and_leaves_depthwise_and_unsigned_ones_alone() -> None:
     def dequantized(weights: Array, **attributes: Any) -> onnx.ModelProto:
         nodes = [
