@@ -15,6 +15,7 @@ import onnx
 
 from tunedeploy.encoders import Array
 from tunedeploy.errors import ModelError
+from tunedeploy.graphs.bodies import flattened
 from tunedeploy.inside_onnx import Graph
 
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
@@ -120,7 +121,8 @@ class Reading:
     """
 
     def __init__(self, graph: Graph, rewrites: Sequence[Rewrite] = ()) -> None:
-        self.graph, self.rewrites = graph, (constant, identity, *rewrites, gemm)
+        self.graph = Graph(graph.path, flattened(graph.model))
+        self._whole, self.rewrites = graph.model, (constant, identity, *rewrites, gemm)
         self._values: dict[str, Value | Passed] = {}
 
     def of(self, source: Source) -> tuple[str, Value, tuple[Rounding, ...]]:
@@ -149,9 +151,11 @@ class Reading:
     @cached_property
     def kinds(self) -> dict[str, int]:
         """Element types of values, as far as ONNX can infer them."""
-        inferred = onnx.shape_inference.infer_shapes(self.graph.model).graph
-        values = [*inferred.value_info, *inferred.input, *inferred.output]
-        kinds = {value.name: value.type.tensor_type.elem_type for value in values}
+        kinds: dict[str, int] = {}
+        for model in [self.graph.model, *([] if self._whole is self.graph.model else [self._whole])]:
+            inferred = onnx.shape_inference.infer_shapes(model).graph
+            values = [*inferred.value_info, *inferred.input, *inferred.output]
+            kinds |= {value.name: value.type.tensor_type.elem_type for value in values}
         return kinds | {name: tensor.data_type for name, tensor in self.graph.stored.items()}
 
     def _value(self, name: str) -> Value | Passed:

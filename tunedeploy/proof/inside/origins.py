@@ -15,7 +15,9 @@ from tunedeploy.graphs.reading import Computed, Input, Reading, Rewrite, Roundin
 from tunedeploy.inside_onnx import Graph
 
 BIASED = ("Conv", "ConvTranspose", "LayerNormalization", "InstanceNormalization")  # input, weight, bias
-Spot = tuple[str, int]  # a node of the float32 file by its first output, and which of its inputs
+Spot = tuple[str, int]  # a value of the converted file, and which input of the float32 node that makes its origin
+
+NOWHERE: Spot = ("", 0)  # no input of a node
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,7 +47,7 @@ class Origins:
         values: name in the converted file to name in the float32 file, of computed values; inputs are not among them.
         pairs: stored tensors, each with its origin.
         roundings: name in the float32 file to what readers of the converted file get it through.
-        read: input of a float32 node to the value of the float32 file and the roundings it is read through.
+        read: input of the node behind a value to the value of the float32 file and the roundings it is read through.
         names: name in the float32 file to the names by which the converted file's nodes read that value.
         products: nodes with a rounded weight and a rounded bias.
         problems: what has no counterpart, one line each.
@@ -72,10 +74,10 @@ def origins(source: Graph, target: Graph, rewrites: Sequence[Rewrite]) -> Origin
     found = matcher.found
     for kind, ours, theirs in (("input", target.inputs, source.inputs), ("output", target.outputs, source.outputs)):
         found.problems.extend(f"{kind} {name!r} is in one file alone" for name in sorted({*ours} ^ {*theirs}))
-    found.problems.extend(unread(target, source))
+    found.problems.extend(unread(matcher.target.graph, source))
     for name in source.outputs:
         if name in target.outputs:
-            matcher.match(name, name, ("", 0))
+            matcher.match(name, name, NOWHERE)
     matcher.run()
     return found
 
@@ -135,22 +137,27 @@ class Matcher:
             if (ours.name, ours.kind) != (theirs.name, theirs.kind):
                 self.found.problems.append(f"input {ours.name!r} is read in place of {theirs.name!r}")
         elif isinstance(theirs, Computed) and clips(theirs, self.source, roundings) and not alike(ours, theirs):
-            self.match(name or target, theirs.inputs[0], (theirs.node.output[0], 0))
+            self.match(name or target, theirs.inputs[0], NOWHERE)
         elif isinstance(ours, Computed) and isinstance(theirs, Computed) and alike(ours, theirs):
-            self.descend(name, ours, origin, theirs)
+            # A float32 node that is read as two has its inputs in both of them, under the value of the outer one.
+            self.descend(self.known(name, origin) if origin else spot[0], ours, theirs)
         else:
             self.found.problems.append(f"{described(ours)} in place of {described(theirs)}")
 
-    def descend(self, name: str, ours: Computed, origin: str, theirs: Computed) -> None:
-        """Ask for the inputs of two nodes that are alike."""
-        if name and origin:
+    def known(self, name: str, origin: str) -> str:
+        """Remember the origin of a value that has a name."""
+        if name:
             self.found.values.setdefault(name, origin)
+        return name
+
+    def descend(self, owner: str, ours: Computed, theirs: Computed) -> None:
+        """Ask for the inputs of two nodes that are alike; `owner` is the value that the float32 node makes."""
         for at, (left, right) in enumerate(zip(ours.inputs, theirs.inputs, strict=True)):
             if left == "" or right == "":
                 if left != right:
                     self.found.problems.append(f"{described(ours)}: input {at} is there in one file alone")
                 continue
-            self.match(left, right, (theirs.node.output[0], spot_of(theirs, at)))
+            self.match(left, right, (owner, spot_of(theirs, at)))
         self.keep_product(ours)
 
     def keep_product(self, node: Computed) -> None:
