@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 
@@ -185,15 +186,7 @@ class Graph:
         Raises:
             RunError: here, onnxruntime cannot load it; from a call, it cannot run it.
         """
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        if sizes_first:
-            options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
-        with self._explained():
-            session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+        session = self._load(model, sizes_first=sizes_first)
         wanted = [value.name for value in session.get_inputs()]
         names = [value.name for value in session.get_outputs()]
 
@@ -203,6 +196,29 @@ class Graph:
             return dict(zip(names, values, strict=True))
 
         return run
+
+    def types(self, names: Collection[str]) -> dict[str, Any]:
+        """The numpy types of values, of those that are tensors of numbers.
+
+        Raises:
+            RunError: onnxruntime cannot load it as written.
+        """
+        kinds = {"float": "float32", "double": "float64"}
+        found = {}
+        for value in self._load(self.part(names)).get_outputs():
+            kind = str(value.type).removeprefix("tensor(").removesuffix(")")
+            if kind != value.type and kind != "string":
+                found[value.name] = np.dtype(kinds.get(kind, kind))
+        return found
+
+    def _load(self, model: onnx.ModelProto, *, sizes_first: bool = False) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if sizes_first:
+            options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+        with self._explained():
+            return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
     def _run(self, model: onnx.ModelProto, inputs: Inputs, names: Collection[str]) -> dict[str, Array]:
         values = self.session(model)(inputs)

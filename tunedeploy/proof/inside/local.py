@@ -8,6 +8,7 @@ say, where the scales are those of the data for `ranges`.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,6 +18,7 @@ from tunedeploy.encoders import Array, Inputs
 from tunedeploy.graphs.bodies import captured, reads, rename_captured
 from tunedeploy.graphs.rewrites import rounded
 from tunedeploy.inside_onnx import Graph
+from tunedeploy.proof.inside.halves import apart_beyond_half, limit_of_half, rounded_to_half
 from tunedeploy.proof.inside.origins import NOWHERE, Origins, Pair, Spot
 
 MASK = 1e30  # attention masks hold float32's lowest value; they say what is left out, and are no signal
@@ -41,11 +43,17 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """The float32 file, the converted one, and the latter with its integer products in float32."""
+    """The float32 file, the converted one, the latter with its integer products in float32, and its types."""
 
     source: Graph
     target: Graph
     exact: Graph
+    kinds: Mapping[str, Any]  # numpy types of the converted file's values
+
+
+def halved(matched: Origins) -> bool:
+    """Whether the converted file holds weights in float16."""
+    return any(pair.stored.array.dtype == np.float16 for pair in matched.pairs)
 
 
 def local_parity(source: Graph, target: Graph, matched: Origins, inputs: Inputs) -> list[Node]:
@@ -63,11 +71,16 @@ def local_parity(source: Graph, target: Graph, matched: Origins, inputs: Inputs)
         RunError: onnxruntime cannot run a file so.
     """
     needed = needs(source, target, matched)
-    files = Files(source=source, target=target, exact=Graph(target.path, exact_products(target.model)))
+    files = Files(
+        source=source, target=target, exact=Graph(target.path, exact_products(target.model)),
+        kinds=target.types([name for name in matched.values if name in target.makers]),
+    )  # fmt: skip
     nodes: list[Node] = []
     for names in parts(needed, source.elements(inputs)):
         held = {value for name in names for value in needed[name]}
         values: dict[str, Array] = dict(inputs) | source.session(source.part(held))(inputs)
+        if halved(matched):  # what both sides read is what float16 holds
+            values = {name: rounded_to_half(value) for name, value in values.items()}
         nodes += judged(files, matched, values, names)
     return nodes
 
@@ -112,14 +125,20 @@ def judged(files: Files, matched: Origins, values: Mapping[str, Array], names: S
     inputs = {name: values[name] for name in files.source.inputs}
     origin = matched.values
     floats = [name for name in names if values[origin[name]].dtype == np.float32]
-    fed = {name: values[origin[name]] for name in origin if origin[name] in values and name in files.target.makers}
+    fed = {
+        name: values[origin[name]].astype(kind, copy=False) for name, kind in files.kinds.items()
+        if origin[name] in values
+    }  # fmt: skip
     exact, here = (graph.run_fed(inputs, fed, floats) for graph in (files.exact, files.target))
     reference = alone(files.source, matched, values, floats)
     nodes = []
     for name in floats:
-        allowed = limit(matched, files.source, values, name)
-        share, here_too = (apart(reference[name], own[name]) / allowed for own in (exact, here))
         node = files.source.makers[origin[name]]
+        if halved(matched):
+            allowed, difference = limit_of_half(files.source, node, values, values[origin[name]]), apart_beyond_half
+        else:
+            allowed, difference = limit(matched, files.source, values, name), apart
+        share, here_too = (difference(reference[name], own[name]) / allowed for own in (exact, here))
         nodes.append(Node(node=node.name, value=origin[name], share=share, here=here_too))
     return nodes
 
@@ -164,7 +183,7 @@ def alone(source: Graph, matched: Origins, values: Mapping[str, Array], names: S
     All nodes are put into one graph without a wire between them: each reads nothing but what it is fed. A node with
     more outputs is there once for each of them, since each may be read through other roundings.
     """
-    weights = {pair.spot: pair for pair in matched.pairs if pair.stored.rounding is not None}
+    weights = {pair.spot: pair for pair in matched.pairs if pair.rounded}
     model = source.empty()
     fed: dict[str, Array] = {}
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx
 
 from tunedeploy.graphs.reading import Computed, Input, Reading, Rewrite, Rounding, Source, Stored, Value
@@ -27,6 +28,11 @@ class Pair:
     stored: Stored
     origin: Stored
     spot: Spot
+
+    @property
+    def rounded(self) -> bool:
+        """Whether the converted file holds other numbers, as far as its types say."""
+        return self.stored.rounding is not None or self.stored.array.dtype == np.float16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -31,7 +31,7 @@ def worst_rounding(pairs: Iterable[Pair], products: Iterable[Product] = ()) -> t
     widened = {id(product.weight): full_biases(product.bias) for product in products}
     held = {id(product.bias) for product in products}
     for pair in pairs:
-        count += pair.stored.rounding is not None or pair.stored.array.dtype == np.float16
+        count += pair.rounded
         error = rounding_error(pair.stored, pair.origin, widened.get(id(pair.stored)))
         if math.isnan(error) or (wide(pair.stored) and id(pair.stored) not in held):
             error = math.inf
