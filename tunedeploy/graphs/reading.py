@@ -223,16 +223,16 @@ def gemm(reading: Reading, node: onnx.NodeProto, result: int) -> Value | None:
     del result
     weight: Source = node.input[1]
     if integer(node, "transB", 0):
-        weight = turned(reading, node.input[1])
-        if isinstance(weight, str):
-            return None
+        weight = turned(reading, node)
     product = Computed(operator="MatMul", attributes={}, inputs=(node.input[0], weight), node=node)
     if len(node.input) < 3 or not node.input[2]:
         return product
     return Computed(operator="Add", attributes={}, inputs=(product, node.input[2]), node=node)
 
 
-def turned(reading: Reading, name: str) -> Source:
-    """A stored tensor read transposed; the name itself where it is not stored."""
-    value = reading.of(name)[1]
-    return replace(value, turned=not value.turned) if isinstance(value, Stored) else name
+def turned(reading: Reading, node: onnx.NodeProto) -> Source:
+    """The weight of a Gemm read transposed; quantizers write a node for one that is computed."""
+    value = reading.of(node.input[1])[1]
+    if isinstance(value, Stored):
+        return replace(value, turned=not value.turned)
+    return Computed(operator="Transpose", attributes={}, inputs=(node.input[1],), node=node)

@@ -26,6 +26,8 @@ from tunedeploy.activation_rounding import input_rounding_db
 from tunedeploy.encoders import Inputs
 from tunedeploy.errors import ModelError, RecipeError
 from tunedeploy.graphs import rewrites
+from tunedeploy.graphs.reading import Reading
+from tunedeploy.inside_onnx import Graph
 from tunedeploy.recipe import Section
 
 FILE = "model_int8.onnx"
@@ -160,7 +162,7 @@ def static(source: Path, target: Path, setting: dict[str, Any], samples: Sequenc
         source, target, Batches(samples), quant_format=QuantFormat.QDQ, per_channel=True,
         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         calibrate_method=getattr(CalibrationMethod, setting["method"]),
-        nodes_to_exclude=[*setting["exclude"], *group_norms(source)],
+        nodes_to_exclude=[*setting["exclude"], *group_norms(source), *clips_off_zero(source)],
         extra_options={
             "CalibPercentile": 99.99,
             "TensorQuantOverrides": saturation.safe_ranges(onnx.load(source), per_channel=True),
@@ -176,6 +178,24 @@ def group_norms(source: Path) -> list[str]:
     """
     graph = onnx.load(source, load_external_data=False).graph
     return [node.name for node in graph.node if node.op_type == "InstanceNormalization"]
+
+
+def clips_off_zero(source: Path) -> list[str]:
+    """The Clip nodes of a file whose bounds leave zero out, which stay.
+
+    The quantizer drops every Clip between two rounded values, and no range of integers is without zero: values between
+    zero and such a bound would pass unclipped.
+    """
+    graph = Graph(source)
+    reading = Reading(graph)
+    bounds = {
+        node.name: [reading.stored(name) for name in node.input[1:]]
+        for node in graph.model.graph.node if node.op_type == "Clip"
+    }  # fmt: skip
+    return [
+        name for name, (low, high) in ((name, [*found, None, None][:2]) for name, found in bounds.items())
+        if (low is not None and float(low.max()) > 0) or (high is not None and float(high.min()) < 0)
+    ]  # fmt: skip
 
 
 class Batches(CalibrationDataReader):  # type: ignore[misc]

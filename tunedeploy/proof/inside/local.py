@@ -16,12 +16,14 @@ import onnx
 from tunedeploy import parity
 from tunedeploy.encoders import Array, Inputs
 from tunedeploy.graphs.bodies import captured, reads, rename_captured
+from tunedeploy.graphs.reading import Rounding
 from tunedeploy.graphs.rewrites import rounded
 from tunedeploy.inside_onnx import Graph
 from tunedeploy.proof.inside.halves import apart_beyond_half, limit_of_half, rounded_to_half
-from tunedeploy.proof.inside.origins import NOWHERE, Origins, Pair, Spot
+from tunedeploy.proof.inside.origins import Origins, Pair, Spot
 
 MASK = 1e30  # attention masks hold float32's lowest value; they say what is left out, and are no signal
+CAPTURED: Spot = ("", -1)  # what the body of a node reads; no quantizer of ours rounds inside of bodies
 # Numbers of the float32 file that are held at a time, 64 MB, unless one node alone takes more. Fed to both files, given
 # back by them and by the reference they are there up to six times, so that 0.5 GB is enough.
 HELD = 2**24
@@ -171,10 +173,15 @@ def limit(matched: Origins, source: Graph, values: Mapping[str, Array], name: st
     for at in range(len(source.makers[matched.values[name]].input)):
         origin, roundings = matched.read.get((name, at), ("", ()))
         if roundings and origin in values:
-            steps += parity.output_range(values[origin]) / 255
+            steps += max(step(rounding, values[origin]) for rounding in roundings)
     weights = [pair for pair in matched.pairs if pair.spot[0] == name and pair.stored.rounding is not None]
     largest = max((float(np.abs(pair.stored.values()).max(initial=0)) for pair in weights), default=1.0)
     return max(parity.CAP * spread + STEPS * steps * largest, 1e-30)
+
+
+def step(rounding: Rounding, value: Array) -> float:
+    """What two neighbouring integers are apart."""
+    return parity.output_range(value) / 255 if rounding.dynamic else float(rounding.scale.max())
 
 
 def alone(source: Graph, matched: Origins, values: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
@@ -190,6 +197,8 @@ def alone(source: Graph, matched: Origins, values: Mapping[str, Array], names: S
     def feed(name: str, spot: Spot) -> str:
         fed_as = f"{name} for {spot[0]} {spot[1]}" if changed(matched, weights, spot) else f"{name} fed"
         if fed_as not in fed:
+            behind = matched.read.get(spot, (name, ()))[0]  # without a Relu or Clip whose place a rounding takes
+            name = behind if behind in values else name
             value = values[name] if name in values else onnx.numpy_helper.to_array(source.stored[name])
             fed[fed_as] = read(matched, weights, spot, value)
         return fed_as
@@ -199,7 +208,7 @@ def alone(source: Graph, matched: Origins, values: Mapping[str, Array], names: S
         node = model.graph.node.add()
         node.CopyFrom(source.makers[origin])
         node.name = wanted  # no two nodes may have one name
-        rename_captured(node, {name: feed(name, NOWHERE) for name in captured(node)})
+        rename_captured(node, {name: feed(name, CAPTURED) for name in captured(node)})
         for at, name in enumerate(node.input):
             node.input[at] = name and feed(name, (wanted, at))
         for at, name in enumerate(node.output):

@@ -5,6 +5,7 @@ which: two values match when their operators, attributes, inputs and stored tens
 problem: a wrong wire, another constant or attribute, a node too many or too few, a scale of another pair.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -37,11 +38,12 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Product:
-    """A node with weights: what its activations, its weight and its bias went through."""
+    """A node with a rounded bias: what its activations and its weight, stored or computed, went through."""
 
     node: str
     activation: tuple[Rounding, ...]
-    weight: Stored
+    weight: Stored | None  # None where it is computed
+    factor: Rounding
     bias: Stored
 
 
@@ -143,7 +145,9 @@ class Matcher:
             if (ours.name, ours.kind) != (theirs.name, theirs.kind):
                 self.found.problems.append(f"input {ours.name!r} is read in place of {theirs.name!r}")
         elif isinstance(theirs, Computed) and clips(theirs, self.source, roundings) and not alike(ours, theirs):
-            self.match(name or target, theirs.inputs[0], NOWHERE)
+            before = theirs.inputs[0]  # what the rounding reads in the place of the Relu or Clip that is left out
+            self.found.read[spot] = (self.source.of(before)[0], roundings)
+            self.match(name or target, before, NOWHERE)
         elif isinstance(ours, Computed) and isinstance(theirs, Computed) and alike(ours, theirs):
             # A float32 node that is read as two has its inputs in both of them, under the value of the outer one.
             self.descend(self.known(name, origin) if origin else spot[0], ours, theirs)
@@ -176,13 +180,21 @@ class Matcher:
         else:
             return
         _, _, activation = self.target.of(parts[0])
-        weight, bias = (self.target.of(source)[1] for source in parts[1:])
-        if isinstance(weight, Stored) and isinstance(bias, Stored) and weight.rounding and bias.rounding:
-            self.found.products.append(Product(node=node.node.name, activation=activation, weight=weight, bias=bias))
+        _, weight, roundings = self.target.of(parts[1])
+        if isinstance(weight, Computed) and weight.node.op_type == "Gemm":  # turned, and rounded before that
+            _, weight, roundings = self.target.of(weight.inputs[0])
+        bias = self.target.of(parts[2])[1]
+        stored = weight if isinstance(weight, Stored) else None
+        factor = next((one for one in (stored and stored.rounding, *roundings) if one), None)
+        if factor is not None and isinstance(bias, Stored) and bias.rounding:
+            product = Product(node=node.node.name, activation=activation, weight=stored, factor=factor, bias=bias)
+            self.found.products.append(product)
 
 
 def spot_of(node: Computed, at: int) -> int:
-    """Which input of the file's own node a value is: a Gemm read as a sum has its bias third."""
+    """Which input of the file's own node a value is: of a Gemm read as more nodes, the turned weight and the bias."""
+    if node.operator == "Transpose" and node.node.op_type == "Gemm":
+        return 1
     return 2 if node.operator == "Add" and node.node.op_type == "Gemm" and at == 1 else at
 
 
@@ -208,11 +220,10 @@ def clips(node: Computed, reading: Reading, roundings: Sequence[Rounding]) -> bo
             float(bound.reshape(-1)[0]) if bound is not None and bound.size == 1 else default
             for bound, default in zip([*bounds, None, None][:2], (-float("inf"), float("inf")), strict=True)
         )
-    slack = 1e-5
-    return any(
-        rounding.bounds[0] >= low - slack * max(1.0, abs(low)) and rounding.bounds[1] <= high * (1 + slack)
-        for rounding in roundings if rounding.scale.size == 1
-    )  # fmt: skip
+    # A zero point is a whole number, so that the ends of the integers are up to half a step from those of the range.
+    slack = 1e-5 * max(1.0, abs(low) if math.isfinite(low) else abs(high) if math.isfinite(high) else 1.0)
+    half = {rounding: float(rounding.scale.max()) / 2 + slack for rounding in roundings if rounding.scale.size == 1}
+    return any(one.bounds[0] >= low - step and one.bounds[1] <= high + step for one, step in half.items())
 
 
 def described(value: Value) -> str:
