@@ -5,7 +5,6 @@ import io
 import logging
 import math
 import tempfile
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,9 @@ from onnxruntime.quantization.onnx_model import ONNXModel
 
 from tunedeploy import onnx_files, saturation
 from tunedeploy.activation_rounding import input_rounding_db
+from tunedeploy.converters import converter_failures
 from tunedeploy.encoders import Inputs
-from tunedeploy.errors import ModelError, RecipeError
+from tunedeploy.errors import RecipeError
 from tunedeploy.graphs import rewrites
 from tunedeploy.graphs.reading import Reading
 from tunedeploy.inside_onnx import Graph
@@ -131,7 +131,7 @@ def convert(source: Path, target: Path, setting: dict[str, Any], samples: Sequen
     Raises:
         ModelError: the quantizer cannot do it.
     """
-    with tempfile.TemporaryDirectory() as folder, quietly(), quantizer_failures():
+    with tempfile.TemporaryDirectory() as folder, quietly(), converter_failures("quantizer"):
         made = Path(folder) / "model.onnx"
         if "method" in setting:
             static(source, made, setting, samples)
@@ -215,24 +215,6 @@ def single_rows(samples: Sequence[Inputs]) -> Iterator[Inputs]:
     for batch in samples:
         for at in range(len(next(iter(batch.values())))):
             yield {name: array[at : at + 1] for name, array in batch.items()}
-
-
-@contextlib.contextmanager
-def quantizer_failures() -> Iterator[None]:
-    """Turn what the quantizer raises into one line: it refuses graphs by whatever exception comes first.
-
-    Raises:
-        ModelError: the quantizer failed. What this package raises, what a disk does and a lack of memory pass.
-    """
-    try:
-        yield
-    except Exception as error:
-        frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-        owners = [name.partition(".")[0] for name in frames if name.startswith(("onnxruntime.", "tunedeploy."))]
-        if owners[-1] != "onnxruntime" or isinstance(error, OSError | MemoryError):
-            raise
-        reason = next(iter(str(error).splitlines()), "")[:160]
-        raise ModelError(f"onnxruntime's quantizer fails: {type(error).__name__}: {reason}") from error
 
 
 @contextlib.contextmanager
