@@ -30,10 +30,16 @@ class Reached(Exception):
 
 
 def vocabulary_kept(scene: Scene) -> list[Comparison]:
-    """What each id becomes before the first product, in torch and in the file; a whole pass where neither shows it."""
-    count = vocabulary(scene) if sequences(scene) else 0
-    if not count:
+    """What each id becomes before the first product, in torch and in the file; a whole pass where neither shows it.
+
+    A text model that names no table of embeddings gets a row that says so, and no verdict.
+    """
+    if not sequences(scene):
         return []
+    count = vocabulary(scene)
+    if not count:
+        name = "embedded ids, torch vs onnx: ids compared, since the model names no table of embeddings"
+        return [Comparison(name=name, stage="export", file=FILE, value=0)]
     graph = Graph(scene.rundir / FILE)
     inputs = next(batches(scene, count))
     single = embedded(scene.merged.model, inputs)
