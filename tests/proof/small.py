@@ -30,7 +30,7 @@ def write(
         node.name = node.name or f"{node.op_type.lower()}_{number}"
     graph = helper.make_graph(list(nodes), "g", [given], [taken], tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
-    onnx.checker.check_model(onnx.shape_inference.infer_shapes(model, strict_mode=True), full_check=True)
+    onnx.shape_inference.infer_shapes(model, strict_mode=True)  # what is no graph ends here
     onnx_files.write(model, path)
     return path
 
