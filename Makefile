@@ -27,7 +27,7 @@ help:
 	@echo "make types        mypy"
 	@echo "make matrix       every architecture of docs/matrix.md, by head and LoRA, and that page anew; takes long"
 	@echo "make bench        side-by-side measurements; takes long"
-	@echo "make clean        delete what the tools and the quickstart left; keeps $(VENV) and your runs"
+	@echo "make clean        delete what the tools, test-newest, test-oldest and the quickstart left; keeps $(VENV) and your runs"
 
 quickstart: $(VENV)/.installed-run
 	@$(BIN)/python examples/quickstart.py
@@ -77,7 +77,7 @@ bench: $(VENV)/.installed-bench
 	done
 
 clean:
-	rm -rf build quickstart $(RUN) tunedeploy.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV)-newest $(VENV)-oldest build quickstart $(RUN) tunedeploy.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find tunedeploy tests examples -name __pycache__ -prune -exec rm -rf {} +
 
 # A stamp is newer than pyproject.toml and the constraints when the environment holds what they ask for.

@@ -200,6 +200,7 @@ ALL: dict[str, Architecture] = {
     "Nystromformer": text("Nystromformer", num_landmarks=64, segment_means_seq_len=64),
     "Funnel": text("Funnel", num_hidden_layers=None, block_sizes=[1, 1], d_model=32, n_head=2, d_head=16, d_inner=64),
     "Longformer": text("Longformer", attention_window=8),
+    "DenseNet": torchvision("densenet121"),
     "ShuffleNetV2": torchvision("shufflenet_v2_x0_5"),
     "SqueezeNet": torchvision("squeezenet1_1"),
     "GhostNet": timm("ghostnet_050"),

@@ -5,8 +5,8 @@
 The files are those of two tiny finished runs: texts (BERT, LoRA, dynamic int8) and images (ResNet, full, static QDQ).
 Each mutant has one change of tests/faults/mutations.py. It is live if it shows on rows that verify does not use: fresh
 texts and images, batches of up to 40, every length and every token. `verify` then judges the run with all hashes
-repaired; the quantized file's own record is made anew, as if the converter had written the mutant, and a float32 file
-is judged without a quantized one beside it. Any breach stops the mutant. Set apart are
+repaired and no bundle beside it; the quantized file's own record is made anew, as if the converter had written the
+mutant, and a float32 file is judged without a quantized one. Any breach stops the mutant. Set apart are
 
 - equivalent mutants, whose answers are the file's own, but for the noise of float32;
 - those that differ only once onnxruntime has fused them: as written they compute the same;
@@ -370,7 +370,9 @@ def main() -> None:
         finished = cache(lambda task: finish(folder, task))
         for name in arguments.file or FILES:
             task, file = FILES[name]
-            trial = Trial(name=name, run=finished(task).copy(folder / name), file=file)
+            run = finished(task).copy(folder / name)
+            run.rundir.forget("bundle")  # whose manifest would tell the hashes and scores of the healthy file
+            trial = Trial(name=name, run=run, file=file)
             with (
                 torch_remembered(),
                 contextlib.redirect_stderr(io.StringIO()) if arguments.only else contextlib.nullcontext(),

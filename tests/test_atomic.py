@@ -17,7 +17,7 @@ from tests.finished import Finished
 from tests.fuzz import ended
 from tests.killing import killed_at
 from tunedeploy import api, atomic, pipeline
-from tunedeploy.atomic import discard, disk_errors, reserve, sweep, whole_folder, write_text
+from tunedeploy.atomic import discard, disk_errors, reserve, scratch, sweep, whole_folder, write_array, write_text
 from tunedeploy.device.files import files_below, sha256
 from tunedeploy.errors import RunError
 from tunedeploy.rundir import RunDir
@@ -65,6 +65,31 @@ def test_a_folder_replaced_is_the_old_or_the_new_after_a_kill_at_any_operation(w
         if not killed:
             break
     assert number >= 10
+
+
+def test_an_array_is_the_old_or_the_new_after_a_kill_at_any_operation(tmp_path: Path) -> None:
+    for number in count():
+        path = tmp_path / str(number) / "logits.npy"
+        write_array(path, np.zeros(3))
+        killed = killed_at(number, lambda path=path: write_array(path, np.ones(5)))
+        assert np.load(path).tolist() in ([[0.0] * 3, [1.0] * 5] if killed else [[1.0] * 5])
+        sweep(path.parent)
+        assert [one.name for one in path.parent.iterdir()] == ["logits.npy"]
+        if not killed:
+            break
+    assert number >= 3
+
+
+def test_what_was_tried_beside_a_file_is_gone_whatever_ends_it(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), scratch(tmp_path / "new" / "model.onnx") as beside:
+        assert atomic.TEMPORARY.fullmatch(beside.name)  # what `sweep` clears away after a kill
+        beside.write_text("half")
+        raise KeyboardInterrupt
+    assert files_below(tmp_path) == []
+    with scratch(tmp_path / "model.onnx") as beside:
+        beside.write_text("whole")
+        beside.replace(tmp_path / "model.onnx")
+    assert content(tmp_path) == {"model.onnx": "whole"}
 
 
 def bundling() -> ModuleType:

@@ -411,7 +411,7 @@ def test_on_another_machine_no_clear_answer_may_change_for_the_kit_as_for_verify
         assert done.returncode == 0, done.stdout
     else:
         (line,) = lines
-        assert f"int8 vs golden outputs: answers changed outside near-ties is 1 on golden row {at}, allowed 0" in line
+        assert f"int8 vs golden outputs: answers changed outside near-ties: 1 (golden row {at}), allowed 0" in line
         assert line.partition(": int8")[2] in done.stdout
 
 

@@ -88,7 +88,7 @@ def test_verify_json_has_the_promised_shape_for_a_run_and_for_a_bundle(tunedeplo
         assert done.document["ok"] is True
         assert len(done.document["checks"]) >= 5
         for check in done.document["checks"]:
-            assert set(check) == {"name", "ok", "value", "limit", "file"}
+            assert set(check) == {"name", "ok", "value", "limit", "at_most", "file"}
             assert check["ok"] is True
 
 
@@ -451,7 +451,7 @@ def test_a_breach_exits_with_3_and_a_line_with_stage_file_number_and_limit(
     repair_bundle(text_run.dist)
     done = tunedeploy("verify", text_run.dist)
     assert done.code == 3
-    assert done.errors == ["bundle: labels.json: label lists that differ is 6, allowed 0"]
+    assert done.errors == ["bundle: labels.json: label lists that differ: 6, allowed 0"]
     assert "BREACH" in done.out
 
 

@@ -157,6 +157,15 @@ def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
         tunedeploy.trian  # noqa: B018
 
 
+def test_clean_deletes_the_environments_of_the_newest_and_the_oldest_packages_and_keeps_the_own(
+    checkout: Path, tmp_path: Path
+) -> None:
+    deleted = make(checkout, "-n", "clean", f"VENV={tmp_path}/env").stdout.split()
+    assert f"{tmp_path}/env-newest" in deleted
+    assert f"{tmp_path}/env-oldest" in deleted
+    assert f"{tmp_path}/env" not in deleted
+
+
 def test_an_installed_environment_is_not_installed_again(checkout: Path, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").touch()

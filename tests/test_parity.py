@@ -1,6 +1,7 @@
 """The arithmetic of agreement, on numbers that can be checked by hand."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,6 +200,26 @@ def test_a_breach_is_one_line_with_stage_file_number_row_and_limit() -> None:
     assert found.line() == "export: onnx/model.onnx: a vs b is 0.031 points on row 17, allowed 4e-06 points"
     found = comparison(limit=1.0, at_most=False)
     assert found.line() == "export: onnx/model.onnx: a vs b is 0.5, at least 1"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "line"),
+    [
+        ("file missing", {"value": 1}, "file missing"),
+        ("facts that differ", {"value": 1, "where": "seed"}, "facts that differ: seed"),
+        ("facts that differ", {"value": 2, "where": "seed, task"}, "facts that differ: 2 (seed, task), allowed 0"),
+        ("ids that differ", {"value": 12345, "rows": 30522}, "ids that differ: 12345, allowed 0"),
+        ("golden answers that changed", {"value": 1, "rows": 37, "where": "golden row 3"},
+         "golden answers that changed: 1 (golden row 3), allowed 0"),
+        ("rows flipped", {"value": 3.0, "limit": 1, "rows": 28}, "rows flipped: 3, allowed 1"),
+        ("rows flipped", {"value": np.inf, "limit": 1, "rows": 28}, "rows flipped is inf, allowed 1"),
+        ("tensors that differ from base", {"value": 0, "limit": 1, "at_most": False},
+         "tensors that differ from base: 0, at least 1"),
+    ],
+)  # fmt: skip
+def test_a_breach_of_a_count_reads_as_a_count(name: str, values: dict[str, Any], line: str) -> None:
+    counted = Comparison(**{"name": name, "stage": "bundle", "file": "a.json", "limit": 0, **values})
+    assert counted.line() == f"bundle: a.json: {line}"
 
 
 def test_a_record_is_json_whatever_its_value() -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunedeploy import pipeline
+from tunedeploy import atomic, pipeline
+from tunedeploy import recipe as recipes
 from tunedeploy.device.comparison import Comparison
 from tunedeploy.errors import ParityError, RunError, UsageError
 from tunedeploy.rundir import RunDir, latest, whole_folder
@@ -38,7 +39,6 @@ def through(
     recipe: str | Path, overrides: Sequence[str] = (), *, run: str | Path | None = None, fresh: bool = False, until: str
 ) -> Path:
     """Run a recipe's stages up to `until`, and return the run folder."""
-    from tunedeploy import recipe as recipes  # a device, which only verifies a bundle, has no pydantic
 
     folder = Path(run) if run is not None else RUNS / Path(recipe).stem
     check_run(folder, Path(recipe))
@@ -138,7 +138,9 @@ def sign(bundle: str | Path, key: str | Path) -> Path:
     from tunedeploy.bundle_checks import Bundle
     from tunedeploy.device.comparison import breach_lines
     from tunedeploy.device.integrity import integrity
+    from tunedeploy.device.manifest import SIGNATURE
 
+    atomic.sweep(Path(bundle), SIGNATURE)  # what a killed command left is no file of the bundle
     breaches = breach_lines(integrity(Bundle(Path(bundle)), pytest_ran=False))
     if breaches:
         raise ParityError(breaches)
@@ -156,7 +158,6 @@ def recipe_of(run: Path, overrides: Sequence[str] = ()) -> "Recipe":
     Raises:
         RunError: it is no run folder.
     """
-    from tunedeploy import recipe as recipes
 
     if not (run / "recipe.yaml").is_file():
         raise RunError(

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import io
 import json
 import os
 import re
@@ -11,9 +12,12 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunedeploy.errors import TunedeployError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.(?P<kind>tmp|old)")
 OS_ERROR = re.compile(
@@ -44,6 +48,17 @@ def write_bytes(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+@contextlib.contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """A file beside a path to try something in: renamed to the path, or gone at the end; `sweep` knows its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = temporary(path)
+    try:
+        yield beside
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """The same of a text, in UTF-8."""
     write_bytes(path, text.encode())
@@ -52,6 +67,15 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """The same of JSON, with a newline at the end."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def write_array(path: Path, array: "np.ndarray") -> None:
+    """Write a .npy file beside, and rename it."""
+    import numpy as np
+
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    write_bytes(path, content.getvalue())
 
 
 @contextlib.contextmanager

@@ -7,20 +7,22 @@ fact there is a wrong answer somewhere else. Nothing here needs torch; without o
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
+from tunedeploy.device import typed
 from tunedeploy.device.comparison import Comparison
 from tunedeploy.device.encoders import Array
-from tunedeploy.device.files import read_json, sha256
+from tunedeploy.device.files import sha256
 from tunedeploy.device.inside import inside
+from tunedeploy.errors import RunError
 from tunedeploy.rundir import key_of, without_folders
+from tunedeploy.tensor_files import tensor
 from tunedeploy.tokenizer_facts import contradictions
 
 if TYPE_CHECKING:
     from tunedeploy.bundle_checks import Bundle
 
 FP32 = "fp32"
-RAW = 9  # the field of a TensorProto that holds its values' bytes
 
 
 def facts_kept(bundle: "Bundle", arrays: Mapping[str, Array], checks: Sequence[str]) -> list[Comparison]:
@@ -40,12 +42,36 @@ def facts_kept(bundle: "Bundle", arrays: Mapping[str, Array], checks: Sequence[s
     return made
 
 
+class Figures(TypedDict):
+    """How good a variant is, as its entry in the manifest says."""
+
+    value: float
+    drop: float
+
+
+class EvaluationRows(TypedDict):
+    """How many rows the figures are of."""
+
+    eval: int
+
+
+class Scored(TypedDict):
+    """The manifest, as far as its figures are compared."""
+
+    value: float
+    rows: EvaluationRows
+    variants: dict[str, Figures]
+
+
 def compared(what: str, file: str, differ: Callable[[], Sequence[str]]) -> Comparison:
-    """A comparison of facts. The names of those that differ are its place; JSON of another shape differs too."""
+    """A comparison of facts. The names of those that differ are its place; a file that cannot be read differs too.
+
+    Any other error is ours and keeps its traceback: what a file may hold is checked where it is read.
+    """
     try:
         odd = differ()
-    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        odd = [f"something of another form: {type(error).__name__}: {error}"[:200]]
+    except RunError as error:
+        odd = [error.lines[0]]
     return Comparison(
         name=f"{what} that differ", stage="bundle", file=file, value=len(odd), limit=0, where=", ".join(odd[:4])
     )
@@ -84,7 +110,7 @@ def parsed(text: str | None) -> Any:
     """A fact of a file's metadata: JSON, or the text itself where it is none."""
     try:
         return None if text is None else json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -111,27 +137,41 @@ def _at(value: Mapping[str, Any], *keys: str) -> Any:
 
 
 def scores_differ(manifest: Mapping[str, Any]) -> list[str]:
-    """Figures that cannot be together true: a drop that is no difference, an accuracy that no count of rows gives."""
-    rows, variants = int(manifest["rows"]["eval"]), manifest["variants"]
-    odd = []
-    values = {"value": float(manifest["value"])} | {name: float(one["value"]) for name, one in variants.items()}
-    for name, value in values.items():
-        counted = value * rows / 100
-        # Values are rounded to four digits.
-        whole = manifest["metric"] != "accuracy" or abs(counted - round(counted)) <= 1e-6 * rows
-        odd += [name] * (not (0 <= value <= 100 and whole))
+    """Figures that cannot be together true: a drop that is no difference, an accuracy that no count of rows gives.
+
+    Raises:
+        RunError: a figure is missing, or is no number.
+    """
+    typed.check(manifest, Scored)
+    rows, variants = manifest["rows"]["eval"], manifest["variants"]
+    if rows < 1:
+        return ["rows.eval"]
+    values = {"value": manifest["value"]} | {name: one["value"] for name, one in variants.items()}
+    odd = [name for name, value in values.items() if not can_be_a_score(value, manifest["metric"], rows)]
     for name, one in variants.items():
-        odd += [f"{name}: drop"] * (abs(values.get(FP32, 0.0) - values[name] - float(one["drop"])) > 2e-4)
+        odd += [f"{name}: drop"] * (abs(values.get(FP32, 0.0) - values[name] - one["drop"]) > 2e-4)
     # One row at a near-tie may fall to the other side when another program adds; in macro F1 it counts for its class.
     room = 100 / rows * (1 if manifest["metric"] == "accuracy" else len(manifest["labels"])) + 1e-3
     return odd + ["value and fp32"] * (FP32 in values and abs(values["value"] - values[FP32]) > room)
 
 
+def can_be_a_score(value: float, metric: str, rows: int) -> bool:
+    """Whether a figure is a percentage, and of an accuracy, whether some count of the rows gives it."""
+    if not 0 <= value <= 100:
+        return False
+    counted = value * rows / 100
+    return metric != "accuracy" or abs(counted - round(counted)) <= 1e-6 * rows  # values have four digits
+
+
 def config_differs(bundle: "Bundle") -> list[str]:
-    """Keys of config.json that are not those of the file and of the preprocessing."""
-    config, facts = read_json(inside(bundle.path, "config.json")), bundle.manifest["preprocessing"]
+    """Keys of config.json that are not those of the file and of the preprocessing.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    config, facts = typed.read(inside(bundle.path, "config.json"), dict[str, Any]), bundle.encoder.facts
     odd = []
-    if facts.get("kind") == "text":
+    if "pad_id" in facts:  # of texts
         pad, entries = config.get("pad_token_id"), config.get("vocab_size")
         odd += ["pad_token_id"] * (isinstance(pad, int) and pad != facts["pad_id"])
         encoder: Any = bundle.encoder
@@ -184,12 +224,17 @@ def _letters(name: str) -> str:
 
 
 def tokenizer_differs(bundle: "Bundle") -> list[str]:
-    """Keys of tokenizer_config.json that tokenizer.json contradicts; images have neither."""
+    """Keys of tokenizer_config.json that tokenizer.json contradicts; images have neither.
+
+    Raises:
+        RunError: one of them cannot be read, or the latter is no tokenizer.
+    """
     names = ("tokenizer_config.json", "tokenizer.json")
-    if not all((bundle.path / name).is_file() for name in names):
+    facts = bundle.encoder.facts  # which opens the tokenizer
+    if "pad_id" not in facts or not all((bundle.path / name).is_file() for name in names):
         return []
-    config, tokenizer = (read_json(inside(bundle.path, name)) for name in names)
-    return contradictions(config, tokenizer, bundle.manifest["preprocessing"])
+    config, tokenizer = (typed.read(inside(bundle.path, name), dict[str, Any]) for name in names)
+    return contradictions(config, tokenizer, facts)
 
 
 def test_sets_differ(bundle: "Bundle", arrays: Mapping[str, Array]) -> list[str]:
@@ -207,45 +252,3 @@ def test_sets_differ(bundle: "Bundle", arrays: Mapping[str, Array]) -> list[str]
         expected = sorted((key, tuple(value.shape), value.tobytes()) for key, value in wanted)
         odd += [place.name] * (got != expected)
     return odd
-
-
-def tensor(content: bytes) -> tuple[str, tuple[int, ...], bytes]:
-    """Name, shape and bytes of a TensorProto, read without the onnx package, which a device has not."""
-    dims: list[int] = []
-    name, values, at = "", b"", 0
-    while at < len(content):
-        tag, at = _varint(content, at)
-        number, wire = tag >> 3, tag & 7
-        value, at = _varint(content, at)
-        if wire == 0:
-            dims += [value] * (number == 1)
-            continue
-        part, at = content[at : at + value], at + value
-        if number == 1:
-            dims += _packed(part)
-        elif number == 8:
-            name = part.decode(errors="replace")
-        elif number == RAW:
-            values = part
-    return name, tuple(dims), values
-
-
-def _packed(part: bytes) -> list[int]:
-    values, at = [], 0
-    while at < len(part):
-        value, at = _varint(part, at)
-        values.append(value)
-    return values
-
-
-def _varint(content: bytes, at: int) -> tuple[int, int]:
-    """A number in seven bits a byte, and where it ends; a cut one ends with the content."""
-    value = shift = 0
-    while at < len(content):
-        byte = content[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            break
-    return value, at

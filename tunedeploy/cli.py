@@ -1,6 +1,5 @@
 """The command line: parse, call one stage, print, and turn errors into exit codes. Imports no torch."""
 
-import errno
 import json
 import os
 import sys
@@ -14,11 +13,8 @@ from tunedeploy import cli_arguments as given
 from tunedeploy import plugins
 from tunedeploy.cli_output import fail, heard, say, shipped
 from tunedeploy.console import indented, ledger_table, plan_text, table, training_text
-from tunedeploy.errors import TunedeployError, UsageError
+from tunedeploy.errors import FULL, TunedeployError, UsageError
 from tunedeploy.extras import lacking
-
-# A full, read-only or forbidden place is the user's to change, and so is whatever is wrong with a file that is named.
-FULL = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG}
 
 app = typer.Typer(
     add_completion=False,
@@ -143,7 +139,8 @@ def verify(
         made = api.comparisons_of(path, asked, expect=expect, key=key)
     breaches = breach_lines(made, None if api.holds_manifest(path) else path)
     entries = [one.to_json() for one in made]
-    short = [{key: one[key] for key in ("name", "ok", "value", "limit", "file")} for one in entries]
+    keys = ("name", "ok", "value", "limit", "at_most", "file")
+    short = [{key: one[key] for key in keys} for one in entries]
     say(as_json, {"ok": not breaches, "checks": short}, lambda: ledger_table(entries))
     if breaches:
         fail(breaches, 3)
@@ -282,6 +279,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if line is None:
             raise
         fail([f"this command {line}"], 1)
+    except MemoryError as error:
+        cure = "close other programs, lower train.batch_size, or name a smaller model"
+        fail([f"out of memory{': ' if str(error) else ''}{error}; {cure}"], 1)
     except BrokenPipeError:
         sys.stdout = None  # the reader of a pipe has seen enough
         sys.exit(0)

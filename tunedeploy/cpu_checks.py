@@ -32,7 +32,7 @@ def products_kept(path: Path, name: str, variant: Mapping[str, Any], *, stage: s
     if "cpus" not in variant and not risky:
         return []  # of floats, or of a version that said nothing of CPUs
     try:
-        shown = {kind: variant["cpus"][kind]["by"] for kind in KINDS} if "cpus" in variant else {}
+        shown = {kind: str(variant["cpus"][kind]["by"]) for kind in KINDS} if "cpus" in variant else {}
     except (KeyError, TypeError) as error:
         raise RunError(f"{path}: 'cpus' of {name!r} is not a record for each of {', '.join(KINDS)}") from error
     if not set(shown.values()) <= {"measured", "simulated", "proved"}:

@@ -16,6 +16,8 @@ Those that a device raises stand in device/errors.py, which travels without this
 a bug and keeps its traceback.
 """
 
+import errno
+
 from tunedeploy.device.errors import DataError as DataError
 from tunedeploy.device.errors import ImageError as ImageError
 from tunedeploy.device.errors import ModelError as ModelError
@@ -23,6 +25,9 @@ from tunedeploy.device.errors import RunError as RunError
 from tunedeploy.device.errors import TunedeployError as TunedeployError
 from tunedeploy.device.errors import UserError as UserError
 from tunedeploy.device.errors import one_line as one_line
+
+# A full, read-only or forbidden place is the user's to change, and so is whatever is wrong with a file that is named.
+FULL = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG}
 
 
 class UsageError(TunedeployError):

@@ -9,11 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 
 from tunedeploy.device.encoders import Array, Inputs
 from tunedeploy.errors import ModelError, RunError
+from tunedeploy.graphs.bodies import reads, rename_captured
 from tunedeploy.onnx_files import KEPT
 
 OUTSIDE = "_empty_nn_module_stack_from_metadata_hook"  # what torch writes where a node belongs to no module
@@ -64,7 +66,7 @@ class Graph:
         """Value to the nodes that read it."""
         found: dict[str, list[onnx.NodeProto]] = {}
         for node in self.model.graph.node:
-            for name in dict.fromkeys(node.input):
+            for name in dict.fromkeys(reads(node)):
                 found.setdefault(name, []).append(node)
         return found
 
@@ -93,15 +95,45 @@ class Graph:
 
     def between(self, value: str, known: Collection[str]) -> list[onnx.NodeProto]:
         """The nodes that make a value out of known ones and of stored ones, the last first."""
+        return self._behind([value], known)
+
+    def part(self, wanted: Collection[str], known: Collection[str] = ()) -> onnx.ModelProto:
+        """The part of the file that makes some values out of known ones and of its inputs, and gives just those."""
+        needed = {first_output(node) for node in self._behind(wanted, known)}
+        model = self.empty()
+        model.graph.node.extend(node for node in self.model.graph.node if first_output(node) in needed)
+        read = {*wanted, *(name for node in model.graph.node for name in reads(node))}
+        model.graph.initializer.extend(one for one in self.model.graph.initializer if one.name in read)
+        model.graph.sparse_initializer.extend(self.model.graph.sparse_initializer)
+        model.graph.input.extend(value for value in self.model.graph.input if value.name in read)
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(wanted))
+        return model
+
+    def _behind(self, values: Collection[str], known: Collection[str]) -> list[onnx.NodeProto]:
         found: dict[str, onnx.NodeProto] = {}
-        names = [value]
+        names = list(values)
         for name in names:  # grows while it is walked
             node = self.makers.get(name)
-            if node is None or node.output[0] in found or (name in known and name != value):
+            if node is None or first_output(node) in found or (name in known and name not in values):
                 continue
-            found[node.output[0]] = node
-            names += node.input
+            found[first_output(node)] = node
+            names += reads(node)
         return list(found.values())
+
+    def elements(self, inputs: Inputs) -> dict[str, int]:
+        """How many numbers each computed value of one batch has; no more of them are held at a time than it takes.
+
+        Raises:
+            RunError: onnxruntime can neither load nor run it as written.
+        """
+        model = self.part(list(self.makers))
+        del model.graph.output[:]
+        sizes = {name: f"{name} size" for name in self.makers}
+        model.graph.node.extend(onnx.helper.make_node("Size", [name], [size]) for name, size in sizes.items())
+        kind = onnx.TensorProto.INT64
+        model.graph.output.extend(onnx.helper.make_tensor_value_info(size, kind, []) for size in sizes.values())
+        found = self.session(model, sizes_first=True)(inputs)
+        return {name: int(found[size]) for name, size in sizes.items()}
 
     def run(self, inputs: Inputs, names: Collection[str]) -> dict[str, Array]:
         """Named values of one batch, as the file is written: nothing is fused, and no name is lost.
@@ -117,16 +149,19 @@ class Graph:
         Raises:
             RunError: onnxruntime can neither load nor run it so.
         """
-        whole = self._giving(names)
+        part = self.part(names, fed)
         given = {name: f"{name}_fed" for name in fed}
-        for node in whole.graph.node:
+        read: dict[str, None] = {}
+        for node in part.graph.node:
+            read |= dict.fromkeys(name for name in reads(node) if name in fed)
             for at, name in enumerate(node.input):
                 node.input[at] = given.get(name, name)
-        kinds = {name: onnx.helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in fed.items()}
-        whole.graph.input.extend(
+            rename_captured(node, given)
+        kinds = {name: onnx.helper.np_dtype_to_tensor_dtype(fed[name].dtype) for name in read}
+        part.graph.input.extend(
             onnx.helper.make_tensor_value_info(given[name], kind, None) for name, kind in kinds.items()
         )
-        return self._run(whole, inputs | {given[name]: value for name, value in fed.items()}, names)
+        return self._run(part, inputs | {given[name]: fed[name] for name in read}, names)
 
     def _giving(self, names: Collection[str]) -> onnx.ModelProto:
         """A copy of the model that gives these values too; a value without a type gets it from onnxruntime."""
@@ -143,19 +178,15 @@ class Graph:
         model.graph.name = "part"
         return model
 
-    def session(self, model: onnx.ModelProto) -> Callable[[Inputs], dict[str, Array]]:
+    def session(self, model: onnx.ModelProto, *, sizes_first: bool = False) -> Callable[[Inputs], dict[str, Array]]:
         """Run a model made of this file's nodes as it is written; each call gives all outputs of one batch by name.
+
+        With `sizes_first` the size of a value is taken before the next one is made, so that none is kept for it.
 
         Raises:
             RunError: here, onnxruntime cannot load it; from a call, it cannot run it.
         """
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        with self._explained():
-            session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+        session = self._load(model, sizes_first=sizes_first)
         wanted = [value.name for value in session.get_inputs()]
         names = [value.name for value in session.get_outputs()]
 
@@ -165,6 +196,29 @@ class Graph:
             return dict(zip(names, values, strict=True))
 
         return run
+
+    def types(self, names: Collection[str]) -> dict[str, Any]:
+        """The numpy types of values, of those that are tensors of numbers.
+
+        Raises:
+            RunError: onnxruntime cannot load it as written.
+        """
+        kinds = {"float": "float32", "double": "float64"}
+        found = {}
+        for value in self._load(self.part(names)).get_outputs():
+            kind = str(value.type).removeprefix("tensor(").removesuffix(")")
+            if kind != value.type and kind != "string":
+                found[value.name] = np.dtype(kinds.get(kind, kind))
+        return found
+
+    def _load(self, model: onnx.ModelProto, *, sizes_first: bool = False) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if sizes_first:
+            options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+        with self._explained():
+            return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
     def _run(self, model: onnx.ModelProto, inputs: Inputs, names: Collection[str]) -> dict[str, Array]:
         values = self.session(model)(inputs)
@@ -197,6 +251,11 @@ def well_formed(path: Path) -> Iterator[None]:
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(f"{path}: is not a well-formed graph: {type(error).__name__}: {reason}") from error
+
+
+def first_output(node: onnx.NodeProto) -> str:
+    """The first output of a node that has a name; none makes a value twice."""
+    return next((name for name in node.output if name), "")
 
 
 def modules(node: onnx.NodeProto) -> list[str]:

@@ -47,14 +47,14 @@ def check_independence(recipe: "Recipe", assembly: Assembly, rows: Any) -> None:
         ModelError: they differ by more than rounding explains; verify would find the exported file at fault for it.
     """
     name = recipe.model.name
+    model, encoder = assembly.model, assembly.encoder
+    features = encoder.encode(sample(rows, ROWS))
+    longest = int(encoder.facts.get("max_length") or 0)  # of images none
+    if longest:  # room for padding
+        features = [{key: value[: max(1, longest // 2)] for key, value in row.items()} for row in features]
     with foreign(f"model {name!r}: cannot be run"):
-        model, encoder = assembly.model, assembly.encoder
-        features = encoder.encode(sample(rows, ROWS))
-        longest = int(encoder.facts.get("max_length") or 0)  # of images none
-        if longest:  # room for padding
-            features = [{key: value[: max(1, longest // 2)] for key, value in row.items()} for row in features]
-        alone = np.concatenate([answer(model, encoder, [row]) for row in features])
         double = as_double(model)
+        alone = np.concatenate([answer(model, encoder, [row]) for row in features])
         exact = np.concatenate([answer(double, encoder, [row], double=True) for row in features])
         others = {"it stands beside other rows": answer(model, encoder, features)}
         for extra in PADDING if longest else ():

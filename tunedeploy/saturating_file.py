@@ -36,9 +36,13 @@ def saturating(model: onnx.ModelProto) -> onnx.ModelProto | None:
     """The file with its saturation written out.
 
     Returns:
-        None where a product that can saturate is no MatMulInteger: what others give has been rounded already.
+        None where a product that can saturate is no MatMulInteger: what others give has been rounded already. Nor can
+        one be written out whose weights are moved or computed.
     """
-    risky = {one.node.output[0]: one.weights for one in products(model) if at_risk(one.weights).any()}
+    found = [one for one in products(model) if at_risk(one.weights).any()]
+    if not all(one.known for one in found):
+        return None
+    risky = {one.node.output[0]: one.weights for one in found}
     other = onnx.ModelProto()
     other.CopyFrom(model)
     del other.graph.node[:]

@@ -7,7 +7,7 @@ convolution kernel row, kernel column, then input channel. Depthwise convolution
 widens first, and so have uint8 weights. tests/precisions/test_saturation.py holds this to onnxruntime, bit by bit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,32 +28,83 @@ INTEGER = {
 DEQUANTIZED = {"Conv": 1, "MatMul": 1, "Gemm": 1}
 
 
+# Operators that give numbers of their inputs in another place; onnxruntime moves a DequantizeLinear past them.
+MOVING = {
+    "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Gather", "Concat", "Split", "Pad",
+    "Expand", "Tile",
+}  # fmt: skip
+ANY = np.array([-128, -128, 127, 127], np.int8)  # what is computed may be any numbers
+
+
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """A node that multiplies activations with int8 weights (channels, reduction), neighbours side by side."""
+    """A node that multiplies activations with int8 weights (channels, reduction), neighbours side by side.
+
+    Where the weights are moved on their way or computed, each may be any other's neighbour: then they are not `known`,
+    and stand for the worst that can meet.
+    """
 
     node: onnx.NodeProto
     weights: Array
+    known: bool = True
 
 
 def products(model: onnx.ModelProto) -> Iterator[Product]:
     """The products of a file that run in kernels which may saturate."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     tensors |= {node.output[0]: node.attribute[0].t for node in model.graph.node if is_tensor(node)}
-    stored = {name: tensor for name, tensor in tensors.items() if tensor.data_type == onnx.TensorProto.INT8}
-    behind = {
-        node.output[0]: stored[node.input[0]]
-        for node in model.graph.node
-        if node.op_type == "DequantizeLinear" and node.input[0] in stored
-    }
+    makers = {name: node for node in model.graph.node for name in node.output}
     for node in model.graph.node:
-        source = stored if node.op_type in INTEGER else behind
         place = INTEGER.get(node.op_type, DEQUANTIZED.get(node.op_type))
-        if place is None or len(node.input) <= place or node.input[place] not in source:
+        if place is None or len(node.input) <= place:
             continue
-        weights = np.asarray(onnx.numpy_helper.to_array(source[node.input[place]]))
-        if not is_depthwise(node, weights):
-            yield Product(node=node, weights=as_packed(node, weights))
+        found = list(behind(node.input[place], tensors, makers, floats=node.op_type in DEQUANTIZED))
+        if len(found) == 1 and found[0][1]:
+            weights = found[0][0]
+            if not is_depthwise(node, weights):
+                yield Product(node=node, weights=as_packed(node, weights))
+        elif found:
+            beside_zeros = [*(weights.reshape(-1) for weights, _ in found), np.zeros(2, np.int8)]
+            every = np.sort(np.concatenate(beside_zeros))
+            yield Product(node=node, weights=np.stack([every[:2], every[-2:]]), known=False)
+
+
+def behind(
+    name: str, tensors: Mapping[str, onnx.TensorProto], makers: Mapping[str, onnx.NodeProto], *, floats: bool
+) -> Iterator[tuple[Array, bool]]:
+    """The int8 numbers behind a value, and whether they stand in the order in which they are stored.
+
+    Args:
+        name: what a product reads.
+        tensors: what is stored.
+        makers: value to the node that makes it.
+        floats: whether the value is to come out of a DequantizeLinear; what does not is no integer.
+    """
+    if name in tensors:
+        if tensors[name].data_type == onnx.TensorProto.INT8 and not floats:
+            yield np.asarray(onnx.numpy_helper.to_array(tensors[name])), True
+        return
+    node = makers.get(name)
+    if node is None:
+        return
+    if node.op_type in MOVING:
+        for part in node.input:
+            for weights, known in behind(part, tensors, makers, floats=floats):
+                yield weights, known and node.op_type == "Identity"
+    elif floats and node.op_type == "DequantizeLinear":
+        yield from behind(node.input[0], tensors, makers, floats=False)
+    elif not floats and not gives_uint8(node, tensors):
+        yield ANY, False
+
+
+def gives_uint8(node: onnx.NodeProto, tensors: Mapping[str, onnx.TensorProto]) -> bool:
+    """Whether a node that rounds gives uint8, which no kernel saturates."""
+    unsigned = onnx.TensorProto.UINT8
+    if node.op_type == "QuantizeLinear":
+        if len(node.input) > 2 and node.input[2]:
+            return node.input[2] in tensors and tensors[node.input[2]].data_type == unsigned
+        return attribute(node, "output_dtype", unsigned) in (0, unsigned)
+    return node.op_type == "DynamicQuantizeLinear" or (node.op_type == "Cast" and attribute(node, "to", 0) == unsigned)
 
 
 def is_tensor(node: onnx.NodeProto) -> bool:

@@ -35,7 +35,7 @@ def contradictions(config: Mapping[str, Any], tokenizer: Mapping[str, Any], fact
     }
     odd += [key for key, (said, true) in pairs.items() if said is not None and said != true]
     names = config.get("model_input_names")
-    return odd + ["model_input_names"] * (isinstance(names, list) and not set(facts["inputs"]) <= set(names))
+    return odd + ["model_input_names"] * (isinstance(names, list) and any(one not in names for one in facts["inputs"]))
 
 
 def settle(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -60,7 +60,7 @@ def steps(normalizer: Any) -> Iterator[Mapping[str, Any]]:
     if not isinstance(normalizer, Mapping):
         return
     yield normalizer
-    for one in normalizer.get("normalizers") or ():
+    for one in listed(normalizer, "normalizers"):
         yield from steps(one)
 
 
@@ -109,9 +109,18 @@ def template(processor: Any) -> Iterator[str]:
     """Special tokens that a post-processor puts around a text."""
     if not isinstance(processor, Mapping):
         return
-    yield from (one[0] for one in (processor.get("cls"), processor.get("sep")) if one)
-    for one in processor.get("single") or ():
-        if "SpecialToken" in one:
-            yield one["SpecialToken"]["id"]
-    for one in processor.get("processors") or ():
-        yield from template(one)
+    for pair in (processor.get("cls"), processor.get("sep")):
+        if isinstance(pair, list) and pair and isinstance(pair[0], str):
+            yield pair[0]
+    for piece in listed(processor, "single"):
+        token = piece.get("SpecialToken") if isinstance(piece, Mapping) else None
+        if isinstance(token, Mapping) and isinstance(token.get("id"), str):
+            yield token["id"]
+    for step in listed(processor, "processors"):
+        yield from template(step)
+
+
+def listed(part: Mapping[str, Any], key: str) -> list[Any]:
+    """A list of a tokenizer.json; empty where there is something else, which the tokenizers package passes over."""
+    value = part.get(key)
+    return value if isinstance(value, list) else []

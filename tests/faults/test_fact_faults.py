@@ -13,7 +13,9 @@ from tests.faults import graphs
 from tests.finished import Finished, repair_bundle, repair_run
 from tunedeploy import api
 from tunedeploy.bundle_checks import Bundle
-from tunedeploy.bundle_facts import contradicts, tensor, variants_described
+from tunedeploy.bundle_facts import compared, contradicts, variants_described
+from tunedeploy.errors import RunError
+from tunedeploy.tensor_files import tensor
 from tunedeploy.tokenizer_facts import contradictions, settle
 
 SEMANTIC = ("parity", "preprocessing", "metric")
@@ -243,6 +245,83 @@ def test_a_fact_of_a_bundle_that_is_wrong_is_a_breach(name: str, finished: Finis
     assert [line for line in lines if line.startswith(f"bundle: {start}")], lines
 
 
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+def deep_lineage(dist: Path) -> None:
+    """Metadata that Python's json refuses with a RecursionError."""
+    with graphs.edited(dist / "onnx" / "model.onnx") as model:
+        entry = next(entry for entry in model.metadata_props if entry.key == "tunedeploy.lineage")
+        entry.value = '{"a":' * 3000 + "1" + "}" * 3000
+
+
+def no_drop(variants: Any) -> Any:
+    return variants | {"int8": {key: value for key, value in variants["int8"].items() if key != "drop"}}
+
+
+SCORES = "manifest.json: scores that differ: "
+OTHER_FORMS: dict[str, tuple[str, Inject]] = {
+    "a configuration that is a list": ("config.json: facts of the model", edit("config.json", lambda one: [])),
+    "a tokenizer's configuration that is a list": (
+        "tokenizer_config.json: facts of the tokenizer", edit("tokenizer_config.json", lambda one: []),
+    ),
+    "names of inputs that are lists": (
+        "tokenizer_config.json: facts of the tokenizer",
+        edit("tokenizer_config.json", lambda one: one.update(model_input_names=[["input_ids"]])),
+    ),
+    "a tokenizer that is none": (
+        "tokenizer_config.json: facts of the tokenizer", edit("tokenizer.json", lambda one: {"model": 1}),
+    ),
+    "no figure": (f"{SCORES}value: missing", edit("manifest.json", lambda one: one.pop("value") and None)),
+    "no drop": (
+        f"{SCORES}variants.int8.drop: missing",
+        edit("manifest.json", lambda one: {**one, "variants": no_drop(one["variants"])}),
+    ),
+    "no rows": (f"{SCORES}rows.eval", edit("manifest.json", lambda one: one["rows"].update(eval=0))),
+    "a figure as large as numbers get": (
+        f"{SCORES}2 (value, ", edit("manifest.json", lambda one: one.update(value=9e299)),
+    ),
+    "a recipe of a thousand levels": (
+        "manifest.json: failures to load or run: ",
+        edit("manifest.json", lambda one: one["recipe"]["tune"].update(x=nested(300))),
+    ),
+    "a lineage of a thousand levels": ("onnx/model.onnx: fp32: facts in the file that differ: lineage", deep_lineage),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHER_FORMS)
+def test_facts_of_another_form_are_a_breach_that_names_them(name: str, finished: Finisher, tmp_path: Path) -> None:
+    start, inject = OTHER_FORMS[name]
+    dist = finished(TEXTS).copy(tmp_path).dist
+    inject(dist)
+    repair_bundle(dist)
+    lines = [one.line() for one in api.comparisons_of(dist) if not one.ok]
+    assert [line for line in lines if line.startswith(f"bundle: {start}")], lines
+
+
+@pytest.mark.parametrize("bug", [KeyError("name"), TypeError("a bug"), ZeroDivisionError(), AttributeError("a bug")])
+def test_a_bug_in_a_comparison_of_facts_keeps_its_traceback(bug: Exception) -> None:
+    """Taken for a fact that differs, it would stop healthy bundles and name no line of ours."""
+
+    def differ() -> list[str]:
+        raise bug
+
+    with pytest.raises(type(bug)) as caught:
+        compared("facts", "a.json", differ)
+    assert caught.value is bug
+
+
+def test_a_file_that_cannot_be_read_is_a_fact_that_differs() -> None:
+    def differ() -> list[str]:
+        raise RunError("a.json: is not JSON")
+
+    assert compared("facts", "a.json", differ).line() == "bundle: a.json: facts that differ: a.json: is not JSON"
+
+
 @pytest.mark.parametrize("values", [{"bytes": 1}, {"sha256": "0" * 64}])
 def test_bytes_and_hash_of_a_variant_are_those_of_its_file(
     values: dict[str, Any], finished: Finisher, tmp_path: Path
@@ -251,7 +330,7 @@ def test_bytes_and_hash_of_a_variant_are_those_of_its_file(
     assert all(one.ok for one in variants_described(Bundle(dist)))
     graphs.rewrite(dist / "manifest.json", lambda one: one["variants"]["int8"].update(values))
     (one,) = (one for one in api.comparisons_of(dist, ["integrity"]) if not one.ok)
-    assert one.line() == "bundle: manifest.json: bytes or SHA-256 of variants that differ is 1 on int8, allowed 0"
+    assert one.line() == "bundle: manifest.json: bytes or SHA-256 of variants that differ: int8"
 
 
 # ---- what is honest

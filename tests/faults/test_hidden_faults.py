@@ -475,6 +475,16 @@ def a_static_scale_halved_and_rounded_by(run: Path) -> None:
 
 
 @fault("P1", IMAGES)
+def a_static_scale_a_hundredth_larger(run: Path) -> None:
+    another_static_scale(run, 1.01)
+
+
+@fault("P1", IMAGES, renamed=True)
+def a_static_scale_a_thousandth_smaller(run: Path) -> None:
+    another_static_scale(run, 0.999)
+
+
+@fault("P1", IMAGES)
 def scales_of_a_convolutions_channels_rolled(run: Path) -> None:
     model = onnx.load(run / INT8)
     graphs.change(run / INT8, stored_behind(model, convolutions(model)[3], 1)[1], lambda scales: np.roll(scales, 1))

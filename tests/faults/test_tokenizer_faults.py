@@ -177,7 +177,7 @@ FAULTS: dict[str, tuple[str, Callable[[Any], None]]] = {
 }
 
 
-BREACH = "bundle: tokenizer.json: tokenizer's probe: parts that differ is "
+BREACH = "bundle: tokenizer.json: tokenizer's probe: parts that differ: "
 SHOWN_BY_ROWS = ("ideographs_no_longer_parted",)  # an edge row is in Japanese
 
 
@@ -242,14 +242,42 @@ def test_a_breach_under_another_version_of_the_package_names_both(run: Finished,
     assert f"(made with tokenizers 0.1.2, here {version('tokenizers')})" in line
 
 
-def test_a_probe_of_another_version_of_the_texts_is_reported_and_not_compared(run: Finished, tmp_path: Path) -> None:
-    dist = faulty(run, tmp_path, "a_sharp_s_written_out")
-    graphs.rewrite(dist / "parity" / "golden.json", lambda golden: golden["tokenizer_probe"].update(version=99))
+def of_version(run: Finished, folder: Path, number: Any) -> Path:
+    """A bundle with a fault whose probe is said to be of another version of the texts."""
+    dist = faulty(run, folder, "a_sharp_s_written_out")
+    graphs.rewrite(dist / "parity" / "golden.json", lambda golden: golden["tokenizer_probe"].update(version=number))
     repair_bundle(dist)
+    return dist
+
+
+def test_a_probe_of_a_later_version_of_the_texts_is_a_breach_that_says_what_to_do(
+    run: Finished, tmp_path: Path
+) -> None:
+    """Otherwise a number in golden.json would switch the check off."""
+    (line,) = breach_lines(of_version(run, tmp_path, 99))
+    assert f"tokenizer_probe: version: expected {tokenizer_probe.VERSION} or lower, got 99" in line
+    assert "verify with that one, or run pytest on the parity kit" in line
+
+
+def test_a_probe_of_an_earlier_version_of_the_texts_is_reported_and_not_compared(
+    run: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dist = of_version(run, tmp_path, tokenizer_probe.VERSION)
+    monkeypatch.setattr(tokenizer_probe, "VERSION", tokenizer_probe.VERSION + 1)
     assert breach_lines(dist) == []
+    (reported,) = (comparison for comparison in Bundle(dist).verify() if "probe" in comparison.name)
+    assert reported.limit is None
+    assert "not compared" in reported.name
 
 
-@pytest.mark.parametrize("value", [[], "no", {}, {"version": "1"}, {"version": 1, "pairs": False, "sha256": []}])
+WHOLE = {"version": 1, "tokenizers": "0.22.0", "pairs": False, "sha256": {}}
+PROBES: list[Any] = [
+    [], "no", {}, {"version": "1"}, WHOLE | {"sha256": []}, WHOLE | {"version": 0}, WHOLE | {"version": True},
+    WHOLE | {"sha256": {"Latin": 1}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", PROBES)
 def test_goldens_whose_probe_is_something_else_are_a_breach_in_one_line(
     value: Any, run: Finished, tmp_path: Path
 ) -> None:

@@ -85,7 +85,7 @@ def test_a_file_of_the_base_weights_is_refused(task: str, model: str, tiny: Tiny
     base = start.base(recipe, len(data_of(recipe).labels)).model.state_dict()
     file = rundir / "train" / "adapter.safetensors"
     save_file({name: base[name].clone() for name in load_file(file)}, file)
-    with pytest.raises(ParityError, match="trained trunk tensors that differ from base is 0, at least 1"):
+    with pytest.raises(ParityError, match="trained trunk tensors that differ from base: 0, at least 1"):
         merge.run(recipe, rundir)
     assert not (rundir / "merged").exists()
 

@@ -188,6 +188,6 @@ def test_an_adapter_that_changes_nothing_is_refused(task: str, how: str, tiny: T
     state = load_file(file)
     keep = 0.0 if how == "the file is zero" else 1.0
     save_file({name: value * (0.0 if "lora_B" in name else keep) for name, value in state.items()}, file)
-    with pytest.raises(ParityError, match="trained trunk tensors that differ from base is 0, at least 1"):
+    with pytest.raises(ParityError, match="trained trunk tensors that differ from base: 0, at least 1"):
         merge.run(recipe, rundir)
     assert not (rundir / "merged").exists()

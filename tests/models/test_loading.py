@@ -1,6 +1,7 @@
 """What others wrote is read and never run, and whatever is wrong with it is one line."""
 
 import ast
+import errno
 import io
 import json
 import os
@@ -8,16 +9,22 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoConfig
 
+from tests.conftest import CHECKOUT
 from tests.tiny import Tiny
+from tunedeploy import preflight
 from tunedeploy.cli import main
+from tunedeploy.data.recipe_data import data_of
 from tunedeploy.errors import ModelError
-from tunedeploy.models import start
+from tunedeploy.models import loading, start
+from tunedeploy.models.loading import check_counts, first_line, foreign
 
 CODE = """
 from pathlib import Path
@@ -204,6 +211,132 @@ def test_settings_that_no_model_has_are_one_line_before_memory_is_taken(  # noqa
         start.base(tiny.recipe(tmp_path / "r.yaml", task, model=str(folder)), 3)
     assert len(caught.value.lines) == 1 and "\n" not in caught.value.lines[0]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # KiB
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"train_tokens_seen": 300_000_000_000, "seed": 4_135_216_803, "made": {"unix_time": 1_700_000_000}},
+        {"rope_theta": 10**9, "dataset": {"bytes": 10**12, "rows": [10**9]}},
+    ],
+    ids=str,
+)
+def test_a_large_number_that_is_no_setting_of_the_architecture_is_not_refused(
+    settings: dict[str, Any], tiny: Tiny, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny["bert"], tmp_path / "model"))
+    content = json.loads((folder / "config.json").read_text(encoding="utf-8")) | settings
+    (folder / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    check_counts(folder / "config.json")
+    start.base(tiny.recipe(tmp_path / "r.yaml", "text-classification", model=str(folder)), 3)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model_type": "bert", "num_labels": 10**9},
+        {"model_type": "gpt2", "n_layer": 10**9},  # under its own name
+        {"model_type": "gpt2", "num_hidden_layers": 10**9},  # and under the common one
+        {"model_type": "clip", "vision_config": {"num_hidden_layers": 10**9}},
+        {"hidden_sizes": [8, 10**9]},  # no architecture named: any of them may be meant
+    ],
+    ids=str,
+)
+def test_a_count_of_the_architecture_that_no_model_has_is_refused(settings: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    with pytest.raises(ModelError, match="is 1000000000, and no model has so many"):
+        check_counts(tmp_path / "config.json")
+
+
+def panic() -> None:
+    """As the tokenizers package raises it: no Exception."""
+    raise type("PanicException", (BaseException,), {})("index out of bounds")
+
+
+THEIR_ERRORS: dict[str, Callable[[], Any]] = {
+    "a model that lacks a file": lambda: AutoConfig.from_pretrained("/nowhere", trust_remote_code=False),
+    "a shape that does not fit": lambda: torch.zeros(2, 3) @ torch.zeros(2, 3),
+    "an error of json": lambda: json.loads("{"),
+    "a panic": panic,
+}
+
+
+@pytest.mark.parametrize("name", THEIR_ERRORS)
+def test_what_others_code_raises_is_a_model_error_of_one_line(name: str) -> None:
+    line = "^model 'a' cannot be loaded: [A-Z]"
+    with pytest.raises(ModelError, match=line) as caught, foreign("model 'a' cannot be loaded"):
+        THEIR_ERRORS[name]()
+    assert len(caught.value.lines) == 1
+
+
+OWN_ERRORS = [
+    OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+    PermissionError(errno.EACCES, os.strerror(errno.EACCES), "model/config.json"),
+    MemoryError(),
+    KeyError("a bug of ours"),
+    AttributeError("a bug of ours"),
+    KeyboardInterrupt(),
+]
+
+
+@pytest.mark.parametrize("error", OWN_ERRORS, ids=lambda error: type(error).__name__)
+def test_a_full_disk_the_end_of_memory_and_our_own_bugs_keep_their_kind(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "PACKAGE", Path(__file__).parent)  # so that this file is ours
+    with pytest.raises(type(error)) as caught, foreign("model 'a' cannot be loaded"):
+        raise error
+    assert caught.value is error
+
+
+def test_the_end_of_memory_that_torch_tells_in_words_is_one() -> None:
+    with pytest.raises(MemoryError, match="DefaultCPUAllocator"), foreign("model 'a' cannot be run"):
+        torch.empty(2**55, dtype=torch.uint8)
+
+
+def test_a_bug_of_ours_while_planning_keeps_its_traceback(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not "model: cannot be run", which sends its user to look for another model."""
+    recipe = tiny.recipe(tmp_path / "r.yaml", "text-classification")
+    assembly, data = start.base(recipe, 3), data_of(recipe)
+    monkeypatch.setattr(type(assembly.encoder), "collate", lambda *_: {}["a bug of ours"])
+    monkeypatch.setattr(loading, "PACKAGE", CHECKOUT)  # the line above counts as ours
+    with pytest.raises(KeyError, match="a bug of ours"):
+        preflight.check_independence(recipe, assembly, data.train)
+
+
+def test_a_file_of_the_model_that_may_not_be_read_is_one_line_that_names_it(
+    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny.write(tmp_path / "r.yaml", "text-classification")
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "model/model.safetensors")
+
+    monkeypatch.setattr(loading.AutoModel, "from_pretrained", refused)
+    with pytest.raises(SystemExit) as caught:
+        main(["plan", str(recipe)])
+    assert caught.value.code == 1
+    line = "model/model.safetensors: Permission denied; free space, or name a place that can be written"
+    assert capsys.readouterr().err.strip().splitlines()[-1].endswith(line)
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("Cannot find a compatible overload for aten.sub. Tried overloads:\nOverload name Tensor:", "Cannot find a "
+         "compatible overload for aten.sub"),
+        ("expected one of:\n a\n b", "expected one of"),
+        ("\x1b[96mDoes not fit.\x1b[0m\nmore", "Does not fit"),
+        ("a  b ;", "a b"),
+        ("", "ValueError"),
+        ("x" * 300, "x" * 200 + "..."),
+    ],
+    ids=range(6),
+)  # fmt: skip
+def test_a_message_of_others_is_one_clean_sentence(message: str, line: str) -> None:
+    assert first_line(ValueError(message)) == line
 
 
 def test_a_tokenizer_of_another_model_is_refused_before_a_row_breaks_the_training(tiny: Tiny, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from tunedeploy.device.files import read_json
 from tunedeploy.device.runtime import Session, logits_of
 from tunedeploy.errors import ModelError
 from tunedeploy.precisions import int8
+from tunedeploy.rundir import write_json
+from tunedeploy.stages import diagnose, quantize
 from tunedeploy.stages.quantize import batches, encoder_of, over_budget_elsewhere, share_used
 
 FP32, INT8 = "onnx/model.onnx", "quantized/model_int8.onnx"
@@ -127,6 +129,86 @@ def test_the_share_that_a_setting_uses_is_of_its_tightest_limit(text_run: Finish
     assert share_used(recipe, one | {"drop": -1.0, "flips": 0}) == pytest.approx(0.25)
     assert share_used(recipe, one | {"agreement": 98.0}) == pytest.approx(1.0)
     assert share_used(recipe, one | {"problems": ["a limit"]}) == float("inf")
+
+
+def test_the_share_counts_the_kind_of_cpu_on_which_most_is_used(text_run: Finished) -> None:
+    recipe = api.recipe_of(text_run.run)
+    limit = recipe.export.max_drop
+    here = {"drop": 0.1 * limit, "flips": 1, "agreement": 99.9}
+    attempt = here | {"flips_allowed": 10, "problems": [], "cpus": {native(): {"by": "measured", **here}}}
+    assert share_used(recipe, attempt) == pytest.approx(0.1)
+    for there, share in (
+        ({"drop": 0.9 * limit, "flips": 1, "agreement": 99.9}, 0.9),
+        ({"drop": 0.0, "flips": 8, "agreement": 99.9}, 0.8),
+        ({"drop": 0.0, "flips": 0, "agreement": 98.5}, 0.75),
+        ({"drop": 0.0, "flips": 0, "agreement": 100.0}, 0.1),  # this CPU is the worst
+    ):
+        other = attempt["cpus"] | {"other": {"by": "simulated", **there}}
+        assert share_used(recipe, attempt | {"cpus": other}) == pytest.approx(share)
+    assert share_used(recipe, attempt | {"cpus": {"other": {"by": "nothing"}}}) == pytest.approx(0.1)
+
+
+def test_a_setting_without_room_on_the_other_cpu_gives_way_to_the_next(
+    text_run: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its figures here leave room; those simulated, of the first setting alone, do not."""
+    recipe = api.recipe_of(text_run.run)
+    calls: list[str] = []
+
+    def on_each_kind(path: Path, own: dict[str, Any], measure: Any) -> dict[str, Any]:
+        calls.append(path.name)
+        flips = 1 if len(calls) == 1 else 0
+        return {"avx2": {"by": "measured", **own}, "vnni": {"by": "simulated", **own, "flips": flips}}
+
+    monkeypatch.setattr(quantize, "on_each_kind", on_each_kind)
+    result = quantize.run(recipe, text_run.rundir)["variants"]["int8"]
+    assert len(calls) >= 2
+    assert result["tried"][0]["cpus"]["vnni"]["flips"] == 1
+    assert result["cpus"]["vnni"]["flips"] == 0
+
+
+def test_an_interrupted_attempt_leaves_no_file(text_run: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(path: Path, *_: Any) -> None:
+        assert path.is_file()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quantize, "label", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        quantize.run(api.recipe_of(text_run.run), text_run.rundir)
+    assert list((text_run.run / "quantized").iterdir()) == []
+
+
+CPUS: dict[str, tuple[Any, str]] = {
+    "nothing": ({"avx2": {"by": "nothing"}, "vnni": {"by": "measured"}}, "expected measured, simulated or proved"),
+    "another word": ({"avx2": {"by": "luck"}, "vnni": {"by": "measured"}}, "expected measured, simulated or proved"),
+    "a list": ({"avx2": {"by": []}, "vnni": {"by": "measured"}}, "expected measured, simulated or proved"),
+    "one kind alone": ({"avx2": {"by": "measured"}}, "is not a record for each of avx2, vnni"),
+    "no by": ({"avx2": {}, "vnni": {"by": "measured"}}, "is not a record for each of avx2, vnni"),
+    "no record": (None, "is not a record for each of avx2, vnni"),
+}
+
+
+@pytest.mark.parametrize("name", CPUS)
+def test_a_file_that_was_shown_on_no_kind_of_cpu_is_a_breach(name: str, text_run: Finished) -> None:
+    cpus, line = CPUS[name]
+    manifest = read_json(text_run.dist / "manifest.json")
+    manifest["variants"]["int8"]["cpus"] = cpus
+    write_json(text_run.dist / "manifest.json", manifest)
+    (breach,) = [one for one in api.comparisons_of(text_run.dist, ["parity"]) if not one.ok]
+    assert line in breach.line()
+
+
+def test_a_precision_that_names_no_rewrites_is_reported_with_its_nodes_and_can_be_diagnosed(
+    text_run: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plug-in may leave them out: then answers alone judge its file, and the ledger says so."""
+    monkeypatch.delattr(int8, "REWRITES")
+    comparisons = api.comparisons_of(text_run.run, ["parity"])
+    assert [one.line() for one in comparisons if not one.ok] == []
+    (reported,) = [one for one in comparisons if "names no REWRITES" in one.name]
+    assert (reported.value, reported.limit) == (len(onnx.load(text_run.run / INT8).graph.node), None)
+    assert not [one for one in comparisons if one.name.startswith("int8: ") and "float32 file" in one.name]
+    assert diagnose.examine(api.recipe_of(text_run.run), text_run.rundir, "int8")["variants"]["int8"]
 
 
 # ---- inputs that round roughly

@@ -137,6 +137,37 @@ def test_the_proof_is_the_pairs_of_each_channel(channel: list[int], safe: bool) 
             assert same is safe
 
 
+def as_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same with every stored tensor in a Constant node."""
+    other = onnx.ModelProto()
+    other.CopyFrom(model)
+    nodes = [helper.make_node("Constant", [], [tensor.name], value=tensor) for tensor in model.graph.initializer]
+    del other.graph.initializer[:]
+    del other.graph.node[:]
+    other.graph.node.extend([*nodes, *model.graph.node])
+    return other
+
+
+def test_a_weight_in_a_constant_node_is_proved_and_written_out_like_a_stored_one() -> None:
+    rng = np.random.default_rng(0)
+    x, weights = bright(rng, (4, 12)), loud(rng, (12, 6))
+    stored, constant = product(weights), as_constants(product(weights))
+    assert saturation.can_saturate(constant) == saturation.can_saturate(stored) == ["product"]
+    assert saturation.can_saturate(as_constants(product(np.full((4, 2), 64, np.int8)))) == []
+    other = saturating(constant)
+    assert other is not None
+    assert np.array_equal(run(other, x, exact=True), saturation.summed_in_16_bits(x, weights.T))
+    assert np.array_equal(run(constant, x), run(stored, x))
+    nodes = [
+        helper.make_node("DequantizeLinear", ["weights", "scale", "zero"], ["float_weights"], axis=0),
+        helper.make_node("Conv", ["x", "float_weights"], ["logits"], "conv"),
+    ]
+    full = np.full((4, 4, 1, 1), 127, np.int8)
+    ones, zeros = np.ones(4, np.float32), np.zeros(4, np.int8)
+    dequantized = model_of(nodes, TensorProto.FLOAT, TensorProto.FLOAT, weights=full, scale=ones, zero=zeros)
+    assert saturation.can_saturate(as_constants(dequantized)) == ["conv"]
+
+
 def test_the_proof_reads_dequantized_weights_and_leaves_depthwise_and_unsigned_ones_alone() -> None:
     def dequantized(weights: Array, **attributes: Any) -> onnx.ModelProto:
         nodes = [
@@ -217,3 +248,49 @@ def test_each_kind_of_cpu_is_measured_proved_or_simulated(tmp_path: Path) -> Non
     onnx_files.write(product(np.array([[127], [127]], np.int8)), path)
     figures = on_each_kind(path, {"drop": 1}, measure)
     assert figures[other] == {"by": "simulated", "drop": 64770 if other == EXACT else 32767}
+
+
+# ---- weights that are no stored tensors of their product
+
+
+def product_behind(*nodes: onnx.NodeProto, weights: Array, kind: str = "MatMulInteger") -> onnx.ModelProto:
+    """A product of `x` with `w`, which these nodes make of the stored `s`; zero and scale are stored too."""
+    reads = ["x", "w"]
+    stored = {"s": weights, "scale": np.float32(0.1), "zero": np.int8(0), "turn": np.array([2, 2])}
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in stored.items()]
+    graph = helper.make_graph([*nodes, helper.make_node(kind, reads, ["y"], "product")], "g", [], [], tensors)
+    return helper.make_model(graph)
+
+
+LARGE, LITTLE = np.full((2, 2), 100, np.int8), np.full((2, 2), 50, np.int8)
+DEQUANTIZE = helper.make_node("DequantizeLinear", ["s", "scale", "zero"], ["d"])
+HIDDEN = {
+    "identity": ([helper.make_node("Identity", ["s"], ["w"])], "MatMulInteger"),
+    "reshaped": ([helper.make_node("Reshape", ["s", "turn"], ["w"])], "MatMulInteger"),
+    "transposed floats": ([DEQUANTIZE, helper.make_node("Transpose", ["d"], ["w"])], "MatMul"),
+    "transposed integers": (
+        [
+            helper.make_node("Transpose", ["s"], ["t"]),
+            helper.make_node("DequantizeLinear", ["t", "scale", "zero"], ["w"]),
+        ],
+        "MatMul",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", HIDDEN)
+def test_weights_behind_another_node_are_counted(way: str) -> None:
+    nodes, kind = HIDDEN[way]
+    assert saturation.can_saturate(product_behind(*nodes, weights=LARGE, kind=kind)) == ["product"]
+    assert saturation.can_saturate(product_behind(*nodes, weights=LITTLE, kind=kind)) == []
+
+
+def test_weights_that_are_computed_may_be_any_unless_they_are_uint8() -> None:
+    for zero, expected in ((np.int8(0), ["product"]), (np.uint8(0), [])):
+        model = product_behind(helper.make_node("QuantizeLinear", ["f", "scale", "zero"], ["w"]), weights=LITTLE)
+        next(one for one in model.graph.initializer if one.name == "zero").CopyFrom(
+            numpy_helper.from_array(np.asarray(zero), "zero")
+        )
+        assert saturation.can_saturate(model) == expected
+    measured = helper.make_node("DynamicQuantizeLinear", ["f"], ["w", "p", "q"])
+    assert saturation.can_saturate(product_behind(measured, weights=LITTLE)) == []

@@ -47,11 +47,20 @@ class Comparison:
         return record | {"value": _finite(self.value), "limit": _finite(self.limit), "facts": facts}
 
     def line(self) -> str:
-        """The breach in one line: file, what, number, limit, row."""
+        """The breach in one line: file, what, number, limit, row. The first of what must not be needs no number."""
+        counts = self._is_count()
+        if counts and (self.value, self.limit, self.rows) == (1, 0, 0):
+            return f"{self.stage}: {self.file}: {self.name}" + (f": {self.where}" if self.where else "")
+        number = f": {self.value:.0f}" if counts else f" is {self.value:.3g}{self.unit}"
+        place = f" ({self.where})" if counts else f" on {self.where}"
         bound = "allowed" if self.at_most else "at least"
-        limit = "" if self.limit is None else f", {bound} {self.limit:.3g}{self.unit}"
-        place = f" on {self.where}" if self.where else ""
-        return f"{self.stage}: {self.file}: {self.name} is {self.value:.3g}{self.unit}{place}{limit}"
+        limit = "" if self.limit is None else f", {bound} {self.limit:{'.0f' if counts else '.3g'}}{self.unit}"
+        return f"{self.stage}: {self.file}: {self.name}{number}{place if self.where else ''}{limit}"
+
+    def _is_count(self) -> bool:
+        """Whether the value counts things: it and its limit are whole, and have no unit."""
+        numbers = (self.value, self.limit)
+        return not self.unit and all(one is not None and np.isfinite(one) and one == int(one) for one in numbers)
 
 
 def within(value: float, limit: float | None, *, at_most: bool = True) -> bool:

@@ -46,14 +46,19 @@ def digests(path: Path, *, pairs: bool) -> dict[str, Any]:
 
 
 def as_probed(folder: Path, golden: Mapping[str, Any]) -> list[Comparison]:
-    """Parts of the probe that come out otherwise; bundles from before the probe have nothing to compare."""
+    """Parts of the probe that come out otherwise; bundles from before the probe have nothing to compare.
+
+    Raises:
+        RunError: the goldens hold no probe, or one of a later version; or the tokenizer refuses a text.
+    """
     wanted = golden.get("tokenizer_probe")
     if wanted is None:
         return []
+    place = f"{folder / 'parity' / 'golden.json'}: tokenizer_probe"
     if not is_probe(wanted):
-        raise RunError(f"{folder / 'parity' / 'golden.json'}: tokenizer_probe: is not a probe of a tokenizer")
+        raise RunError(f"{place}: is not a probe of a tokenizer")
     if wanted["version"] != tokenizer_probe.VERSION:
-        return [Comparison(name="tokenizer's probe: its version", stage="bundle", file=FILE, value=wanted["version"])]
+        return [other_texts(place, wanted["version"])]
     got = digests(inside(folder, FILE), pairs=wanted["pairs"])
     parts = {**wanted["sha256"], **got["sha256"]}
     changed = [name for name in parts if wanted["sha256"].get(name) != got["sha256"].get(name)]
@@ -66,10 +71,27 @@ def as_probed(folder: Path, golden: Mapping[str, Any]) -> list[Comparison]:
     ]  # fmt: skip
 
 
+def other_texts(place: str, probe_version: int) -> Comparison:
+    """A probe of texts that this version does not make: an earlier one is reported, without a limit.
+
+    Raises:
+        RunError: a later one; what cannot be compared must not pass for compared.
+    """
+    if probe_version > tokenizer_probe.VERSION:
+        raise RunError(
+            f"{place}: version: expected {tokenizer_probe.VERSION} or lower, got {probe_version}; a later version of "
+            f"tunedeploy wrote it: verify with that one, or run pytest on the parity kit, which has the texts"
+        )
+    name = "tokenizer's probe: version of its texts, which are not compared"
+    return Comparison(name=name, stage="bundle", file=FILE, value=probe_version)
+
+
 def is_probe(value: Any) -> bool:
     """Whether JSON holds what `probed` writes."""
     kinds = {"version": int, "tokenizers": str, "pairs": bool, "sha256": dict}
-    return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in kinds.items())
+    if not isinstance(value, dict) or not all(type(value.get(key)) is kind for key, kind in kinds.items()):
+        return False
+    return value["version"] >= 1 and all(isinstance(digest, str) for digest in value["sha256"].values())
 
 
 def another_version(wanted: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints, is
 from .errors import RunError
 
 SURROGATE = "\\ud"
+DEEPEST = 100  # levels; hashing and comparing recurse, and no fact of ours has more than ten
 LARGEST_INT = 2**53  # beyond it JSON's readers disagree
 LARGEST_FLOAT = 1e300  # so that a sum or a square of a few is still finite
 NAMES = {
@@ -55,12 +56,25 @@ def parse(content: bytes | str, kind: type[T], place: str) -> T:
         raise RunError(f"{place}: is not JSON: nested too deeply") from error
     except ValueError as error:
         raise RunError(f"{place}: is not JSON: {str(error)[:120]}") from error
+    if deeper_than(value, DEEPEST):
+        raise RunError(f"{place}: nested too deeply")
     try:
         check(value, kind)
     except Mismatch as error:
         raise RunError(f"{place}: {error}") from error
     checked: T = value
     return checked
+
+
+def deeper_than(value: Any, levels: int) -> bool:
+    """Whether JSON has more levels of objects and lists than that."""
+    level = [value]
+    for _ in range(levels + 1):
+        inner = [one for one in level if isinstance(one, dict | list) and one]
+        if not inner:
+            return False
+        level = [one for part in inner for one in (part.values() if isinstance(part, dict) else part)]
+    return True
 
 
 def made(kind: type[T], value: Any, where: str = "") -> T:

@@ -15,6 +15,7 @@ import onnx
 
 from tunedeploy.device.encoders import Array
 from tunedeploy.errors import ModelError
+from tunedeploy.graphs.bodies import flattened
 from tunedeploy.inside_onnx import Graph
 
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
@@ -120,7 +121,8 @@ class Reading:
     """
 
     def __init__(self, graph: Graph, rewrites: Sequence[Rewrite] = ()) -> None:
-        self.graph, self.rewrites = graph, (constant, identity, *rewrites, gemm)
+        self.graph = Graph(graph.path, flattened(graph.model))
+        self._whole, self.rewrites = graph.model, (constant, identity, *rewrites, gemm)
         self._values: dict[str, Value | Passed] = {}
 
     def of(self, source: Source) -> tuple[str, Value, tuple[Rounding, ...]]:
@@ -149,9 +151,11 @@ class Reading:
     @cached_property
     def kinds(self) -> dict[str, int]:
         """Element types of values, as far as ONNX can infer them."""
-        inferred = onnx.shape_inference.infer_shapes(self.graph.model).graph
-        values = [*inferred.value_info, *inferred.input, *inferred.output]
-        kinds = {value.name: value.type.tensor_type.elem_type for value in values}
+        kinds: dict[str, int] = {}
+        for model in [self.graph.model, *([] if self._whole is self.graph.model else [self._whole])]:
+            inferred = onnx.shape_inference.infer_shapes(model).graph
+            values = [*inferred.value_info, *inferred.input, *inferred.output]
+            kinds |= {value.name: value.type.tensor_type.elem_type for value in values}
         return kinds | {name: tensor.data_type for name, tensor in self.graph.stored.items()}
 
     def _value(self, name: str) -> Value | Passed:
@@ -219,16 +223,16 @@ def gemm(reading: Reading, node: onnx.NodeProto, result: int) -> Value | None:
     del result
     weight: Source = node.input[1]
     if integer(node, "transB", 0):
-        weight = turned(reading, node.input[1])
-        if isinstance(weight, str):
-            return None
+        weight = turned(reading, node)
     product = Computed(operator="MatMul", attributes={}, inputs=(node.input[0], weight), node=node)
     if len(node.input) < 3 or not node.input[2]:
         return product
     return Computed(operator="Add", attributes={}, inputs=(product, node.input[2]), node=node)
 
 
-def turned(reading: Reading, name: str) -> Source:
-    """A stored tensor read transposed; the name itself where it is not stored."""
-    value = reading.of(name)[1]
-    return replace(value, turned=not value.turned) if isinstance(value, Stored) else name
+def turned(reading: Reading, node: onnx.NodeProto) -> Source:
+    """The weight of a Gemm read transposed; quantizers write a node for one that is computed."""
+    value = reading.of(node.input[1])[1]
+    if isinstance(value, Stored):
+        return replace(value, turned=not value.turned)
+    return Computed(operator="Transpose", attributes={}, inputs=(node.input[1],), node=node)

@@ -110,8 +110,17 @@ def half(reading: Reading, node: onnx.NodeProto, result: int) -> Value | Passed 
     return Computed(operator="Cast", attributes={"to": "float"}, inputs=tuple(node.input), node=node)
 
 
+def filled(reading: Reading, node: onnx.NodeProto, result: int) -> Value | None:
+    """A ConstantOfShape reads the number that it repeats, which is rounded like any stored one."""
+    del reading, result
+    if node.op_type != "ConstantOfShape" or node.domain or [one.name for one in node.attribute] != ["value"]:
+        return None
+    number = Stored(name=node.output[0], array=onnx.numpy_helper.to_array(node.attribute[0].t))
+    return Computed(operator=node.op_type, attributes={}, inputs=(*node.input, number), node=node)
+
+
 INTEGERS: tuple[Rewrite, ...] = (dequantized, integer_product)
-HALVES: tuple[Rewrite, ...] = (half,)
+HALVES: tuple[Rewrite, ...] = (half, filled)
 
 
 def rounded(values: Array, rounding: Rounding) -> Array:

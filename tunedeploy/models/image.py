@@ -84,7 +84,7 @@ def _taken(trunk: nn.Module, source: Source, sizes: Sequence[int]) -> tuple[int,
     reasons = []
     for side in sizes:
         try:
-            with foreign("it raises"), torch.inference_mode():
+            with foreign("it raises", probe=True), torch.inference_mode():
                 features = probe.features(pixel_values=torch.zeros(1, 3, side, side))
         except ModelError as error:
             reasons.append(first_line(error))

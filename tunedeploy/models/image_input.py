@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 from tunedeploy.device.encoders import Features, Row
 from tunedeploy.device.encoders.image import RESAMPLE, ImageEncoder, ImageFacts, open_image
 from tunedeploy.errors import ModelError
-from tunedeploy.models.loading import first_line, foreign, json_object
+from tunedeploy.models.loading import first_line, json_object
 from tunedeploy.models.sources import Source
 
 INTERPOLATION = {
@@ -66,8 +66,12 @@ def _hugging_face_facts(source: Source) -> ImageFacts:
     path = source.folder / "preprocessor_config.json"
     if path.is_file():
         config = json_object(path)
-        with foreign(f"{path}: does not say how images are prepared"):
-            return checked(facts_of_processor(config), path)
+        try:
+            facts = facts_of_processor(config)
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+            problem = f"{path}: does not say how images are prepared"
+            raise ModelError(f"{problem}: {type(error).__name__}: {first_line(error)}") from error
+        return checked(facts, path)
     path = source.folder / "config.json"
     size = (json_object(path) if path.is_file() else {}).get("image_size") or 224
     side = size[-1] if isinstance(size, list) else size

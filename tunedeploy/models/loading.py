@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import inspect
 import io
 import json
 import logging
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 from torch.nn.modules import module as hooks
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from tunedeploy.errors import ModelError, TunedeployError
+import tunedeploy
+from tunedeploy.errors import FULL, ModelError, TunedeployError
 
 if TYPE_CHECKING:
     from tunedeploy.models.sources import Source
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 COLOUR_CODES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 TOO_LARGE = 2**32  # bytes: twice what one ONNX file holds, since a tied tensor is counted at each of its places
 TOO_MANY = 20_000  # tensors of one model; those that fit into one file have a few thousand
+LONGEST_LINE = 200  # characters of somebody else's message
+OUT_OF_MEMORY = "DefaultCPUAllocator: "  # how torch's RuntimeError names the end of memory
+PACKAGE = Path(tunedeploy.__file__).parent
 TOO_HIGH = 10**8  # a count of a config.json; above it even a Python list of so many entries takes gigabytes
 
 
@@ -129,8 +134,13 @@ def count_at(settings: Mapping[str, Any], key: str, path: Path) -> int | None:
 
 
 def check_counts(path: Path) -> None:
-    """Refuse a config.json with a count that no model has, before a list of that length is made of it."""
-    places: list[tuple[str, Any]] = list(json_object(path).items())
+    """Refuse a config.json with a count that no model has, before a list of that length is made of it.
+
+    Only settings of the architecture are made into anything: a training run's seed, time or number of tokens is not.
+    """
+    config = json_object(path)
+    known = settings_of(config.get("model_type"))
+    places = [(key, value) for key, value in config.items() if known is None or key in known]
     while places:
         key, value = places.pop()
         if isinstance(value, dict):
@@ -141,20 +151,42 @@ def check_counts(path: Path) -> None:
             raise ModelError(f"{path}: {key} is {value}, and no model has so many")
 
 
+def settings_of(model_type: Any) -> set[str] | None:
+    """What transformers reads from the config.json of an architecture; None where it does not know the architecture."""
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
+        return None
+    architecture: Any = CONFIG_MAPPING[model_type]
+    names = {"num_labels", *architecture.attribute_map}
+    for base in architecture.__mro__:
+        names |= set(inspect.signature(base.__init__).parameters)
+    return names
+
+
 @contextlib.contextmanager
-def foreign(problem: str) -> Iterator[None]:
-    """Run somebody else's code on somebody else's files: any exception becomes a ModelError of one line.
+def foreign(problem: str, *, probe: bool = False) -> Iterator[None]:
+    """Run somebody else's code on somebody else's files: what it raises becomes a ModelError of one line.
 
     transformers, timm and torchvision raise whatever Python raises when a file is not what they expect, and tokenizers
-    panics, which is not even an Exception.
+    panics, which is not even an Exception. A full disk, a file that cannot be opened, the end of memory and an error
+    of our own code keep what they are.
+
+    Args:
+        problem: how the line begins.
+        probe: whether code of ours runs inside to find out if a model fits it, so that its errors are the model's.
+
+    Raises:
+        ModelError: with the first line of their message.
+        MemoryError: the memory is used up, also where torch tells it in words.
     """
     with quiet():
         try:
             yield
-        except TunedeployError:
+        except (TunedeployError, MemoryError):
             raise
         except BaseException as error:
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            if OUT_OF_MEMORY in str(error):
+                raise MemoryError(first_line(error)) from error
+            if keeps_its_kind(error) or (not probe and is_ours(error)):
                 raise
             if "trust_remote_code" in str(error):
                 cure = "name a model whose architecture transformers has"
@@ -162,6 +194,25 @@ def foreign(problem: str) -> Iterator[None]:
                     f"{problem}: it needs code of its own (auto_map), which is never run; {cure}"
                 ) from error
             raise ModelError(f"{problem}: {type(error).__name__}: {first_line(error)}") from error
+
+
+def keeps_its_kind(error: BaseException) -> bool:
+    """Whether an error is the system's or the user's own: of a disk or of a named file, or an interruption.
+
+    transformers raises an OSError of its own, without a number, where a model lacks a file.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.filename is not None or error.errno in FULL
+    return not isinstance(error, Exception) and type(error).__name__ != "PanicException"
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether an error was raised by a line of this package, and not by torch on its behalf (RuntimeError)."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else trace.tb_frame.f_code.co_filename
+    return Path(place).is_relative_to(PACKAGE) and type(error) is not RuntimeError
 
 
 @contextlib.contextmanager
@@ -210,6 +261,10 @@ def quiet() -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of somebody else's message, without colours, as evidence in ours."""
+    """The first line of somebody else's message as evidence in ours: without colours, and not cut off at a colon."""
     text = COLOUR_CODES.sub("", str(error)).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
+    line = " ".join(text.splitlines()[0].split())
+    if line.endswith(":"):  # its last clause announces the lines that follow
+        line = line.rpartition(". ")[0] or line
+    line = line.rstrip(" .:;,") or type(error).__name__
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."

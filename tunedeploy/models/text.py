@@ -16,7 +16,15 @@ from tunedeploy.device.encoders import text as encoding
 from tunedeploy.device.encoders.text import TextFacts
 from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Classifier
-from tunedeploy.models.loading import count_at, foreign, json_object, open_config, open_fast_tokenizer, open_trunk
+from tunedeploy.models.loading import (
+    count_at,
+    first_line,
+    foreign,
+    json_object,
+    open_config,
+    open_fast_tokenizer,
+    open_trunk,
+)
 from tunedeploy.models.sources import Source
 
 POOLINGS = ("mean", "cls", "max", "last", "pooler")
@@ -105,7 +113,7 @@ def _width(trunk: nn.Module, source: Source, pooling: str) -> int:
     tokens = torch.zeros(1, 4, dtype=torch.long)
     what = f"tune.pooling is {pooling!r}" if pooling == "pooler" else "the model must be a text encoder or decoder"
     with (
-        foreign(f"model {source.name!r}: {what}, which {type(trunk).__name__} is not made for"),
+        foreign(f"model {source.name!r}: {what}, which {type(trunk).__name__} is not made for", probe=True),
         torch.inference_mode(),
     ):
         probe = TextClassifier(trunk, width=1, labels=1, pooling=pooling)
@@ -138,8 +146,11 @@ def longest(source: Source, tokenizer: PreTrainedTokenizerBase) -> int:
     if sentence.is_file():
         limits.append(count_at(json_object(sentence), "max_seq_length", sentence) or LONGEST)
     config = open_config(source)
-    with foreign(f"model {source.name!r}: the length of its texts is not a number"):
+    try:
         limits += [int(tokenizer.model_max_length), positions(config)]
+    except (TypeError, ValueError, OverflowError) as error:
+        problem = f"model {source.name!r}: the length of its texts is not a number"
+        raise ModelError(f"{problem}: {type(error).__name__}: {first_line(error)}") from error
     if min(limits) < 1:
         raise ModelError(f"model {source.name!r}: its longest text is {min(limits)} tokens; expected 1 or more")
     return min(limits)

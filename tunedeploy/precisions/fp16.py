@@ -10,6 +10,7 @@ from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from tunedeploy import onnx_files
+from tunedeploy.converters import converter_failures
 from tunedeploy.device.encoders import Inputs
 from tunedeploy.errors import BudgetError
 from tunedeploy.graphs.rewrites import HALVES
@@ -35,6 +36,7 @@ def convert(source: Path, target: Path, setting: dict[str, Any], samples: Sequen
 
     Raises:
         BudgetError: a weight does not fit into float16.
+        ModelError: the converter cannot do it.
     """
     del setting, samples
     model = onnx.load(source)
@@ -45,7 +47,10 @@ def convert(source: Path, target: Path, setting: dict[str, Any], samples: Sequen
                 raise BudgetError(
                     f"quantize: {weight.name} holds {largest:.3g}, float16 ends at {LARGEST:.0f}; use int8 or fp32"
                 )
-    half = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=False)
-    ONNXModel(half).topological_sort()  # the converter puts the casts of inputs last, and such a file is not valid ONNX
+    with converter_failures("float16 converter", "use int8 or fp32"):
+        half = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=False)
+        ONNXModel(
+            half
+        ).topological_sort()  # the converter puts the casts of inputs last, and such a file is not valid ONNX
     onnx_files.clean(half)
     onnx_files.write(half, target)

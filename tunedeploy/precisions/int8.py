@@ -5,7 +5,6 @@ import io
 import logging
 import math
 import tempfile
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,12 @@ from onnxruntime.quantization.onnx_model import ONNXModel
 
 from tunedeploy import onnx_files, saturation
 from tunedeploy.activation_rounding import input_rounding_db
+from tunedeploy.converters import converter_failures
 from tunedeploy.device.encoders import Inputs
-from tunedeploy.errors import ModelError, RecipeError
+from tunedeploy.errors import RecipeError
 from tunedeploy.graphs import rewrites
+from tunedeploy.graphs.reading import Reading
+from tunedeploy.inside_onnx import Graph
 from tunedeploy.recipe import Section
 
 FILE = "model_int8.onnx"
@@ -129,7 +131,7 @@ def convert(source: Path, target: Path, setting: dict[str, Any], samples: Sequen
     Raises:
         ModelError: the quantizer cannot do it.
     """
-    with tempfile.TemporaryDirectory() as folder, quietly(), quantizer_failures():
+    with tempfile.TemporaryDirectory() as folder, quietly(), converter_failures("quantizer"):
         made = Path(folder) / "model.onnx"
         if "method" in setting:
             static(source, made, setting, samples)
@@ -160,7 +162,7 @@ def static(source: Path, target: Path, setting: dict[str, Any], samples: Sequenc
         source, target, Batches(samples), quant_format=QuantFormat.QDQ, per_channel=True,
         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         calibrate_method=getattr(CalibrationMethod, setting["method"]),
-        nodes_to_exclude=[*setting["exclude"], *group_norms(source)],
+        nodes_to_exclude=[*setting["exclude"], *group_norms(source), *clips_off_zero(source)],
         extra_options={
             "CalibPercentile": 99.99,
             "TensorQuantOverrides": saturation.safe_ranges(onnx.load(source), per_channel=True),
@@ -176,6 +178,24 @@ def group_norms(source: Path) -> list[str]:
     """
     graph = onnx.load(source, load_external_data=False).graph
     return [node.name for node in graph.node if node.op_type == "InstanceNormalization"]
+
+
+def clips_off_zero(source: Path) -> list[str]:
+    """The Clip nodes of a file whose bounds leave zero out, which stay.
+
+    The quantizer drops every Clip between two rounded values, and no range of integers is without zero: values between
+    zero and such a bound would pass unclipped.
+    """
+    graph = Graph(source)
+    reading = Reading(graph)
+    bounds = {
+        node.name: [reading.stored(name) for name in node.input[1:]]
+        for node in graph.model.graph.node if node.op_type == "Clip"
+    }  # fmt: skip
+    return [
+        name for name, (low, high) in ((name, [*found, None, None][:2]) for name, found in bounds.items())
+        if (low is not None and float(low.max()) > 0) or (high is not None and float(high.min()) < 0)
+    ]  # fmt: skip
 
 
 class Batches(CalibrationDataReader):  # type: ignore[misc]
@@ -195,24 +215,6 @@ def single_rows(samples: Sequence[Inputs]) -> Iterator[Inputs]:
     for batch in samples:
         for at in range(len(next(iter(batch.values())))):
             yield {name: array[at : at + 1] for name, array in batch.items()}
-
-
-@contextlib.contextmanager
-def quantizer_failures() -> Iterator[None]:
-    """Turn what the quantizer raises into one line: it refuses graphs by whatever exception comes first.
-
-    Raises:
-        ModelError: the quantizer failed. What this package raises, what a disk does and a lack of memory pass.
-    """
-    try:
-        yield
-    except Exception as error:
-        frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-        owners = [name.partition(".")[0] for name in frames if name.startswith(("onnxruntime.", "tunedeploy."))]
-        if owners[-1] != "onnxruntime" or isinstance(error, OSError | MemoryError):
-            raise
-        reason = next(iter(str(error).splitlines()), "")[:160]
-        raise ModelError(f"onnxruntime's quantizer fails: {type(error).__name__}: {reason}") from error
 
 
 @contextlib.contextmanager

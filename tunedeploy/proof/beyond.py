@@ -55,7 +55,7 @@ def beyond_the_trace(scene: Scene) -> list[Comparison]:
         Comparison(
             name="beyond what was traced, torch vs onnx: largest logit difference", stage="export", file=FILE,
             value=worst, limit=agreement.tolerance(floor, spread), rows=rows, where=where,
-            facts={"noise_floor": floor, "output_range": spread, "refused_by_torch": refused},
+            facts={"noise_floor": floor, "output_range": spread, "refused_by_torch": refused} | not_tried(scene),
         )
     ]  # fmt: skip
 
@@ -64,8 +64,8 @@ def beyond(scene: Scene) -> Iterator[tuple[str, Inputs, list[int]]]:
     """Batches of sizes that were never traced, then single rows, each with a name and the rows that it holds."""
     path = scene.onnx.path
     rng = np.random.default_rng(int(sha256(path)[:16], 16))
-    numbers = [number for number in compared_with(Graph(path)) if number >= 2][:COMPARED]
-    around = sorted({number + step for number in numbers for step in (0, 1)})
+    numbers = thresholds(Graph(path))[:COMPARED]
+    around = sizes_around(numbers)
     total = len(scene.features)
     for size in dict.fromkeys([*BATCHES, int(rng.integers(5, 33)), *around]):
         if size <= LARGEST_BATCH:
@@ -77,6 +77,24 @@ def beyond(scene: Scene) -> Iterator[tuple[str, Inputs, list[int]]]:
     for length in lengths(int(scene.encoder.facts["max_length"]), around, rng):
         yield f"length {length}", scene.encoder.collate([filled(scene.features[longest], length)], length), [longest]
     yield from with_ids(scene, numbers)
+
+
+def thresholds(graph: Graph) -> list[int]:
+    """The numbers that a file compares with and that can be a size or a token beyond the first two."""
+    return [number for number in compared_with(graph) if number >= 2]
+
+
+def sizes_around(numbers: list[int]) -> list[int]:
+    """Sizes at each number and one above."""
+    return sorted({number + step for number in numbers for step in (0, 1)})
+
+
+def not_tried(scene: Scene) -> dict[str, Any]:
+    """What the limits on the work leave out: constants past the first ones, and batches that are too large."""
+    numbers = thresholds(Graph(scene.onnx.path))
+    batches = [size for size in sizes_around(numbers[:COMPARED]) if size > LARGEST_BATCH]
+    left_out = {"constants_not_tried": numbers[COMPARED:], "batches_not_tried": batches}
+    return {name: sizes for name, sizes in left_out.items() if sizes}
 
 
 def cut(scene: Scene) -> int | None:

@@ -11,7 +11,7 @@ from tunedeploy.device.encoders import Inputs
 from tunedeploy.device.runtime import row_size
 from tunedeploy.graphs.reading import Rewrite
 from tunedeploy.inside_onnx import Graph, well_formed
-from tunedeploy.proof.inside.local import local_parity
+from tunedeploy.proof.inside.local import halved, local_parity
 from tunedeploy.proof.inside.origins import Origins, origins
 from tunedeploy.proof.inside.ranges import observed, unexplained
 from tunedeploy.proof.inside.stored import scales_apart, worst_rounding
@@ -62,7 +62,7 @@ def compared(scene: Scene, name: str, variant: Mapping[str, Any], rewrites: Sequ
         return made  # what is not matched cannot be fed
     odd = odd_ranges(scene, source, matched, variant)
     made.append(entry("ranges of activations that the data do not show", len(odd), where="; ".join(odd[:2])))
-    if any(matched.roundings.values()):
+    if any(matched.roundings.values()) or halved(matched):
         made.append(local_entry(entry, source, target, matched, short_rows(scene)))
     return made
 

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from tunedeploy import plugins
+from tunedeploy.atomic import write_text
 from tunedeploy.data.files import open_source
 from tunedeploy.errors import DataError, RunError
 
@@ -42,7 +43,7 @@ def write_recipe(data: str, output: Path) -> dict[str, Any]:
     parts = {"task": task, "model": model, "data": {"train": path, **columns}, "tune": {"method": method}}
     parts["export"] = {"quantize": "int8"}
     text = "".join(one_line(key, value) for key, value in parts.items())
-    output.write_text(text, encoding="utf-8")
+    write_text(output, text)
     return {"file": str(output), "recipe": text, "task": task, "columns": columns, "model_installed": installed(model)}
 
 

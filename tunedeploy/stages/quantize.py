@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx
 import onnxruntime
 
 from tunedeploy import onnx_files, plugins, progress
+from tunedeploy.atomic import scratch, write_array
 from tunedeploy.cpu_kinds import WORDS, on_each_kind
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.comparison import within
@@ -136,31 +136,30 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> list[
     """
     precision = plugins.load("precisions", name)
     source, target = rundir / "onnx" / "model.onnx", rundir / FOLDER / precision.FILE
-    beside = target.with_name(f".{target.name}")
     samples = batches(judge.encoder, sample(data_of(recipe).train, CALIBRATION_ROWS))
     tried: list[dict[str, Any]] = []
     chosen: dict[str, Any] = {}
     for setting in precision.candidates(source, recipe.export, samples):
         progress.note(f"quantize: {name}, {setting['name']}")
-        try:
-            with workshop(source) as copy:
-                precision.convert(copy, beside, setting, samples)
-            label(beside, name, setting, source)
-            measured, logits = judge(beside)
-        except (ModelError, RunError) as error:
-            failed = f"quantize: {name} ({setting['name']}): {error.lines[0]}"
-            tried.append({"setting": setting, "problems": [failed]})
-            continue
-        one = {"setting": setting, **measured, **on_cpus(precision, beside, judge, measured)}
-        one["problems"] = over_budget(recipe, name, one, beside)
-        tried.append(one)
-        if not chosen or chosen["problems"] or share_used(recipe, one) < share_used(recipe, chosen):
-            chosen = one
-            beside.replace(target)
-            np.save(target.with_suffix(".npy"), logits)  # verify holds the file to the logits that it was judged by
+        with scratch(target) as beside:
+            try:
+                with workshop(source) as copy:
+                    precision.convert(copy, beside, setting, samples)
+                label(beside, name, setting, source)
+                measured, logits = judge(beside)
+            except (ModelError, RunError) as error:
+                failed = f"quantize: {name} ({setting['name']}): {error.lines[0]}"
+                tried.append({"setting": setting, "problems": [failed]})
+                continue
+            attempt = {"setting": setting, **measured, **on_cpus(precision, beside, judge, measured)}
+            attempt["problems"] = over_budget(recipe, name, attempt, beside)
+            tried.append(attempt)
+            if not chosen or chosen["problems"] or share_used(recipe, attempt) < share_used(recipe, chosen):
+                chosen = attempt
+                beside.replace(target)
+                write_array(target.with_suffix(".npy"), logits)  # what verify holds the file to
         if share_used(recipe, chosen) <= ROOM:
             break
-    beside.unlink(missing_ok=True)
     if not chosen:
         raise ModelError([line for one in tried for line in one["problems"]])
     return [*(one for one in tried if one is not chosen), chosen]
@@ -175,15 +174,21 @@ def on_cpus(precision: Any, path: Path, judge: Judge, measured: Mapping[str, Any
 
 
 def share_used(recipe: "Recipe", one: Mapping[str, Any]) -> float:
-    """The largest share of its limits on answers that a variant uses; infinite where it breaks any limit.
+    """The largest share of its limits on answers that a variant uses on any kind of CPU; infinite where it breaks one.
 
     Near-ties that changed count here too, against what others may: on another split they fall the other way.
     """
     if one["problems"]:
         return math.inf
-    drop = one["drop"] / recipe.export.max_drop if one["drop"] > 0 else 0.0
-    changed = (1 - one["agreement"] / 100) / classes.FLIPS
-    return float(max(drop, one["flips"] / max(one["flips_allowed"], 1), changed))
+    kinds = [one, *(figures for figures in one.get("cpus", {}).values() if figures["by"] != "nothing")]
+    return max(share_of(recipe.export.max_drop, one["flips_allowed"], figures) for figures in kinds)
+
+
+def share_of(max_drop: float, flips_allowed: int, figures: Mapping[str, Any]) -> float:
+    """The largest share of the limits that `drop`, `flips` and `agreement` on one kind of CPU use."""
+    drop = figures["drop"] / max_drop if figures["drop"] > 0 else 0.0
+    changed = (1 - figures["agreement"] / 100) / classes.FLIPS
+    return float(max(drop, figures["flips"] / max(flips_allowed, 1), changed))
 
 
 def kernels() -> dict[str, Any]:

@@ -5,17 +5,21 @@ which: two values match when their operators, attributes, inputs and stored tens
 problem: a wrong wire, another constant or attribute, a node too many or too few, a scale of another pair.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx
 
 from tunedeploy.graphs.reading import Computed, Input, Reading, Rewrite, Rounding, Source, Stored, Value
 from tunedeploy.inside_onnx import Graph
 
 BIASED = ("Conv", "ConvTranspose", "LayerNormalization", "InstanceNormalization")  # input, weight, bias
-Spot = tuple[str, int]  # a node of the float32 file by its first output, and which of its inputs
+Spot = tuple[str, int]  # a value of the converted file, and which input of the float32 node that makes its origin
+
+NOWHERE: Spot = ("", 0)  # no input of a node
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,14 +30,20 @@ class Pair:
     origin: Stored
     spot: Spot
 
+    @property
+    def rounded(self) -> bool:
+        """Whether the converted file holds other numbers, as far as its types say."""
+        return self.stored.rounding is not None or self.stored.array.dtype == np.float16
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Product:
-    """A node with weights: what its activations, its weight and its bias went through."""
+    """A node with a rounded bias: what its activations and its weight, stored or computed, went through."""
 
     node: str
     activation: tuple[Rounding, ...]
-    weight: Stored
+    weight: Stored | None  # None where it is computed
+    factor: Rounding
     bias: Stored
 
 
@@ -45,7 +55,7 @@ class Origins:
         values: name in the converted file to name in the float32 file, of computed values; inputs are not among them.
         pairs: stored tensors, each with its origin.
         roundings: name in the float32 file to what readers of the converted file get it through.
-        read: input of a float32 node to the value of the float32 file and the roundings it is read through.
+        read: input of the node behind a value to the value of the float32 file and the roundings it is read through.
         names: name in the float32 file to the names by which the converted file's nodes read that value.
         products: nodes with a rounded weight and a rounded bias.
         problems: what has no counterpart, one line each.
@@ -72,10 +82,10 @@ def origins(source: Graph, target: Graph, rewrites: Sequence[Rewrite]) -> Origin
     found = matcher.found
     for kind, ours, theirs in (("input", target.inputs, source.inputs), ("output", target.outputs, source.outputs)):
         found.problems.extend(f"{kind} {name!r} is in one file alone" for name in sorted({*ours} ^ {*theirs}))
-    found.problems.extend(unread(target, source))
+    found.problems.extend(unread(matcher.target.graph, source))
     for name in source.outputs:
         if name in target.outputs:
-            matcher.match(name, name, ("", 0))
+            matcher.match(name, name, NOWHERE)
     matcher.run()
     return found
 
@@ -135,22 +145,29 @@ class Matcher:
             if (ours.name, ours.kind) != (theirs.name, theirs.kind):
                 self.found.problems.append(f"input {ours.name!r} is read in place of {theirs.name!r}")
         elif isinstance(theirs, Computed) and clips(theirs, self.source, roundings) and not alike(ours, theirs):
-            self.match(name or target, theirs.inputs[0], (theirs.node.output[0], 0))
+            before = theirs.inputs[0]  # what the rounding reads in the place of the Relu or Clip that is left out
+            self.found.read[spot] = (self.source.of(before)[0], roundings)
+            self.match(name or target, before, NOWHERE)
         elif isinstance(ours, Computed) and isinstance(theirs, Computed) and alike(ours, theirs):
-            self.descend(name, ours, origin, theirs)
+            # A float32 node that is read as two has its inputs in both of them, under the value of the outer one.
+            self.descend(self.known(name, origin) if origin else spot[0], ours, theirs)
         else:
             self.found.problems.append(f"{described(ours)} in place of {described(theirs)}")
 
-    def descend(self, name: str, ours: Computed, origin: str, theirs: Computed) -> None:
-        """Ask for the inputs of two nodes that are alike."""
-        if name and origin:
+    def known(self, name: str, origin: str) -> str:
+        """Remember the origin of a value that has a name."""
+        if name:
             self.found.values.setdefault(name, origin)
+        return name
+
+    def descend(self, owner: str, ours: Computed, theirs: Computed) -> None:
+        """Ask for the inputs of two nodes that are alike; `owner` is the value that the float32 node makes."""
         for at, (left, right) in enumerate(zip(ours.inputs, theirs.inputs, strict=True)):
             if left == "" or right == "":
                 if left != right:
                     self.found.problems.append(f"{described(ours)}: input {at} is there in one file alone")
                 continue
-            self.match(left, right, (theirs.node.output[0], spot_of(theirs, at)))
+            self.match(left, right, (owner, spot_of(theirs, at)))
         self.keep_product(ours)
 
     def keep_product(self, node: Computed) -> None:
@@ -163,13 +180,21 @@ class Matcher:
         else:
             return
         _, _, activation = self.target.of(parts[0])
-        weight, bias = (self.target.of(source)[1] for source in parts[1:])
-        if isinstance(weight, Stored) and isinstance(bias, Stored) and weight.rounding and bias.rounding:
-            self.found.products.append(Product(node=node.node.name, activation=activation, weight=weight, bias=bias))
+        _, weight, roundings = self.target.of(parts[1])
+        if isinstance(weight, Computed) and weight.node.op_type == "Gemm":  # turned, and rounded before that
+            _, weight, roundings = self.target.of(weight.inputs[0])
+        bias = self.target.of(parts[2])[1]
+        stored = weight if isinstance(weight, Stored) else None
+        factor = next((one for one in (stored and stored.rounding, *roundings) if one), None)
+        if factor is not None and isinstance(bias, Stored) and bias.rounding:
+            product = Product(node=node.node.name, activation=activation, weight=stored, factor=factor, bias=bias)
+            self.found.products.append(product)
 
 
 def spot_of(node: Computed, at: int) -> int:
-    """Which input of the file's own node a value is: a Gemm read as a sum has its bias third."""
+    """Which input of the file's own node a value is: of a Gemm read as more nodes, the turned weight and the bias."""
+    if node.operator == "Transpose" and node.node.op_type == "Gemm":
+        return 1
     return 2 if node.operator == "Add" and node.node.op_type == "Gemm" and at == 1 else at
 
 
@@ -195,11 +220,10 @@ def clips(node: Computed, reading: Reading, roundings: Sequence[Rounding]) -> bo
             float(bound.reshape(-1)[0]) if bound is not None and bound.size == 1 else default
             for bound, default in zip([*bounds, None, None][:2], (-float("inf"), float("inf")), strict=True)
         )
-    slack = 1e-5
-    return any(
-        rounding.bounds[0] >= low - slack * max(1.0, abs(low)) and rounding.bounds[1] <= high * (1 + slack)
-        for rounding in roundings if rounding.scale.size == 1
-    )  # fmt: skip
+    # A zero point is a whole number, so that the ends of the integers are up to half a step from those of the range.
+    slack = 1e-5 * max(1.0, abs(low) if math.isfinite(low) else abs(high) if math.isfinite(high) else 1.0)
+    half = {rounding: float(rounding.scale.max()) / 2 + slack for rounding in roundings if rounding.scale.size == 1}
+    return any(one.bounds[0] >= low - step and one.bounds[1] <= high + step for one, step in half.items())
 
 
 def described(value: Value) -> str:

@@ -28,10 +28,10 @@ def worst_rounding(pairs: Iterable[Pair], products: Iterable[Product] = ()) -> t
         The error, the tensor it is of, and how many tensors were rounded.
     """
     worst, where, count = 0.0, "", 0
-    widened = {id(product.weight): full_biases(product.bias) for product in products}
+    widened = {id(product.weight): full_biases(product.bias) for product in products if product.weight}
     held = {id(product.bias) for product in products}
     for pair in pairs:
-        count += pair.stored.rounding is not None or pair.stored.array.dtype == np.float16
+        count += pair.rounded
         error = rounding_error(pair.stored, pair.origin, widened.get(id(pair.stored)))
         if math.isnan(error) or (wide(pair.stored) and id(pair.stored) not in held):
             error = math.inf
@@ -126,8 +126,8 @@ def scales_apart(products: Iterable[Product]) -> list[str]:
         if not static:
             apart.append(product.node)
             continue
-        assert product.weight.rounding is not None and product.bias.rounding is not None
-        wanted = float(static[0].scale.max()) * product.weight.rounding.scale.astype(np.float64).reshape(-1)
+        assert product.bias.rounding is not None
+        wanted = float(static[0].scale.max()) * product.factor.scale.astype(np.float64).reshape(-1)
         stored = product.bias.rounding.scale.astype(np.float64).reshape(-1)
         if wanted.size != stored.size or not np.allclose(wanted, stored, rtol=SCALES, atol=0):
             apart.append(product.node)
