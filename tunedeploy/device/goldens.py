@@ -19,7 +19,7 @@ from .inside import inside
 from .manifest import Manifest
 
 FOLDER = "parity"
-SETS = 4  # batches beside the raw rows; kit.make writes them
+SETS = 4  # batches beside the raw rows; bundling.kit writes them
 LARGEST = 2**30  # bytes of all arrays: 42 images of 1024 pixels a side are half of it
 # As numpy writes the header of an array of numbers in C order; each of the file's arrays is one of these.
 HEADER = re.compile(rb"\{'descr': '<(f4|i8)', 'fortran_order': False, 'shape': \((\d+(?:, \d+)*),?\), \} *\n")
@@ -54,7 +54,7 @@ class MadeOn(TypedDict):
 
 
 class Rule(TypedDict):
-    """How a variant is judged; see kit.make.rule."""
+    """How a variant is judged; see bundling.kit.rule."""
 
     file: str
     max_abs: float
