@@ -1,6 +1,7 @@
 """What no training would get into a bundle is refused while planning, and a healthy model passes in seconds."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def test_a_model_that_the_exporter_cannot_convert_is_refused_while_planning(
         plan.describe(recipe)
     (line,) = caught.value.lines
     assert "\n" not in line and "\x1b" not in line
+    assert re.search(r"[\w)]; name another model$", line), line
 
 
 def test_what_the_exporter_says_has_no_colour_codes_in_the_line_and_in_the_log(tiny: Tiny, tmp_path: Path) -> None:

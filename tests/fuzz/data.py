@@ -141,7 +141,7 @@ def parquet(rows: Rows, header: list[str], rng: Rng) -> bytes:
     table = pa.table(columns)
     label = columns.get("label")
     if label is not None and rng.random() < 0.5:
-        names = [clean(str(name)) for name in dict.fromkeys(label.to_pylist())]
+        names = list(dict.fromkeys(clean(str(cell)) for cell in label.to_pylist()))  # a cell may be a dict
         numbers = pa.array([names.index(clean(str(cell))) for cell in label.to_pylist()])
         table = table.set_column(table.schema.get_field_index("label"), "label", numbers)
         named: Any = odd_value(rng) if rng.random() < 0.5 else names[: int(rng.integers(1, len(names) + 1))]
