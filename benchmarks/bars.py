@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunedeploy.rundir import RunDir
+from tunedeploy.run.folder import RunDir
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 ASSETS = Path(os.environ.get("TUNEDEPLOY_ASSETS", CHECKOUT.parent / "shared"))

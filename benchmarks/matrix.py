@@ -29,10 +29,11 @@ from timm import create_model
 from torchvision.models import get_model
 
 from tests import tiny
-from tunedeploy import pipeline, recipe
 from tunedeploy.errors import TunedeployError, UserError
-from tunedeploy.recipe import Recipe
-from tunedeploy.rundir import RunDir, versions, write_text
+from tunedeploy.recipe import read as recipe
+from tunedeploy.recipe.read import Recipe
+from tunedeploy.run import pipeline
+from tunedeploy.run.folder import RunDir, versions, write_text
 
 METHODS = ("last-layer", "lora")
 CHANCE = 100 / 3  # percent; the data have three classes of equal size

@@ -46,8 +46,8 @@ from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison, tried
 from tunedeploy.device.encoders import Array, Features, Inputs
 from tunedeploy.errors import RunError
-from tunedeploy.inside_onnx import Graph
-from tunedeploy.side_by_side import Scene, scene_of
+from tunedeploy.graphs.onnx_graph import Graph
+from tunedeploy.proof.scene import Scene, scene_of
 from tunedeploy.stages import merge, verify
 
 FILES = {

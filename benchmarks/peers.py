@@ -30,9 +30,9 @@ from tests.faults.test_faults import FP32, RUN_FAULTS, SEMANTIC
 from tests.finished import Finished, build, repair_run
 from tests.tiny import Tiny
 from tunedeploy import api
-from tunedeploy.cli import main as tunedeploy
+from tunedeploy.cli.commands import main as tunedeploy
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.rundir import versions, write_text
+from tunedeploy.run.folder import versions, write_text
 from tunedeploy.stages.merge import sample
 from tunedeploy.stages.quantize import encoder_of
 

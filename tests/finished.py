@@ -9,9 +9,10 @@ from typing import Any
 import onnx
 
 from tests.tiny import Tiny, images, texts
-from tunedeploy import api, onnx_files
+from tunedeploy import api
 from tunedeploy.device.files import files_below, read_json, sha256
-from tunedeploy.rundir import STAGE_FOLDER, RunDir, write_json
+from tunedeploy.graphs import files as onnx_files
+from tunedeploy.run.folder import STAGE_FOLDER, RunDir, write_json
 
 BESIDE = ("manifest.json", "manifest.sig")  # the files that a manifest does not list
 TASKS: dict[str, dict[str, Any]] = {

@@ -7,7 +7,7 @@ import pytest
 
 from tunedeploy import plugins
 from tunedeploy.errors import UserError
-from tunedeploy.recipe import Section
+from tunedeploy.recipe.read import Section
 
 
 class TextKeys(Section):

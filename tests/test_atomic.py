@@ -16,11 +16,12 @@ import torch
 from tests.finished import Finished
 from tests.fuzz import ended
 from tests.killing import killed_at
-from tunedeploy import api, atomic, pipeline
-from tunedeploy.atomic import discard, disk_errors, reserve, scratch, sweep, whole_folder, write_array, write_text
+from tunedeploy import api
 from tunedeploy.device.files import files_below, sha256
 from tunedeploy.errors import RunError
-from tunedeploy.rundir import RunDir
+from tunedeploy.run import atomic, pipeline
+from tunedeploy.run.atomic import discard, disk_errors, reserve, scratch, sweep, whole_folder, write_array, write_text
+from tunedeploy.run.folder import RunDir
 from tunedeploy.training import checkpoint
 
 Content = dict[str, str]

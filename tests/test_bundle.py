@@ -17,15 +17,15 @@ import yaml
 from tests.finished import Finished, edit_json, repair_bundle
 from tests.tiny import TASKS, Tiny, images, texts
 from tunedeploy import api, plugins
-from tunedeploy.bundle_checks import Bundle, load_bundle
+from tunedeploy.commands.bench import measure
 from tunedeploy.device import agreement
 from tunedeploy.device.decisions import classes
 from tunedeploy.device.files import files_below, read_json, sha256
 from tunedeploy.device.integrity import integrity
 from tunedeploy.errors import RunError
-from tunedeploy.rundir import write_json
-from tunedeploy.side_by_side import TORCH_VS_ONNX
-from tunedeploy.stages.bench import measure
+from tunedeploy.proof.bundle import Bundle, load_bundle
+from tunedeploy.proof.scene import TORCH_VS_ONNX
+from tunedeploy.run.folder import write_json
 from tunedeploy.stages.bundle import copy
 from tunedeploy.stages.merge import run_torch
 

@@ -14,9 +14,9 @@ from tests.killing import killed_at
 from tests.test_cli import Command
 from tests.test_cli import tunedeploy as tunedeploy  # a fixture
 from tunedeploy import api
-from tunedeploy.bundle_checks import Bundle
 from tunedeploy.device.files import read_json, sha256
 from tunedeploy.errors import ParityError, RunError, UsageError
+from tunedeploy.proof.bundle import Bundle
 
 
 @pytest.fixture

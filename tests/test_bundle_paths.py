@@ -13,11 +13,11 @@ from tests.finished import Finished, repair_bundle
 from tests.test_bundle import parity_kit
 from tests.test_cli import tunedeploy as tunedeploy  # a fixture
 from tunedeploy import api, external_data
-from tunedeploy.bundle_checks import load_bundle
 from tunedeploy.device.files import files_below, read_json
 from tunedeploy.device.inside import inside
 from tunedeploy.errors import RunError
-from tunedeploy.rundir import write_json
+from tunedeploy.proof.bundle import load_bundle
+from tunedeploy.run.folder import write_json
 
 WAYS = {
     "absolute": lambda outside, dist: str(outside),

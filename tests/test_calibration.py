@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from tunedeploy import recipe
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.precisions import int8
+from tunedeploy.recipe import read as recipe
 from tunedeploy.stages import quantize
 from tunedeploy.stages.merge import sample
 

@@ -20,10 +20,10 @@ from PIL import Image
 
 from tests.finished import Finished, edit_json, repair_bundle
 from tests.tiny import Tiny, images, texts
-from tunedeploy.bundle_checks import load_bundle
-from tunedeploy.cli import main
+from tunedeploy.cli.commands import main
 from tunedeploy.device.files import files_below, read_json
-from tunedeploy.pipeline import STAGES
+from tunedeploy.proof.bundle import load_bundle
+from tunedeploy.run.pipeline import STAGES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -558,7 +558,7 @@ def test_bench_of_a_run_refuses_the_bundle_of_an_earlier_recipe(tunedeploy: Comm
 def test_a_file_that_vanishes_is_one_line_and_a_bug_is_not(
     monkeypatch: pytest.MonkeyPatch, tunedeploy: Command
 ) -> None:
-    from tunedeploy.stages import doctor
+    from tunedeploy.commands import doctor
 
     def gone() -> None:
         raise FileNotFoundError(2, "No such file or directory", "pictures/a.png")

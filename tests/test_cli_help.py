@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from tunedeploy.cli import app
+from tunedeploy.cli.commands import app
 
 HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "datasets", "peft", "numpy")
 CONTRACT = {
@@ -52,7 +52,7 @@ def test_help_and_list_load_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     loaded = done.stdout.rpartition("LOADED")[2].split()
-    assert "tunedeploy.cli" in loaded
+    assert "tunedeploy.cli.commands" in loaded
     assert not set(HEAVY) & set(loaded)
 
 

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from tests.tiny import TASKS, Tiny
-from tunedeploy import pipeline, plugins
-from tunedeploy.bundle_checks import load_bundle
+from tunedeploy import plugins
 from tunedeploy.device import agreement
 from tunedeploy.device.files import read_json
 from tunedeploy.device.runtime import Session
-from tunedeploy.recipe import Recipe
-from tunedeploy.rundir import RunDir
+from tunedeploy.proof.bundle import load_bundle
+from tunedeploy.recipe.read import Recipe
+from tunedeploy.run import pipeline
+from tunedeploy.run.folder import RunDir
 from tunedeploy.stages.merge import run_torch
 
 NAMES = {axis: tuple(plugins.names(axis)) for axis in ("tasks", "methods", "precisions")}

@@ -15,11 +15,11 @@ from tests.faults import graphs
 from tests.finished import Finished
 from tests.tiny import Tiny
 from tunedeploy import api, plugins
-from tunedeploy.cli import main
+from tunedeploy.cli.commands import main
+from tunedeploy.commands import diagnose
 from tunedeploy.device.files import files_below, sha256
 from tunedeploy.errors import BudgetError, ModelError, ParityError, RunError
-from tunedeploy.inside_onnx import Graph, modules, origin
-from tunedeploy.stages import diagnose
+from tunedeploy.graphs.onnx_graph import Graph, modules, origin
 
 FP32, INT8 = "onnx/model.onnx", "quantized/model_int8.onnx"
 Finisher = Callable[[str], Finished]

@@ -14,9 +14,10 @@ import pytest
 import typer
 import yaml
 
-from tunedeploy import plugins, recipe
-from tunedeploy.cli import app
+from tunedeploy import plugins
+from tunedeploy.cli.commands import app
 from tunedeploy.errors import RecipeError
+from tunedeploy.recipe import read as recipe
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]

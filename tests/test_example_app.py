@@ -10,7 +10,7 @@ from PIL import Image
 from tests.finished import Finished
 from tests.tiny import TASKS
 from tunedeploy import plugins
-from tunedeploy.bundle_checks import load_bundle
+from tunedeploy.proof.bundle import load_bundle
 
 
 def answers_of_app(checkout: Path, dist: Path, inputs: list[str], variant: str = "fp32") -> list[tuple[str, str]]:

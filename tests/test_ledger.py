@@ -8,9 +8,9 @@ from PIL import Image, ImageFile
 
 from tests.finished import Finished
 from tunedeploy import api
-from tunedeploy.bundle_checks import load_bundle
 from tunedeploy.device.encoders.image import open_image
 from tunedeploy.device.files import read_json
+from tunedeploy.proof.bundle import load_bundle
 from tunedeploy.tasks import image_classification
 
 PAIRS = (

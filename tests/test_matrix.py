@@ -8,7 +8,7 @@ import pytest
 from benchmarks import matrix
 from tunedeploy import plugins
 from tunedeploy.errors import DataError, ModelError, ParityError, TunedeployError
-from tunedeploy.rundir import RunDir
+from tunedeploy.run.folder import RunDir
 
 # Unlike the BERT and ResNet of other tests: disentangled attention, rotary positions, depthwise 7 x 7, layer scale.
 PART = {"DeBERTa-v2": "lora", "ModernBERT": "last-layer", "ConvNeXt": "lora", "DINOv2": "last-layer"}

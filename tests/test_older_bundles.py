@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from tests.finished import repair_bundle
 from tunedeploy import api
-from tunedeploy.bundle_checks import load_bundle
-from tunedeploy.cli import app
+from tunedeploy.cli.commands import app
 from tunedeploy.device.files import read_json
+from tunedeploy.proof.bundle import load_bundle
 
 ARCHIVE = Path(__file__).parent / "data" / "bundle_schema1_ce58914.zip"
 # The id that this bundle had when it was written: SHA-256 of its manifest.

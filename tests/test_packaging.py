@@ -22,7 +22,8 @@ import yaml
 from packaging.requirements import Requirement
 
 import tunedeploy
-from tunedeploy import extras, recipe
+from tunedeploy import extras
+from tunedeploy.recipe import read as recipe
 
 HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "datasets", "peft")
 INDIRECT = {"onnxscript"}  # torch.onnx loads it

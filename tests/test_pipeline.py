@@ -12,11 +12,12 @@ import pytest
 
 from tests.finished import Finished, repair_run
 from tests.tiny import Tiny, texts
-from tunedeploy import api, pipeline, progress
+from tunedeploy import api, progress
 from tunedeploy.bundling import kit
 from tunedeploy.device.files import files_below, read_json, sha256
 from tunedeploy.errors import BudgetError, ParityError, RunError
-from tunedeploy.rundir import latest, read_logits, whole_folder, write_json, write_text
+from tunedeploy.run import pipeline
+from tunedeploy.run.folder import latest, read_logits, whole_folder, write_json, write_text
 from tunedeploy.stages.quantize import Judge, encoder_of, over_budget
 
 Finisher = Callable[[str], Finished]

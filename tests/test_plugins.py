@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from tests.tiny import Tiny
-from tunedeploy import plugins, recipe
+from tunedeploy import plugins
 from tunedeploy.errors import RecipeError, UserError
+from tunedeploy.recipe import read as recipe
 
 HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "datasets", "peft", "numpy")
 

@@ -11,12 +11,13 @@ import torch
 
 from benchmarks import matrix
 from tests.tiny import Tiny
-from tunedeploy import preflight, progress
+from tunedeploy import progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.errors import ModelError
 from tunedeploy.models import loading, start
-from tunedeploy.recipe import Recipe
-from tunedeploy.rundir import RunDir
+from tunedeploy.proof import preflight
+from tunedeploy.recipe.read import Recipe
+from tunedeploy.run.folder import RunDir
 from tunedeploy.stages import export, plan
 
 

@@ -8,10 +8,10 @@ import yaml
 from pydantic import ValidationError, model_validator
 
 from tests.recipe_plugins import STAND_INS, FullKeys, Int8Keys, L2SpKeys, LoraKeys, Pooling, TextKeys, stand_in
-from tunedeploy import recipe
 from tunedeploy.errors import RecipeError
-from tunedeploy.recipe_aliases import ALIASES, SECTION_ALIASES
-from tunedeploy.recipe_sections import RECORDS
+from tunedeploy.recipe import read as recipe
+from tunedeploy.recipe.aliases import ALIASES, SECTION_ALIASES
+from tunedeploy.recipe.sections import RECORDS
 
 FIVE_LINES = """\
 task: text-classification

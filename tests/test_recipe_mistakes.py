@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.recipe_plugins import stand_in
-from tunedeploy import recipe
 from tunedeploy.errors import RecipeError
+from tunedeploy.recipe import read as recipe
 
 TOP = "task: text-classification\nmodel: org/small\n"
 GOOD = TOP + "data: {train: reviews.csv}\n"  # three lines: what a test appends starts on line 4

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tunedeploy import recipe
+from tunedeploy.recipe import read as recipe
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 RECIPES = sorted((CHECKOUT / "recipes").glob("*.yaml"))

@@ -23,11 +23,11 @@ from transformers import (
     ViTModel,
 )
 
-from tunedeploy import recipe
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.models import start
-from tunedeploy.recipe import Recipe
-from tunedeploy.rundir import RunDir, write_json
+from tunedeploy.recipe import read as recipe
+from tunedeploy.recipe.read import Recipe
+from tunedeploy.run.folder import RunDir, write_json
 from tunedeploy.stages.train import job_of
 from tunedeploy.training.loop import Job
 from tunedeploy.training.machine import accelerator_of

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from tunedeploy.api import merge as merge
     from tunedeploy.api import train as train
     from tunedeploy.api import verify as verify
-    from tunedeploy.bundle_checks import load_bundle as load_bundle
+    from tunedeploy.proof.bundle import load_bundle as load_bundle
 
 __version__ = "0.1.0"
 
@@ -18,7 +18,7 @@ _HOMES = {
     "merge": "tunedeploy.api",
     "export": "tunedeploy.api",
     "verify": "tunedeploy.api",
-    "load_bundle": "tunedeploy.bundle_checks",
+    "load_bundle": "tunedeploy.proof.bundle",
 }
 
 __all__ = ["__version__", "export", "load_bundle", "merge", "train", "verify"]

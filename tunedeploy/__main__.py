@@ -1,6 +1,6 @@
 """`python -m tunedeploy` is the command `tunedeploy`."""
 
-from tunedeploy.cli import main
+from tunedeploy.cli.commands import main
 
 if __name__ == "__main__":
     main()

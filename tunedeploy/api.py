@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunedeploy import atomic, pipeline
-from tunedeploy import recipe as recipes
 from tunedeploy.device.comparison import Comparison
 from tunedeploy.errors import ParityError, RunError, UsageError
-from tunedeploy.rundir import RunDir, latest, whole_folder
+from tunedeploy.recipe import read as recipes
+from tunedeploy.run import atomic, pipeline
+from tunedeploy.run.folder import RunDir, latest, whole_folder
 
 if TYPE_CHECKING:
-    from tunedeploy.recipe import Recipe
+    from tunedeploy.recipe.read import Recipe
 
 RUNS = Path("runs")
 
@@ -104,8 +104,8 @@ def comparisons_of(
     path: Path, checks: Sequence[str] | None = None, *, expect: str | None = None, key: Path | None = None
 ) -> list[Comparison]:
     """Every comparison of a run or a bundle; breaches are in the list. The arguments are those of `verify`."""
-    from tunedeploy.bundle_checks import examine as examine_bundle
     from tunedeploy.device.comparison import CHECKS
+    from tunedeploy.proof.bundle import examine as examine_bundle
 
     unknown = [one for one in checks or () if one not in CHECKS]
     if unknown:
@@ -134,11 +134,11 @@ def sign(bundle: str | Path, key: str | Path) -> Path:
         ParityError: a file is missing, changed or added.
         RunError: it is no bundle, or the key cannot be used.
     """
-    from tunedeploy import signature
-    from tunedeploy.bundle_checks import Bundle
+    from tunedeploy.bundling import signing as signature
     from tunedeploy.device.comparison import breach_lines
     from tunedeploy.device.integrity import integrity
     from tunedeploy.device.manifest import SIGNATURE
+    from tunedeploy.proof.bundle import Bundle
 
     atomic.sweep(Path(bundle), SIGNATURE)  # what a killed command left is no file of the bundle
     breaches = breach_lines(integrity(Bundle(Path(bundle)), pytest_ran=False))

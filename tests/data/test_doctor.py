@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from tunedeploy.data import doctor
 from tunedeploy.data.columns import CATEGORY, IMAGE, TEXT, Column
-from tunedeploy.data.doctor import examine
-from tunedeploy.data.near import looks, near_images, near_texts, normalised
+from tunedeploy.data.doctor import examine as doctor
+from tunedeploy.data.doctor.examine import examine
+from tunedeploy.data.doctor.near import looks, near_images, near_texts, normalised
+from tunedeploy.data.doctor.report import MAX_LINES, Finding, Report
 from tunedeploy.data.read import read
-from tunedeploy.data.report import MAX_LINES, Finding, Report
 
 TEXTS = (Column(key="text", kind=TEXT), Column(key="label", kind=CATEGORY))
 PAIRS = (TEXTS[0], Column(key="text_pair", kind=TEXT), TEXTS[1])

@@ -13,7 +13,7 @@ import pytest
 from tests.finished import Finished, edit_json, repair_bundle
 from tests.test_bundle import parity_kit
 from tunedeploy import device
-from tunedeploy.bundle_checks import load_bundle
+from tunedeploy.proof.bundle import load_bundle
 
 DEVICE = Path(device.__file__).parent
 ANYWHERE = {"numpy", "onnxruntime"}

@@ -12,11 +12,11 @@ import pytest
 from tests.faults import graphs
 from tests.finished import Finished, repair_bundle, repair_run
 from tunedeploy import api
-from tunedeploy.bundle_checks import Bundle
-from tunedeploy.bundle_facts import compared, contradicts, variants_described
+from tunedeploy.bundling.tokenizer_facts import contradictions, settle
 from tunedeploy.errors import RunError
-from tunedeploy.tensor_files import tensor
-from tunedeploy.tokenizer_facts import contradictions, settle
+from tunedeploy.graphs.tensor_files import tensor
+from tunedeploy.proof.bundle import Bundle
+from tunedeploy.proof.bundle_facts import compared, contradicts, variants_described
 
 SEMANTIC = ("parity", "preprocessing", "metric")
 TEXTS, IMAGES = "text-classification", "image-classification"

@@ -15,18 +15,19 @@ from onnx import TensorProto, helper
 from tests.faults import graphs
 from tests.finished import Finished, repair_bundle, repair_run, tell_anew
 from tests.tiny import Tiny
-from tunedeploy import api, onnx_files, plugins
-from tunedeploy.cli import main
+from tunedeploy import api, plugins
+from tunedeploy.cli.commands import main
+from tunedeploy.commands.use import evaluate
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.comparison import Comparison
 from tunedeploy.device.runtime import Session, logits_of
 from tunedeploy.errors import ParityError, RunError
-from tunedeploy.inside_onnx import Graph
+from tunedeploy.graphs import files as onnx_files
+from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.models import start
 from tunedeploy.proof.inside.origins import origins
 from tunedeploy.proof.inside.stored import worst_rounding
 from tunedeploy.stages.quantize import batches, encoder_of
-from tunedeploy.use import evaluate
 
 Finisher = Callable[[str], Finished]
 SEMANTIC = ("parity", "preprocessing", "metric")

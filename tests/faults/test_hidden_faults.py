@@ -27,8 +27,8 @@ from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison
 from tunedeploy.device.files import read_array, read_json
 from tunedeploy.errors import BudgetError, ParityError
-from tunedeploy.inside_onnx import Graph
-from tunedeploy.rundir import STAGE_FOLDER, write_json
+from tunedeploy.graphs.onnx_graph import Graph
+from tunedeploy.run.folder import STAGE_FOLDER, write_json
 from tunedeploy.stages import quantize
 
 Array = np.ndarray

@@ -19,10 +19,10 @@ from tests.faults import graphs
 from tests.finished import Finished, repair_bundle
 from tests.tiny import Tiny, bert, texts
 from tunedeploy import api
-from tunedeploy.bundle_checks import Bundle
 from tunedeploy.device.files import read_json
 from tunedeploy.device.kit import tokenizer_probe
 from tunedeploy.device.tokenizer_checks import as_probed, digests, probed
+from tunedeploy.proof.bundle import Bundle
 
 SEMANTIC = ("parity", "preprocessing", "metric")
 CYRILLIC = "".join(chr(at) for at in range(0x430, 0x450))

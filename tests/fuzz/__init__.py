@@ -12,7 +12,7 @@ import io
 import traceback
 from collections.abc import Sequence
 
-from tunedeploy.cli import main
+from tunedeploy.cli.commands import main
 
 ENDINGS = {0: "accepted", 1: "refused", 2: "refused", 3: "breach"}
 

@@ -11,7 +11,7 @@ import yaml
 from tests.fuzz import ended
 from tests.fuzz._damage import Rng, damaged, odd_value
 from tests.tiny import Tiny
-from tunedeploy import recipe_schema
+from tunedeploy.recipe import schema as recipe_schema
 
 TRIALS = 100
 

@@ -7,12 +7,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.tiny import Tiny, job
-from tunedeploy import pipeline, plugins
+from tunedeploy import plugins
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.errors import ParityError
 from tunedeploy.models import start
-from tunedeploy.recipe import Recipe
-from tunedeploy.rundir import RunDir
+from tunedeploy.recipe.read import Recipe
+from tunedeploy.run import pipeline
+from tunedeploy.run.folder import RunDir
 from tunedeploy.stages import merge
 from tunedeploy.training.loop import optimizer_of
 

@@ -7,10 +7,11 @@ import torch
 from safetensors.torch import load_file
 
 from tests.tiny import Tiny
-from tunedeploy import pipeline, plugins
+from tunedeploy import plugins
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.models import start
-from tunedeploy.rundir import RunDir
+from tunedeploy.run import pipeline
+from tunedeploy.run.folder import RunDir
 
 
 @pytest.mark.parametrize(

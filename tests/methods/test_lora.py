@@ -13,7 +13,7 @@ from torch import nn
 from transformers import GPT2Config, GPT2Model
 
 from tests.tiny import Tiny, job
-from tunedeploy import pipeline, plugins
+from tunedeploy import plugins
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.errors import ModelError, ParityError
 from tunedeploy.methods import lora
@@ -21,7 +21,8 @@ from tunedeploy.models import image, start
 from tunedeploy.models.classifier import Assembly
 from tunedeploy.models.sources import Source
 from tunedeploy.models.text import TextClassifier
-from tunedeploy.rundir import RunDir
+from tunedeploy.run import pipeline
+from tunedeploy.run.folder import RunDir
 from tunedeploy.stages import merge
 from tunedeploy.training.feeds import Feed
 from tunedeploy.training.loop import fit

@@ -19,12 +19,12 @@ from transformers import AutoConfig
 
 from tests.conftest import CHECKOUT
 from tests.tiny import Tiny
-from tunedeploy import preflight
-from tunedeploy.cli import main
+from tunedeploy.cli.commands import main
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.errors import ModelError
 from tunedeploy.models import loading, start
 from tunedeploy.models.loading import check_counts, first_line, foreign
+from tunedeploy.proof import preflight
 
 CODE = """
 from pathlib import Path

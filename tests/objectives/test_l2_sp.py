@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from tests.tiny import Tiny, job
-from tunedeploy import pipeline
 from tunedeploy.models import start
-from tunedeploy.rundir import RunDir
+from tunedeploy.run import pipeline
+from tunedeploy.run.folder import RunDir
 
 METHODS = ("full", "lora", "last-layer")
 

@@ -10,17 +10,20 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.finished import Finished, repair_bundle, repair_run
-from tunedeploy import api, onnx_files, saturation
-from tunedeploy.activation_rounding import input_rounding_db
-from tunedeploy.cpu_kinds import KINDS, native
+from tunedeploy import api
+from tunedeploy.commands import diagnose
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.encoders import Inputs
 from tunedeploy.device.files import read_json
 from tunedeploy.device.runtime import Session, logits_of
 from tunedeploy.errors import ModelError
+from tunedeploy.graphs import files as onnx_files
 from tunedeploy.precisions import int8
-from tunedeploy.rundir import write_json
-from tunedeploy.stages import diagnose, quantize
+from tunedeploy.quantization import saturation
+from tunedeploy.quantization.activation_rounding import input_rounding_db
+from tunedeploy.quantization.cpu_kinds import KINDS, native
+from tunedeploy.run.folder import write_json
+from tunedeploy.stages import quantize
 from tunedeploy.stages.quantize import batches, encoder_of, over_budget_elsewhere, share_used
 
 FP32, INT8 = "onnx/model.onnx", "quantized/model_int8.onnx"

@@ -9,11 +9,12 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tunedeploy import onnx_files, saturation
-from tunedeploy.cpu_kinds import EXACT, SATURATING, native, on_each_kind, session_on
 from tunedeploy.device.encoders import Array
 from tunedeploy.device.runtime import NO_SATURATION, Session
-from tunedeploy.saturating_file import saturating
+from tunedeploy.graphs import files as onnx_files
+from tunedeploy.quantization import saturation
+from tunedeploy.quantization.cpu_kinds import EXACT, SATURATING, native, on_each_kind, session_on
+from tunedeploy.quantization.saturating_file import saturating
 
 SATURATES = native() == SATURATING
 HERE = "saturates" if SATURATES else "is exact"

@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from tunedeploy import onnx_files, plugins
+from tunedeploy import plugins
 from tunedeploy.device.encoders import Inputs
-from tunedeploy.inside_onnx import Graph
+from tunedeploy.graphs import files as onnx_files
+from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.proof.inside.origins import Origins, origins
 from tunedeploy.proof.inside.ranges import observed, unexplained
 from tunedeploy.proof.inside.stored import scales_apart, worst_rounding

@@ -9,8 +9,8 @@ import pytest
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from tests.proof import small
-from tunedeploy import onnx_files
-from tunedeploy.inside_onnx import Graph
+from tunedeploy.graphs import files as onnx_files
+from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.proof.inside.local import local_parity
 
 PRECISIONS = {"int8": {"per_channel": True}, "fp16": {}}

@@ -9,8 +9,8 @@ import pytest
 from onnx import ModelProto, helper, numpy_helper
 
 from tests.proof import small
-from tunedeploy import onnx_files
-from tunedeploy.inside_onnx import Graph
+from tunedeploy.graphs import files as onnx_files
+from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.proof.inside.local import local_parity
 
 

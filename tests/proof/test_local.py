@@ -10,8 +10,8 @@ import pytest
 from onnx import helper
 
 from tests.proof import small
-from tunedeploy import onnx_files
-from tunedeploy.inside_onnx import Graph
+from tunedeploy.graphs import files as onnx_files
+from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.proof.inside import local
 from tunedeploy.proof.inside.local import Node, local_parity
 

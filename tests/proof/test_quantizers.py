@@ -9,7 +9,7 @@ from onnx import helper
 
 from tests.proof import small
 from tunedeploy import plugins
-from tunedeploy.inside_onnx import Graph
+from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.proof.inside.local import local_parity
 
 IMAGE, MATRIX = (3, 8, 8), (16,)

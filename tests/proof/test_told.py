@@ -13,7 +13,7 @@ from tests.faults.judging import FP32
 from tests.finished import Finished
 from tunedeploy import api
 from tunedeploy.proof import beyond, vocabulary
-from tunedeploy.side_by_side import Scene, scene_of
+from tunedeploy.proof.scene import Scene, scene_of
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.tiny import Tiny
-from tunedeploy import pipeline
-from tunedeploy.recipe import read
-from tunedeploy.rundir import RunDir
+from tunedeploy.recipe.read import read
+from tunedeploy.run import pipeline
+from tunedeploy.run.folder import RunDir
 
 # Behind `--`, since torchrun takes our --run for an abbreviation of its own --run-path.
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -12,13 +12,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.tiny import Tiny
-from tunedeploy import pipeline, progress
+from tunedeploy import progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.encoders.image import ImageFacts, open_image
 from tunedeploy.models import start
 from tunedeploy.models.image_input import TorchvisionEncoder
-from tunedeploy.recipe import TrainOptions
-from tunedeploy.rundir import RunDir
+from tunedeploy.recipe.read import TrainOptions
+from tunedeploy.run import pipeline
+from tunedeploy.run.folder import RunDir
 from tunedeploy.training import feeds
 from tunedeploy.training.feeds import FeatureFeed, Feed, HeadOnly
 

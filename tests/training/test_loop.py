@@ -13,14 +13,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.tiny import Tiny, job, texts
-from tunedeploy import pipeline, plugins, progress
+from tunedeploy import plugins, progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.decisions.classes import score
 from tunedeploy.device.files import read_json
 from tunedeploy.errors import ModelError, UserError
 from tunedeploy.models.start import base
-from tunedeploy.recipe import Recipe
-from tunedeploy.rundir import RunDir
+from tunedeploy.recipe.read import Recipe
+from tunedeploy.run import pipeline
+from tunedeploy.run.folder import RunDir
 from tunedeploy.stages.train import checkpoint_key
 from tunedeploy.training import loop
 from tunedeploy.training.loop import Job, epoch_windows, optimizer_of, take_step

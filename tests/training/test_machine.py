@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from tests.tiny import Tiny
-from tunedeploy import pipeline
 from tunedeploy.errors import RecipeError
-from tunedeploy.rundir import RunDir
+from tunedeploy.run import pipeline
+from tunedeploy.run.folder import RunDir
 from tunedeploy.training.machine import cpu_has_bf16, precision_of, set_threads
 
 GPU = torch.cuda.is_available()

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import Tiny
-from tunedeploy import pipeline, progress
-from tunedeploy.recipe import read
-from tunedeploy.rundir import RunDir
+from tunedeploy import progress
+from tunedeploy.recipe.read import read
+from tunedeploy.run import pipeline
+from tunedeploy.run.folder import RunDir
 
 
 def command(recipe: Path, run: Path) -> list[str]:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tunedeploy.recipe import TrainOptions
+from tunedeploy.recipe.read import TrainOptions
 from tunedeploy.training.schedule import factor
 
 SCHEDULES = TrainOptions.model_json_schema()["properties"]["schedule"]["enum"]

@@ -17,7 +17,7 @@ from tunedeploy.device.decisions import classes
 from tunedeploy.device.encoders import Array, Encoder, Inputs, Row
 from tunedeploy.device.goldens import JPEG, PNG, SETS
 from tunedeploy.device.runtime import Session, instruction_set
-from tunedeploy.rundir import write_json
+from tunedeploy.run.folder import write_json
 
 BATCHES = (1, 2, 3, 7)
 assert len(BATCHES) == SETS

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from tunedeploy.data.cells import Rows, find_columns, parse_rows
 from tunedeploy.data.columns import TEXT, Column
-from tunedeploy.data.files import ALL, Source, open_source
-from tunedeploy.data.folders import EVAL_SPLITS
 from tunedeploy.data.labels import closest, natural_order
+from tunedeploy.data.readers.folders import EVAL_SPLITS
+from tunedeploy.data.readers.open import ALL, Source, open_source
 from tunedeploy.data.split import EVAL_SHARE, automatic_split, digest, limit_rows
 from tunedeploy.data.table import Table
 from tunedeploy.errors import DataError

@@ -10,7 +10,7 @@ from tunedeploy.device.files import read_json
 from tunedeploy.errors import RunError
 
 if TYPE_CHECKING:
-    from tunedeploy.recipe import Recipe
+    from tunedeploy.recipe.read import Recipe
 
 _read: dict[str, Data] = {}
 

@@ -16,7 +16,7 @@ import onnx
 from tunedeploy.device.encoders import Array
 from tunedeploy.errors import ModelError
 from tunedeploy.graphs.bodies import flattened
-from tunedeploy.inside_onnx import Graph
+from tunedeploy.graphs.onnx_graph import Graph
 
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import nn
 
 from tunedeploy.models.classifier import Assembly
-from tunedeploy.recipe import Section
+from tunedeploy.recipe.read import Section
 
 DEFAULTS = {
     "train.lr": 5e-5,  # pretrained transformers forget above 1e-4 (Mosbach et al. 2021)

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from tunedeploy.models.classifier import Assembly, freeze_trunk
-from tunedeploy.recipe import Section
+from tunedeploy.recipe.read import Section
 
 DEFAULTS: dict[str, Any] = {
     "train.lr": 5e-3,  # on standardised features; a linear model does not diverge at rates that ruin a trunk

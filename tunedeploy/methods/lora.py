@@ -11,7 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Assembly, freeze_trunk
-from tunedeploy.recipe import Section
+from tunedeploy.recipe.read import Section
 
 DEFAULTS = {
     "train.lr": 2e-3,  # adapters start at zero and take rates 40 times those of full fine-tuning

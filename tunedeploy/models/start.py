@@ -9,7 +9,7 @@ from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Assembly, set_training
 
 if TYPE_CHECKING:
-    from tunedeploy.recipe import Recipe
+    from tunedeploy.recipe.read import Recipe
 
 
 ONE_FILE = 2**31 - 2**20  # bytes of an ONNX file: protobuf's limit, less room for metadata

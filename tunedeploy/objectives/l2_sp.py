@@ -4,7 +4,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from tunedeploy.recipe import Section
+from tunedeploy.recipe.read import Section
 
 
 class Options(Section):

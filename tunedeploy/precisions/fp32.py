@@ -1,6 +1,6 @@
 """float32: the exported file as it is; always shipped, since every other precision is judged against it."""
 
-from tunedeploy.recipe import Section
+from tunedeploy.recipe.read import Section
 
 FILE = "model.onnx"
 

@@ -20,15 +20,16 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.onnx_model import ONNXModel
 
-from tunedeploy import onnx_files, saturation
-from tunedeploy.activation_rounding import input_rounding_db
-from tunedeploy.converters import converter_failures
 from tunedeploy.device.encoders import Inputs
 from tunedeploy.errors import RecipeError
+from tunedeploy.graphs import files as onnx_files
 from tunedeploy.graphs import rewrites
+from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.graphs.reading import Reading
-from tunedeploy.inside_onnx import Graph
-from tunedeploy.recipe import Section
+from tunedeploy.quantization import saturation
+from tunedeploy.quantization.activation_rounding import input_rounding_db
+from tunedeploy.quantization.converters import converter_failures
+from tunedeploy.recipe.read import Section
 
 FILE = "model_int8.onnx"
 REWRITES = rewrites.INTEGERS  # what its operators stand for in float32

@@ -15,8 +15,8 @@ from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison
 from tunedeploy.device.encoders import Array, Features, Inputs
 from tunedeploy.device.files import sha256
-from tunedeploy.inside_onnx import Graph
-from tunedeploy.side_by_side import Scene
+from tunedeploy.graphs.onnx_graph import Graph
+from tunedeploy.proof.scene import Scene
 from tunedeploy.stages.export import FILE
 from tunedeploy.stages.merge import run_torch
 

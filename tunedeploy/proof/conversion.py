@@ -9,13 +9,13 @@ from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.comparison import Comparison
 from tunedeploy.device.encoders import Inputs
 from tunedeploy.device.runtime import row_size
+from tunedeploy.graphs.onnx_graph import Graph, well_formed
 from tunedeploy.graphs.reading import Rewrite
-from tunedeploy.inside_onnx import Graph, well_formed
 from tunedeploy.proof.inside.local import halved, local_parity
 from tunedeploy.proof.inside.origins import Origins, origins
 from tunedeploy.proof.inside.ranges import observed, unexplained
 from tunedeploy.proof.inside.stored import scales_apart, worst_rounding
-from tunedeploy.side_by_side import Scene
+from tunedeploy.proof.scene import Scene
 from tunedeploy.stages.export import FILE
 from tunedeploy.stages.merge import sample
 from tunedeploy.stages.quantize import CALIBRATION_ROWS, batches

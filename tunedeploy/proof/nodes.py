@@ -30,7 +30,7 @@ def evaluation_kept(path: Path, *, name: str, stage: str, file: str) -> list[Com
 
 def nodes_in_evaluation(model: Any, *, name: str, stage: str, file: str) -> Comparison:
     """Nodes of an ONNX model that compute as in training."""
-    from tunedeploy.onnx_files import training_nodes  # a device has no onnx
+    from tunedeploy.graphs.files import training_nodes  # a device has no onnx
 
     training = training_nodes(model)
     return Comparison(
@@ -50,6 +50,6 @@ def cpus_kept(path: Path, name: str, variant: Mapping[str, Any]) -> list[Compari
     except ModuleNotFoundError:
         return []
     del onnx
-    from tunedeploy.cpu_checks import products_kept
+    from tunedeploy.proof.cpus import products_kept
 
     return products_kept(path, name, variant, stage="bundle")

@@ -13,9 +13,9 @@ from torch import nn
 from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison
 from tunedeploy.device.encoders import Array, Inputs
-from tunedeploy.inside_onnx import Graph
+from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.proof.beyond import sequences, vocabulary
-from tunedeploy.side_by_side import Scene
+from tunedeploy.proof.scene import Scene
 from tunedeploy.stages.export import FILE
 from tunedeploy.training.feeds import tensors
 

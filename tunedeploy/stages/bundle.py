@@ -4,24 +4,25 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunedeploy import onnx_files, plugins, progress, tokenizer_facts
-from tunedeploy.bundle_checks import Bundle
-from tunedeploy.bundling import kit
+from tunedeploy import plugins, progress
+from tunedeploy.bundling import kit, tokenizer_facts
+from tunedeploy.bundling.card import card
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.comparison import breach_lines
 from tunedeploy.device.files import files_below, read_json, sha256
 from tunedeploy.device.manifest import MANIFEST, SCHEMA
 from tunedeploy.device.runtime import instruction_set
 from tunedeploy.errors import ParityError
-from tunedeploy.models.card import card
-from tunedeploy.rundir import RunDir, versions, whole_folder, without_folders, write_json, write_text
-from tunedeploy.side_by_side import TORCH_VS_ONNX
+from tunedeploy.graphs import files as onnx_files
+from tunedeploy.proof.bundle import Bundle
+from tunedeploy.proof.scene import TORCH_VS_ONNX
+from tunedeploy.run.folder import RunDir, versions, whole_folder, without_folders, write_json, write_text
 from tunedeploy.stages.export import lineage
 from tunedeploy.stages.merge import sample
 from tunedeploy.stages.quantize import encoder_of
 
 if TYPE_CHECKING:
-    from tunedeploy.recipe import Recipe
+    from tunedeploy.recipe.read import Recipe
 
 RECIPE_KEYS = ("task", "data", "export")
 AFTER = ("train", "merge", "export", "quantize", "verify")

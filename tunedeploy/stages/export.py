@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING, Any
 import onnx
 import torch
 
-from tunedeploy import onnx_files, plugins, progress
+from tunedeploy import plugins, progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.files import sha256
 from tunedeploy.device.runtime import OUTPUT
 from tunedeploy.errors import BudgetError, ModelError
+from tunedeploy.graphs import files as onnx_files
 from tunedeploy.models import sources
 from tunedeploy.models.classifier import Assembly
 from tunedeploy.models.loading import COLOUR_CODES, first_line
-from tunedeploy.rundir import RunDir, write_json, write_text
+from tunedeploy.run.folder import RunDir, write_json, write_text
 from tunedeploy.stages.merge import loaded, sample
 from tunedeploy.training.feeds import tensors
 
 if TYPE_CHECKING:
-    from tunedeploy.recipe import Recipe
+    from tunedeploy.recipe.read import Recipe
 
 RECIPE_KEYS = ("task", "export.opset", "export.dynamic_size", "export.target")
 AFTER = ("merge",)

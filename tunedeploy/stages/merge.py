@@ -19,11 +19,11 @@ from tunedeploy.errors import ModelError, ParityError, RunError
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, Classifier, load_trained
 from tunedeploy.models.loading import first_line
-from tunedeploy.rundir import RunDir, whole_folder
+from tunedeploy.run.folder import RunDir, whole_folder
 from tunedeploy.training.feeds import tensors
 
 if TYPE_CHECKING:
-    from tunedeploy.recipe import Recipe
+    from tunedeploy.recipe.read import Recipe
 
 RECIPE_KEYS = ("task", "model", "data", "tune", "train.seed")
 AFTER = ("train",)

@@ -8,13 +8,14 @@ import numpy as np
 import psutil
 import torch
 
-from tunedeploy import plugins, preflight, progress
-from tunedeploy.data.doctor import examine
+from tunedeploy import plugins, progress
+from tunedeploy.data.doctor.examine import examine
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, set_training
 from tunedeploy.models.loading import foreign
-from tunedeploy.rundir import RunDir, write_json
+from tunedeploy.proof import preflight
+from tunedeploy.run.folder import RunDir, write_json
 from tunedeploy.training.batches import balance_of
 from tunedeploy.training.feeds import VIEWS, Feed
 from tunedeploy.training.loop import forward
@@ -22,7 +23,7 @@ from tunedeploy.training.machine import precision_of, set_threads
 
 if TYPE_CHECKING:
     from tunedeploy.data.read import Data
-    from tunedeploy.recipe import Recipe
+    from tunedeploy.recipe.read import Recipe
 
 RECIPE_KEYS = ("task", "model", "data", "tune", "train", "export")
 AFTER = ()

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 import onnxruntime
 
-from tunedeploy import onnx_files, plugins, progress
-from tunedeploy.atomic import scratch, write_array
-from tunedeploy.cpu_kinds import WORDS, on_each_kind
+from tunedeploy import plugins, progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.comparison import within
 from tunedeploy.device.decisions import classes
@@ -23,12 +21,15 @@ from tunedeploy.device.encoders import Array, Encoder, Inputs, in_batches
 from tunedeploy.device.files import sha256
 from tunedeploy.device.runtime import Session, instruction_set, logits_of
 from tunedeploy.errors import BudgetError, ModelError, RunError
-from tunedeploy.rundir import RunDir
+from tunedeploy.graphs import files as onnx_files
+from tunedeploy.quantization.cpu_kinds import WORDS, on_each_kind
+from tunedeploy.quantization.workshop import workshop
+from tunedeploy.run.atomic import scratch, write_array
+from tunedeploy.run.folder import RunDir
 from tunedeploy.stages.merge import places, sample
-from tunedeploy.workshop import workshop
 
 if TYPE_CHECKING:
-    from tunedeploy.recipe import Recipe
+    from tunedeploy.recipe.read import Recipe
 
 RECIPE_KEYS = ("task", "data", "export")
 AFTER = ("export",)

@@ -3,11 +3,11 @@
 import html
 from typing import TYPE_CHECKING, Any
 
-from tunedeploy.models.card import number
-from tunedeploy.rundir import RunDir, write_text
+from tunedeploy.bundling.card import number
+from tunedeploy.run.folder import RunDir, write_text
 
 if TYPE_CHECKING:
-    from tunedeploy.recipe import Recipe
+    from tunedeploy.recipe.read import Recipe
 
 RECIPE_KEYS = ("task",)
 AFTER = ("train", "merge", "export", "quantize", "verify", "bundle")

@@ -12,7 +12,7 @@ from tunedeploy.device.encoders import Array
 from tunedeploy.errors import ModelError, UserError
 from tunedeploy.models import sources, start
 from tunedeploy.models.classifier import Assembly, load_trained, trained_names, trained_state
-from tunedeploy.rundir import RunDir, key_of, whole_folder
+from tunedeploy.run.folder import RunDir, key_of, whole_folder
 from tunedeploy.training.batches import balance_of, class_weights
 from tunedeploy.training.feeds import VIEWS, FeatureFeed, Feed, HeadOnly, View, alike, kept_features
 from tunedeploy.training.loop import EVAL_BATCH, FOLDER, Job, fit, is_sharded
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from tunedeploy.data.read import Data
-    from tunedeploy.recipe import Recipe
+    from tunedeploy.recipe.read import Recipe
 
 RECIPE_KEYS = ("task", "model", "data", "tune", "train", "export.dynamic_size")
 AFTER = ()  # its key holds the recipe and the data; the plan adds nothing to them

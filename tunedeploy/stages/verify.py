@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from tunedeploy import progress
 from tunedeploy.bundling.kit import SAME_MACHINE
-from tunedeploy.cpu_checks import on_each_cpu
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device import agreement
 from tunedeploy.device.comparison import CHECKS, Comparison, breach_lines, timed, tried
@@ -16,26 +15,27 @@ from tunedeploy.device.encoders import Array, Encoder, Row
 from tunedeploy.device.files import read_json
 from tunedeploy.device.runtime import Session, logits_of
 from tunedeploy.errors import ParityError
-from tunedeploy.file_checks import interface, quantized_decisions, two_sessions
 from tunedeploy.proof.beyond import beyond_the_trace
 from tunedeploy.proof.conversion import explained_by_rounding
-from tunedeploy.proof.vocabulary import vocabulary_kept
-from tunedeploy.run_facts import (
+from tunedeploy.proof.cpus import on_each_cpu
+from tunedeploy.proof.files import interface, quantized_decisions, two_sessions
+from tunedeploy.proof.run_facts import (
     bundle_described,
     folder_described,
     metadata_described,
     scores_described,
     trained_again,
 )
-from tunedeploy.rundir import RunDir, read_logits, write_json
-from tunedeploy.side_by_side import Scene, metamorphic, scene_of, torch_against_onnx, trained_against_merged
+from tunedeploy.proof.scene import Scene, metamorphic, scene_of, torch_against_onnx, trained_against_merged
+from tunedeploy.proof.vocabulary import vocabulary_kept
+from tunedeploy.proof.weights import tables_kept, weights_kept
+from tunedeploy.run.folder import RunDir, read_logits, write_json
 from tunedeploy.stages.export import FILE
 from tunedeploy.stages.merge import sample
 from tunedeploy.stages.quantize import kernels
-from tunedeploy.weight_checks import tables_kept, weights_kept
 
 if TYPE_CHECKING:
-    from tunedeploy.recipe import Recipe
+    from tunedeploy.recipe.read import Recipe
 
 RECIPE_KEYS = ("task", "data", "export")
 AFTER = ("train", "merge", "export", "quantize")

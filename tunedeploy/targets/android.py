@@ -2,7 +2,7 @@
 
 from onnx import ModelProto
 
-from tunedeploy.recipe import Section
+from tunedeploy.recipe.read import Section
 from tunedeploy.targets._limits import Limits
 
 # Play's install-time limit is 200 MB for all of an app's assets.

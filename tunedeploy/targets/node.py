@@ -2,7 +2,7 @@
 
 from onnx import ModelProto
 
-from tunedeploy.recipe import Section
+from tunedeploy.recipe.read import Section
 from tunedeploy.targets._limits import Limits
 
 LIMITS = Limits(opset=21, ir=10, max_bytes=2**31)

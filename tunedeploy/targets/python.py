@@ -2,7 +2,7 @@
 
 from onnx import ModelProto
 
-from tunedeploy.recipe import Section
+from tunedeploy.recipe.read import Section
 from tunedeploy.targets._limits import Limits
 
 LIMITS = Limits(opset=23, ir=11, max_bytes=2**31)

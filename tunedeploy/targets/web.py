@@ -2,7 +2,7 @@
 
 from onnx import ModelProto
 
-from tunedeploy.recipe import Section
+from tunedeploy.recipe.read import Section
 from tunedeploy.targets._limits import Limits
 
 # A tab has 4 GB of WebAssembly memory, and weights stand in it twice while the session is made.

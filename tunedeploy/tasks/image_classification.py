@@ -12,19 +12,19 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from tunedeploy.classification import loss, metric_name
 from tunedeploy.data.columns import IMAGE_ROWS
 from tunedeploy.device.decisions.classes import decode, score, targets
 from tunedeploy.device.encoders import Row
 from tunedeploy.device.encoders.image import contradictions, facts_from, open_image, processor_of_facts
 from tunedeploy.device.encoders.image import opened as device_encoder
 from tunedeploy.errors import ModelError
-from tunedeploy.recipe import Section
-from tunedeploy.rundir import write_json
+from tunedeploy.recipe.read import Section
+from tunedeploy.run.folder import write_json
+from tunedeploy.tasks._classification import loss, metric_name
 
 if TYPE_CHECKING:
     from tunedeploy.models.classifier import Assembly
-    from tunedeploy.recipe import Recipe
+    from tunedeploy.recipe.read import Recipe
 
 __all__ = ["contradictions", "decode", "device_encoder", "loss", "metric_name", "score", "targets"]
 

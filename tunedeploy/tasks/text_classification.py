@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from tunedeploy.classification import loss, metric_name
 from tunedeploy.data.columns import TEXT_ROWS
 from tunedeploy.device.decisions.classes import decode, score, targets
 from tunedeploy.device.encoders import Row
 from tunedeploy.device.encoders.text import contradictions, facts_from
 from tunedeploy.device.encoders.text import opened as device_encoder
 from tunedeploy.device.files import read_json
-from tunedeploy.recipe import Section
-from tunedeploy.rundir import write_json
+from tunedeploy.recipe.read import Section
+from tunedeploy.run.folder import write_json
+from tunedeploy.tasks._classification import loss, metric_name
 
 if TYPE_CHECKING:
     from tunedeploy.models.classifier import Assembly
-    from tunedeploy.recipe import Recipe
+    from tunedeploy.recipe.read import Recipe
 
 __all__ = ["contradictions", "decode", "device_encoder", "loss", "metric_name", "score", "targets"]
 

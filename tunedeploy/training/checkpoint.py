@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.optim import Optimizer
 
-from tunedeploy.atomic import discard, whole_folder, write_json
 from tunedeploy.device.files import read_json, sha256
 from tunedeploy.errors import RunError
-from tunedeploy.rundir import key_of
+from tunedeploy.run.atomic import discard, whole_folder, write_json
+from tunedeploy.run.folder import key_of
 
 NAME = "checkpoint"
 KEPT = 2

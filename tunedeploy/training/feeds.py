@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from tunedeploy.atomic import disk_errors, reserve, temporary
 from tunedeploy.device.encoders import Array, Encoder, Features, Row
 from tunedeploy.models.classifier import Classifier
 from tunedeploy.progress import tracker
+from tunedeploy.run.atomic import disk_errors, reserve, temporary
 from tunedeploy.training.batches import by_length, lengths_of
 
 BLOCK = 8192  # rows encoded at once

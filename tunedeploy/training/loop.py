@@ -16,7 +16,7 @@ from tunedeploy.device.comparison import within
 from tunedeploy.device.encoders import Array
 from tunedeploy.errors import RunError, UserError
 from tunedeploy.models.classifier import load_trained, set_training, trained_state
-from tunedeploy.rundir import RunDir
+from tunedeploy.run.folder import RunDir
 from tunedeploy.training import checkpoint
 from tunedeploy.training.batches import class_weights, micro_batches, windows
 from tunedeploy.training.course import Course, course_of
@@ -25,7 +25,7 @@ from tunedeploy.training.schedule import factor
 from tunedeploy.training.scores import logits_of
 
 if TYPE_CHECKING:
-    from tunedeploy.recipe import Recipe
+    from tunedeploy.recipe.read import Recipe
 
 FOLDER = "train"
 EVAL_BATCH = 64  # rows; larger gains nothing on a CPU and costs memory

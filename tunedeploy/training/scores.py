@@ -12,7 +12,7 @@ from sklearn.metrics import classification_report, confusion_matrix
 
 from tunedeploy.device.decisions.classes import score
 from tunedeploy.device.encoders import Array
-from tunedeploy.rundir import write_json, write_text
+from tunedeploy.run.folder import write_json, write_text
 from tunedeploy.training.batches import by_length
 
 SHOWN = 20  # a confusion matrix of more classes is a file, not a table in the terminal

@@ -8,7 +8,7 @@ from tests.tiny import Tiny, images
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.encoders.image import open_image
 from tunedeploy.errors import DataError, ImageError
-from tunedeploy.rundir import RunDir
+from tunedeploy.run.folder import RunDir
 from tunedeploy.stages import plan, train
 
 

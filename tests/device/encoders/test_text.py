@@ -41,7 +41,7 @@ def module(path: Path) -> ModuleType:
 @pytest.fixture
 def ways(text_run: Finished, tiny: Tiny) -> Iterator[dict[str, Any]]:
     """Each way to encode: a function from a text to its ids."""
-    from tunedeploy import recipe
+    from tunedeploy.recipe import read as recipe
 
     trained = start.base(recipe.read(text_run.recipe), 3).encoder
     bundle = load_bundle(text_run.dist).encoder

@@ -8,7 +8,7 @@ import onnx
 
 from tunedeploy.device import agreement
 from tunedeploy.device.encoders import Array
-from tunedeploy.inside_onnx import Graph
+from tunedeploy.graphs.onnx_graph import Graph
 
 LARGEST = float(np.finfo(np.float16).max)
 MASK = 6e4  # attention masks become float16's lowest value; they say what is left out, and are no signal

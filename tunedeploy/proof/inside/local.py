@@ -16,9 +16,9 @@ import onnx
 from tunedeploy.device import agreement
 from tunedeploy.device.encoders import Array, Inputs
 from tunedeploy.graphs.bodies import captured, reads, rename_captured
+from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.graphs.reading import Rounding
 from tunedeploy.graphs.rewrites import rounded
-from tunedeploy.inside_onnx import Graph
 from tunedeploy.proof.inside.halves import apart_beyond_half, limit_of_half, rounded_to_half
 from tunedeploy.proof.inside.origins import Origins, Pair, Spot
 

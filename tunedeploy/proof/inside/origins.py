@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 
+from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.graphs.reading import Computed, Input, Reading, Rewrite, Rounding, Source, Stored, Value
-from tunedeploy.inside_onnx import Graph
 
 BIASED = ("Conv", "ConvTranspose", "LayerNormalization", "InstanceNormalization")  # input, weight, bias
 Spot = tuple[str, int]  # a value of the converted file, and which input of the float32 node that makes its origin

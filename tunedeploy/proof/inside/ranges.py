@@ -10,8 +10,8 @@ from onnx import TensorProto, helper
 
 from tunedeploy.device import agreement
 from tunedeploy.device.encoders import Inputs
+from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.graphs.reading import Rounding
-from tunedeploy.inside_onnx import Graph
 
 Range = tuple[float, float]
 EXACT = "MinMax"  # this method takes the smallest and the largest value of a tensor, so float noise alone may differ

@@ -1,0 +1,103 @@
+"""Bench: time the variants of a bundle against each other on this machine, in turn, and say how sure that is."""
+
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tunedeploy import progress
+from tunedeploy.cli.console import table
+from tunedeploy.device.goldens import inputs_of, read_arrays
+from tunedeploy.device.runtime import Session
+from tunedeploy.errors import RunError
+from tunedeploy.proof.bundle import Bundle
+from tunedeploy.run.folder import RunDir
+
+ROUNDS = 30  # of every variant in turn, so that a slow second hits all alike
+WARM = 3
+
+
+def measure(path: Path) -> dict[str, Any]:
+    """Milliseconds of each variant on the golden batches of 1 and 7 rows, interleaved.
+
+    Returns:
+        For each batch size and variant the median, the quartiles and the ratio to fp32; threads; file sizes.
+
+    Raises:
+        RunError: the path holds no bundle.
+    """
+    bundle = path if (path / "manifest.json").is_file() else path / "dist"
+    if bundle != path and bundle.is_dir():
+        RunDir(path).record("bundle")  # without it, dist/ is that of an earlier recipe
+    if not (bundle / "manifest.json").is_file():
+        raise RunError(f"{path}: holds no bundle; 'tunedeploy export' writes one")
+    opened_bundle = Bundle(bundle)
+    manifest, arrays = opened_bundle.manifest, read_arrays(bundle)
+    sessions, opened = {}, {}
+    for name in manifest["variants"]:
+        began = time.perf_counter()
+        sessions[name] = opened_bundle.session(name)
+        opened[name] = round((time.perf_counter() - began) * 1e3, 1)
+    sets = {}
+    for name in ("set0", "set3"):
+        inputs = inputs_of(arrays, name)
+        if not inputs:
+            raise RunError(f"{bundle / 'parity' / 'golden.npz'}: has no batch {name}; 'tunedeploy export' writes it")
+        first = next(iter(inputs.values()))
+        sets["x".join(map(str, first.shape))] = timings(sessions, inputs)
+    return {
+        "cores": psutil.cpu_count(logical=False),
+        "open_ms": opened,
+        "megabytes": {name: round(one["bytes"] / 1e6, 2) for name, one in manifest["variants"].items()},
+        "shapes": sets,
+    }
+
+
+def timings(sessions: dict[str, Session], inputs: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Median and quartiles in ms of each session, run in turn; and how many times faster than fp32 it is."""
+    times: dict[str, list[float]] = {name: [] for name in sessions}
+    update = progress.tracker("bench", ROUNDS + WARM)
+    for at in range(ROUNDS + WARM):
+        for name, session in sessions.items():
+            began = time.perf_counter()
+            session(inputs)
+            if at >= WARM:
+                times[name].append((time.perf_counter() - began) * 1e3)
+        update(at + 1)
+    made = {}
+    for name, values in times.items():
+        low, middle, high = statistics.quantiles(values, n=4)
+        ratios = [base / own for base, own in zip(times["fp32"], values, strict=True)]
+        made[name] = {
+            "median_ms": round(middle, 3),
+            "q1_ms": round(low, 3),
+            "q3_ms": round(high, 3),
+            "times_faster": round(statistics.median(ratios), 3),
+        }
+    return made
+
+
+def verdict(found: dict[str, Any]) -> str:
+    """The measurement as a table, with a plain word where a variant is slower than fp32 or the machine too noisy."""
+    rows, words = [], []
+    for shape, variants in found["shapes"].items():
+        for name, one in variants.items():
+            spread = f"{one['q1_ms']:.2f} to {one['q3_ms']:.2f}"
+            rows.append(
+                (
+                    shape,
+                    name,
+                    f"{one['median_ms']:.2f}",
+                    spread,
+                    f"{one['times_faster']:.2f}",
+                    f"{found['megabytes'][name]:.2f}",
+                )
+            )
+            if one["q3_ms"] > 1.5 * one["q1_ms"]:
+                words.append(f"{name} at {shape}: the machine is too noisy for a verdict")
+            elif name != "fp32" and one["times_faster"] < 1:
+                words.append(f"{name} at {shape}: slower than fp32 here; ship fp32 where size does not matter")
+    head = ("input", "variant", "median ms", "quartiles", "times faster", "MB")
+    return "\n".join([table(head, rows), f"cores: {found['cores']}", *words])

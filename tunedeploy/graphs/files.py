@@ -1,0 +1,114 @@
+"""Read, clean, describe and write ONNX files so that the same model always gives the same bytes."""
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+
+from tunedeploy.errors import RunError
+from tunedeploy.run.atomic import write_bytes
+from tunedeploy.run.folder import key_of, without_folders
+
+KEPT = ("pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy")  # which module of the PyTorch model a node is
+
+
+def read(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file.
+
+    Raises:
+        RunError: it is missing, cut off or something else.
+    """
+    try:
+        return onnx.load(path)
+    except Exception as error:
+        # protobuf's own error has no public name; another bug keeps its trace.
+        if not isinstance(error, OSError) and type(error).__name__ not in ("DecodeError", "ValidationError"):
+            raise
+        raise RunError(f"{path}: is no ONNX file: {str(error)[:200]}") from error
+
+
+def clean(model: onnx.ModelProto) -> None:
+    """Take out what differs from machine to machine: stack traces with paths, doc strings, time stamps."""
+    model.doc_string = ""
+    graphs = [model.graph, *model.functions]
+    while graphs:
+        graph = graphs.pop()
+        graph.doc_string = ""
+        for node in graph.node:
+            node.doc_string = ""
+            kept = [one for one in node.metadata_props if one.key in KEPT]
+            del node.metadata_props[:]
+            node.metadata_props.extend(kept)
+            graphs += [one.g for one in node.attribute if one.HasField("g")]
+        if isinstance(graph, onnx.GraphProto):
+            for value in [*graph.input, *graph.output, *graph.initializer]:
+                value.doc_string = ""
+                del value.metadata_props[:]
+            del graph.metadata_props[:]
+            # Shapes of values between nodes are stale after any rewrite, and quantizers trip over stale ones.
+            del graph.value_info[:]
+
+
+def describe(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
+    """Put facts into `metadata_props`, as JSON where they are not text, sorted by name."""
+    have = {one.key: one.value for one in model.metadata_props if one.key.startswith("tunedeploy.")}
+    new = {
+        f"tunedeploy.{name}": value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+        for name, value in facts.items()
+    }
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, dict(sorted((have | new).items())))
+
+
+def write(model: onnx.ModelProto, path: Path) -> None:
+    """Write one file with deterministic bytes, atomically."""
+    write_bytes(path, model.SerializeToString(deterministic=True))
+
+
+def operators(model: onnx.ModelProto) -> dict[str, int]:
+    """How many nodes of each operator, those of other domains with their domain."""
+    names = (f"{node.domain}.{node.op_type}" if node.domain else node.op_type for node in model.graph.node)
+    return dict(sorted(Counter(names).items()))
+
+
+def training_nodes(model: onnx.ModelProto) -> list[str]:
+    """Nodes that compute as in training: random ones, and dropout or batch normalisation in training mode.
+
+    onnxruntime passes over some of them, other run times do not.
+    """
+    flags = {
+        one.name: bool(onnx.numpy_helper.to_array(one).any()) for one in model.graph.initializer if len(one.dims) == 0
+    }
+    found = []
+    for node in model.graph.node:
+        mode = any(one.name == "training_mode" and one.i for one in node.attribute)
+        mode |= node.op_type == "Dropout" and len(node.input) > 2 and flags.get(node.input[2], True)
+        if mode or node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial"):
+            found.append(f"{node.op_type} {node.name}".strip())
+    return found
+
+
+def fusions(path: Path) -> dict[str, int]:
+    """Fused operators that onnxruntime makes of a file in its default session."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        counted = operators(onnx.load(options.optimized_model_filepath, load_external_data=False))
+    return {name: count for name, count in counted.items() if name.startswith("com.") or name.startswith("Fused")}
+
+
+def opset(model: onnx.ModelProto) -> int:
+    """The version of the standard operator set."""
+    return next(int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx"))
+
+
+def recipe_id(resolved: Mapping[str, Any]) -> str:
+    """A hash of what a recipe says, the same wherever the files lie: paths count by their last part."""
+    return key_of(without_folders(resolved))

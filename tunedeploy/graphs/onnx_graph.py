@@ -1,0 +1,287 @@
+"""Look inside an ONNX graph: run it with any value as an output, say which module a node is, feed values in between."""
+
+import ast
+import contextlib
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from tunedeploy.device.encoders import Array, Inputs
+from tunedeploy.errors import ModelError, RunError
+from tunedeploy.graphs.bodies import reads, rename_captured
+from tunedeploy.graphs.files import KEPT
+
+OUTSIDE = "_empty_nn_module_stack_from_metadata_hook"  # what torch writes where a node belongs to no module
+# Weights are stored so, and scalars of the same types are zero points.
+SMALL = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8, onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """A node, and the innermost module of the PyTorch model that it computes for; no module where torch says none."""
+
+    node: str
+    operator: str
+    module: str
+    kind: str
+
+
+class Graph:
+    """An ONNX file in memory, with who makes and who reads each value. The file itself is never written.
+
+    Args:
+        path: the .onnx file.
+        model: what to look into in its place, as messages about this file.
+
+    Raises:
+        ModelError: it is no ONNX file.
+    """
+
+    def __init__(self, path: Path, model: onnx.ModelProto | None = None) -> None:
+        self.path = path
+        try:
+            self.model = onnx.load(path) if model is None else model
+        except Exception as error:
+            # The errors of protobuf and of onnx's checker have no base but Exception; another bug keeps its trace.
+            if type(error).__name__ not in ("DecodeError", "ValidationError"):
+                raise
+            raise ModelError(f"{path}: is no ONNX file: {str(error)[:200]}") from error
+        self.inputs = [one.name for one in self.model.graph.input]
+        self.outputs = [one.name for one in self.model.graph.output]
+
+    @cached_property
+    def makers(self) -> dict[str, onnx.NodeProto]:
+        """Value to the node that makes it, in the graph's order."""
+        return {name: node for node in self.model.graph.node for name in node.output if name}
+
+    @cached_property
+    def readers(self) -> dict[str, list[onnx.NodeProto]]:
+        """Value to the nodes that read it."""
+        found: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.model.graph.node:
+            for name in dict.fromkeys(reads(node)):
+                found.setdefault(name, []).append(node)
+        return found
+
+    @cached_property
+    def stored(self) -> dict[str, onnx.TensorProto]:
+        """Weights and constants by name."""
+        return {one.name: one for one in self.model.graph.initializer}
+
+    def leaving(self) -> dict[str, list[str]]:
+        """Module path to the values that its nodes make for nodes of other modules, in the graph's order."""
+        found: dict[str, list[str]] = {}
+        for name, node in self.makers.items():
+            readers = [modules(one) for one in self.readers.get(name, ())]
+            for path in modules(node):
+                if name in self.outputs or any(path not in one for one in readers):
+                    found.setdefault(path, []).append(name)
+        return found
+
+    def read_as(self, name: str) -> str:
+        """The value as its readers get it: behind its QuantizeLinear and DequantizeLinear where all read that."""
+        after = self.readers.get(name, [])
+        if [one.op_type for one in after] != ["QuantizeLinear"] or name in self.outputs:
+            return name
+        back = self.readers.get(after[0].output[0], [])
+        return str(back[0].output[0]) if [one.op_type for one in back] == ["DequantizeLinear"] else name
+
+    def between(self, value: str, known: Collection[str]) -> list[onnx.NodeProto]:
+        """The nodes that make a value out of known ones and of stored ones, the last first."""
+        return self._behind([value], known)
+
+    def part(self, wanted: Collection[str], known: Collection[str] = ()) -> onnx.ModelProto:
+        """The part of the file that makes some values out of known ones and of its inputs, and gives just those."""
+        needed = {first_output(node) for node in self._behind(wanted, known)}
+        model = self.empty()
+        model.graph.node.extend(node for node in self.model.graph.node if first_output(node) in needed)
+        read = {*wanted, *(name for node in model.graph.node for name in reads(node))}
+        model.graph.initializer.extend(one for one in self.model.graph.initializer if one.name in read)
+        model.graph.sparse_initializer.extend(self.model.graph.sparse_initializer)
+        model.graph.input.extend(value for value in self.model.graph.input if value.name in read)
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(wanted))
+        return model
+
+    def _behind(self, values: Collection[str], known: Collection[str]) -> list[onnx.NodeProto]:
+        found: dict[str, onnx.NodeProto] = {}
+        names = list(values)
+        for name in names:  # grows while it is walked
+            node = self.makers.get(name)
+            if node is None or first_output(node) in found or (name in known and name not in values):
+                continue
+            found[first_output(node)] = node
+            names += reads(node)
+        return list(found.values())
+
+    def elements(self, inputs: Inputs) -> dict[str, int]:
+        """How many numbers each computed value of one batch has; no more of them are held at a time than it takes.
+
+        Raises:
+            RunError: onnxruntime can neither load nor run it as written.
+        """
+        model = self.part(list(self.makers))
+        del model.graph.output[:]
+        sizes = {name: f"{name} size" for name in self.makers}
+        model.graph.node.extend(onnx.helper.make_node("Size", [name], [size]) for name, size in sizes.items())
+        kind = onnx.TensorProto.INT64
+        model.graph.output.extend(onnx.helper.make_tensor_value_info(size, kind, []) for size in sizes.values())
+        found = self.session(model, sizes_first=True)(inputs)
+        return {name: int(found[size]) for name, size in sizes.items()}
+
+    def run(self, inputs: Inputs, names: Collection[str]) -> dict[str, Array]:
+        """Named values of one batch, as the file is written: nothing is fused, and no name is lost.
+
+        Raises:
+            RunError: onnxruntime can neither load nor run it so.
+        """
+        return self._run(self._giving(names), inputs, names)
+
+    def run_fed(self, inputs: Inputs, fed: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
+        """Named values, each made by nodes that read `fed` in place of what the graph itself has computed by then.
+
+        Raises:
+            RunError: onnxruntime can neither load nor run it so.
+        """
+        part = self.part(names, fed)
+        given = {name: f"{name}_fed" for name in fed}
+        read: dict[str, None] = {}
+        for node in part.graph.node:
+            read |= dict.fromkeys(name for name in reads(node) if name in fed)
+            for at, name in enumerate(node.input):
+                node.input[at] = given.get(name, name)
+            rename_captured(node, given)
+        kinds = {name: onnx.helper.np_dtype_to_tensor_dtype(fed[name].dtype) for name in read}
+        part.graph.input.extend(
+            onnx.helper.make_tensor_value_info(given[name], kind, None) for name, kind in kinds.items()
+        )
+        return self._run(part, inputs | {given[name]: fed[name] for name in read}, names)
+
+    def _giving(self, names: Collection[str]) -> onnx.ModelProto:
+        """A copy of the model that gives these values too; a value without a type gets it from onnxruntime."""
+        whole = onnx.ModelProto()
+        whole.CopyFrom(self.model)
+        whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in self.outputs)
+        return whole
+
+    def empty(self) -> onnx.ModelProto:
+        """A model with this file's versions of operators, and nothing in it."""
+        model = onnx.ModelProto(ir_version=self.model.ir_version)
+        model.opset_import.extend(self.model.opset_import)
+        model.functions.extend(self.model.functions)
+        model.graph.name = "part"
+        return model
+
+    def session(self, model: onnx.ModelProto, *, sizes_first: bool = False) -> Callable[[Inputs], dict[str, Array]]:
+        """Run a model made of this file's nodes as it is written; each call gives all outputs of one batch by name.
+
+        With `sizes_first` the size of a value is taken before the next one is made, so that none is kept for it.
+
+        Raises:
+            RunError: here, onnxruntime cannot load it; from a call, it cannot run it.
+        """
+        session = self._load(model, sizes_first=sizes_first)
+        wanted = [value.name for value in session.get_inputs()]
+        names = [value.name for value in session.get_outputs()]
+
+        def run(inputs: Inputs) -> dict[str, Array]:
+            with self._explained():
+                values: list[Any] = session.run(names, {name: inputs[name] for name in wanted if name in inputs})
+            return dict(zip(names, values, strict=True))
+
+        return run
+
+    def types(self, names: Collection[str]) -> dict[str, Any]:
+        """The numpy types of values, of those that are tensors of numbers.
+
+        Raises:
+            RunError: onnxruntime cannot load it as written.
+        """
+        kinds = {"float": "float32", "double": "float64"}
+        found = {}
+        for value in self._load(self.part(names)).get_outputs():
+            kind = str(value.type).removeprefix("tensor(").removesuffix(")")
+            if kind != value.type and kind != "string":
+                found[value.name] = np.dtype(kinds.get(kind, kind))
+        return found
+
+    def _load(self, model: onnx.ModelProto, *, sizes_first: bool = False) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if sizes_first:
+            options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+        with self._explained():
+            return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+    def _run(self, model: onnx.ModelProto, inputs: Inputs, names: Collection[str]) -> dict[str, Array]:
+        values = self.session(model)(inputs)
+        return {name: values[name] for name in names}
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what onnxruntime raises into one line."""
+        try:
+            yield
+        except Exception as error:
+            # onnxruntime's exceptions share no base class but Exception, and a missing input is a ValueError.
+            if type(error).__module__.partition(".")[0] != "onnxruntime" and not isinstance(error, ValueError):
+                raise
+            line = " ".join(str(error).split())[:200]
+            raise RunError(
+                f"{self.path}: onnxruntime {onnxruntime.__version__} cannot run it as written: {line}"
+            ) from error
+
+
+@contextlib.contextmanager
+def well_formed(path: Path) -> Iterator[None]:
+    """Turn what reading a graph node by node raises, where a file breaks ONNX's own rules, into one line.
+
+    Raises:
+        ModelError: a node lacks an input, a tensor is not what its type and shape say, ...
+    """
+    try:
+        yield
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(f"{path}: is not a well-formed graph: {type(error).__name__}: {reason}") from error
+
+
+def first_output(node: onnx.NodeProto) -> str:
+    """The first output of a node that has a name; none makes a value twice."""
+    return next((name for name in node.output if name), "")
+
+
+def modules(node: onnx.NodeProto) -> list[str]:
+    """Paths of the modules that a node stands in, the whole model ('') first; none where torch wrote none."""
+    paths = _metadata(node, KEPT[0])[:-1]  # the last is the node's own name
+    return [] if OUTSIDE in paths else paths
+
+
+def origin(node: onnx.NodeProto) -> Origin:
+    """Where a node comes from."""
+    paths, kinds = modules(node), _metadata(node, KEPT[1])
+    return Origin(
+        node=node.name, operator=node.op_type, module=paths[-1] if paths else "",
+        kind=kinds[len(paths) - 1].rpartition(".")[2] if 0 < len(paths) <= len(kinds) else "",
+    )  # fmt: skip
+
+
+def _metadata(node: onnx.NodeProto, key: str) -> list[str]:
+    text = next((one.value for one in node.metadata_props if one.key == key), "[]")
+    return [str(one) for one in ast.literal_eval(text)]
+
+
+def heaviest(nodes: Iterable[onnx.NodeProto], stored: Mapping[str, onnx.TensorProto]) -> onnx.NodeProto:
+    """The node that reads the largest stored tensor; the first one where none reads any."""
+
+    def largest(node: onnx.NodeProto) -> int:
+        return max((math.prod(stored[name].dims) for name in node.input if name in stored), default=0)
+
+    return max(nodes, key=largest)

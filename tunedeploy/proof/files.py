@@ -1,0 +1,91 @@
+"""What verify looks at in each file: its names and nodes, its sessions and its decisions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tunedeploy.device import agreement
+from tunedeploy.device.comparison import Comparison, names_kept
+from tunedeploy.device.decisions import classes
+from tunedeploy.device.runtime import Session, logits_of
+from tunedeploy.graphs import files as onnx_files
+from tunedeploy.proof.nodes import nodes_in_evaluation
+from tunedeploy.proof.scene import BATCHES, Scene
+from tunedeploy.stages.merge import run_torch
+
+
+def interface(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+    """A file takes the inputs that the preprocessing makes, gives `logits`, and computes as in evaluation."""
+    stage, file = "export" if name == "fp32" else "quantize", variant["file"]
+    return [
+        names_kept(Session(scene.rundir / file), scene.trained.facts["inputs"], stage=stage, file=file),
+        nodes_in_evaluation(onnx_files.read(scene.rundir / file), name=name, stage=stage, file=file),
+    ]
+
+
+def two_sessions(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+    """A file gives the same on one thread and on two, and before and after onnxruntime fuses its nodes.
+
+    Float32 within the noise floor; others are only told, since integers round otherwise between other nodes.
+    """
+    inputs = scene.trained.collate(scene.features[: BATCHES[-1]])
+    path = scene.rundir / variant["file"]
+    one_thread, two_threads, as_written = (
+        Session(path, **options)(inputs) for options in ({"threads": 1}, {"threads": 2}, {"fused": False})
+    )
+    single = run_torch(scene.merged.model, inputs, double=False)
+    floor = agreement.noise_floor(single, run_torch(scene.double, inputs, double=True))
+    limit = agreement.tolerance(floor, agreement.output_range(single))
+    return [
+        Comparison(
+            name=f"{name}: {what}: largest logit difference", stage="export" if name == "fp32" else "quantize",
+            file=variant["file"], rows=len(single), value=agreement.largest_difference(one_thread, other)[0],
+            limit=limit if name == "fp32" else None, facts={"noise_floor": floor},
+        )
+        for what, other in (("two sessions, 1 and 2 threads", two_threads), ("before and after fusion", as_written))
+    ]  # fmt: skip
+
+
+def quantized_decisions(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+    """A quantized file against float32 by its decisions; no NaN, on any row, in any batch."""
+    if name == "fp32":
+        return []
+    rows, reference = scene.rows, scene.reference
+    session = Session(scene.rundir / variant["file"])
+    got = logits_of(session, scene.encoder, rows)
+    edges = scene.features[scene.real :]
+    odd = sum(int((~np.isfinite(session(scene.encoder.collate([row])))).any()) for row in edges)
+    count, clear = classes.flips(reference, got)
+    where = str(rows[int(clear[0])]["origin"]) if len(clear) else ""
+    facts = {
+        "flips": count,
+        "drift": agreement.drift(reference, got),
+        "sqnr_db": agreement.sqnr_db(reference, got),
+        "cosine": agreement.cosine(reference, got),
+        "top_5_overlap": classes.top_k_overlap(reference, got),
+        "batch_dependence": batch_dependence(session, scene),
+    }
+    return [
+        Comparison(
+            name=f"fp32 vs {name}: rows flipped outside near-ties", stage="quantize", file=variant["file"],
+            value=float(len(clear)) if np.isfinite(got).all() else float("inf"), rows=len(rows), facts=facts,
+            limit=classes.flips_allowed(len(rows)), where=where,
+        ),
+        Comparison(
+            name=f"fp32 vs {name}: gain of the logits", stage="quantize", file=variant["file"], rows=len(rows),
+            value=classes.gain(reference, got), limit=classes.GAIN,
+        ),
+        Comparison(
+            name=f"{name}: edge rows with NaN or infinity", stage="quantize", file=variant["file"], value=odd,
+            limit=0, rows=len(edges),
+        ),
+    ]  # fmt: skip
+
+
+def batch_dependence(session: Session, scene: Scene) -> float:
+    """How far a row's logits move with its batch mates: dynamic int8 takes one scale for a whole batch."""
+    rows = scene.features[:8]
+    whole = session(scene.encoder.collate(rows))
+    single = np.concatenate([session(scene.encoder.collate([row])) for row in rows])
+    return agreement.largest_difference(whole, single)[0]

@@ -1,0 +1,161 @@
+"""What a run says of itself, made again from what it speaks of: configurations, scores, hashes, the bundle's facts."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunedeploy.data.recipe_data import data_of
+from tunedeploy.device import agreement
+from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.files import files_below, read_array, read_json, sha256
+from tunedeploy.graphs import files as onnx_files
+from tunedeploy.models import start
+from tunedeploy.proof.bundle_facts import differing, parsed
+from tunedeploy.proof.scene import Scene
+from tunedeploy.run.folder import versions
+from tunedeploy.stages import bundle
+from tunedeploy.stages.export import FILE, lineage
+from tunedeploy.stages.merge import logits, trained
+from tunedeploy.stages.quantize import kernels, onnx_facts
+
+DRAWN = 24  # rows of the evaluation split that the trained model runs again
+ROUNDED = 1.01e-4  # two figures of four digits
+OF_THE_MACHINE = ("versions", "instruction_set", "files")  # of a manifest; files are compared by their hashes
+
+
+def compared(what: str, stage: str, file: str, odd: list[str]) -> Comparison:
+    """A comparison of facts; the names of those that differ are its place."""
+    return Comparison(
+        name=f"{what} that differ", stage=stage, file=file, value=len(odd), limit=0, where=", ".join(odd[:4])
+    )
+
+
+def folder_described(scene: Scene) -> list[Comparison]:
+    """Every JSON file of the merged folder is what saving the base model writes: training changes weights alone.
+
+    Under another version of transformers only what both versions write is compared.
+    """
+    labels = data_of(scene.recipe).labels
+    alike = scene.rundir.record("merge").versions == versions()
+    odd: list[str] = []
+    with tempfile.TemporaryDirectory() as name:
+        fresh, there = Path(name), scene.rundir / "merged"
+        scene.task.save(start.base(scene.recipe, len(labels)), labels, fresh)
+        for path in files_below(fresh):
+            file = path.relative_to(fresh).as_posix()
+            if path.suffix == ".json" and file != "tokenizer.json":  # that one is compared part by part
+                odd += [f"{file}: {key}" for key in keys_that_differ(read_json(path), read_json(there / file), alike)]
+    return [compared("facts of the merged folder", "merge", "merged", odd)]
+
+
+def keys_that_differ(fresh: Any, there: Any, alike: bool) -> list[str]:
+    """Keys of two JSON objects with other values; where the versions that wrote them differ, of those both have."""
+    if not isinstance(fresh, Mapping) or not isinstance(there, Mapping):
+        return [] if fresh == there else ["all of it"]
+    keys = (fresh.keys() | there.keys() if alike else fresh.keys() & there.keys()) - {"transformers_version"}
+    return sorted(key for key in keys if fresh.get(key) != there.get(key) or (key in fresh) != (key in there))
+
+
+def metadata_described(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+    """What a file's metadata says of its making; labels are looked at by `labels_kept`."""
+    path = scene.rundir / variant["file"]
+    metadata = {one.key: one.value for one in onnx_files.read(path).metadata_props}
+    facts = onnx_facts(path)
+    preprocessing = {key: facts["preprocessing"].get(key) for key in scene.trained.facts}
+    pairs: dict[str, tuple[Any, Any]] = {
+        "variant": (metadata.get("tunedeploy.variant"), name),
+        "task": (metadata.get("tunedeploy.task"), scene.recipe.task),
+        "preprocessing": (preprocessing, scene.trained.facts),
+        "lineage": (facts["lineage"], ancestors(scene)),
+    }
+    if name != "fp32":
+        pairs["made_from"] = (metadata.get("tunedeploy.made_from"), sha256(scene.rundir / FILE))
+        pairs["quantization"] = (parsed(metadata.get("tunedeploy.quantization")), variant["setting"])
+    stage = "export" if name == "fp32" else "quantize"
+    return [compared(f"{name}: facts in the file", stage, variant["file"], differing(pairs))]
+
+
+def ancestors(scene: Scene) -> dict[str, str]:
+    """The lineage, each hash taken of the file that is there and not from the stages' records."""
+    said = lineage(scene.recipe, scene.rundir)
+    files = {"adapter": "train/adapter.safetensors", "head": "train/head.safetensors"}
+    weights = sorted((scene.rundir / "merged").glob("*.safetensors"))
+    merged = next(path for path in weights if not path.name.endswith("head.safetensors"))
+    return said | {name: sha256(scene.rundir / file) for name, file in files.items()} | {"merged": sha256(merged)}
+
+
+def scores_described(scene: Scene) -> list[Comparison]:
+    """Metrics of training and of each file are those of the logits kept, and the metric is the one of this data."""
+    label_ids = scene.task.targets(data_of(scene.recipe).eval)
+    train, quantize = scene.rundir.record("train").result, scene.rundir.record("quantize").result
+    kept = read_array(scene.rundir / "train" / "eval_logits.npy")
+    metric = scene.task.metric_name(label_ids)
+    true = {name: round(scene.task.score(name, kept, label_ids), 4) for name in ("accuracy", "macro_f1")}
+    true["rows"] = len(label_ids)
+    written = read_json(scene.rundir / "train" / "metrics.json")
+    odd = [f"metrics: {key}" for key, value in true.items() if train["metrics"].get(key) != value]
+    odd += [f"metrics.json: {key}" for key, value in true.items() if written.get(key) != value]
+    odd += ["metric"] * (train["metric"] != metric)
+    made = [compared("scores of training", "train", "train/eval_logits.npy", odd)]
+    odd = ["metric"] * (quantize["metric"] != metric)
+    for name, one in quantize["variants"].items():
+        odd += [f"{name}: {key}" for key in figures_that_differ(scene, quantize["variants"], name)]
+        odd += [f"{name}: bytes"] * (one["bytes"] != (scene.rundir / one["file"]).stat().st_size)
+    return [*made, compared("scores of the files", "quantize", "quantized", odd)]
+
+
+def figures_that_differ(scene: Scene, variants: Mapping[str, Any], name: str) -> list[str]:
+    """`metric` and `drop` of a variant against the logits that it was judged by; float32's, which are not kept, against
+    those that it gives now, where rows at a near-tie may fall to the other side on another machine."""
+    label_ids = scene.task.targets(data_of(scene.recipe).eval)
+    score = partial(scene.task.score, scene.rundir.record("train").result["metric"])
+    one, room = variants[name], ROUNDED
+    if name == "fp32":
+        rows = len(label_ids)
+        room += 0 if scene.rundir.record("quantize").result["made_on"] == kernels() else 200 / rows
+        value = score(scene.whole, label_ids)
+    else:
+        value = score(read_array((scene.rundir / one["file"]).with_suffix(".npy")), label_ids)
+    drop = 0.0 if name == "fp32" else variants["fp32"]["metric"] - one["metric"]
+    said = {"metric": (one["metric"], value, room), "drop": (one["drop"], drop, ROUNDED)}
+    return [key for key, (first, second, limit) in said.items() if not abs(first - second) <= limit]
+
+
+def trained_again(scene: Scene) -> list[Comparison]:
+    """Logits that training ended with against the trained model itself, adapters on, on rows drawn by their hash.
+
+    All later files are compared with these logits, so they must be the trained model's own.
+    """
+    data = data_of(scene.recipe)
+    path = scene.rundir / "train" / "eval_logits.npy"
+    kept = read_array(path)
+    seed = int(sha256(path)[:8], 16)
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(kept))[:DRAWN])
+    tuned = trained(scene.recipe, scene.rundir, len(data.labels))
+    got = logits(tuned, tuned.encoder.encode([data.eval[int(at)] for at in chosen]))
+    floor = scene.rundir.record("merge").result["comparisons"][0]["facts"]["noise_floor"]
+    value, row = agreement.largest_difference(kept[chosen], got)
+    return [
+        Comparison(
+            name="logits of training vs trained model: largest difference", stage="train",
+            file="train/eval_logits.npy", value=value, limit=agreement.tolerance(floor, agreement.output_range(kept)),
+            rows=len(chosen), where=str(data.eval[int(chosen[row])]["origin"]), facts={"noise_floor": floor},
+        )
+    ]  # fmt: skip
+
+
+def bundle_described(scene: Scene) -> list[Comparison]:
+    """The manifest of the run's bundle, where it has one, is the one that would be written now."""
+    folder = scene.rundir / "dist"
+    if not scene.rundir.has("bundle") or not (folder / "manifest.json").is_file():
+        return []
+    there = read_json(folder / "manifest.json")
+    files = {name: f"onnx/{Path(one['file']).name}" for name, one in scene.variants.items()}
+    fresh = json.loads(json.dumps(bundle.manifest_of(scene.recipe, scene.rundir, folder, files)))
+    odd = [key for key in keys_that_differ(fresh, there, alike=True) if key not in OF_THE_MACHINE]
+    return [compared("facts of the manifest", "bundle", "dist/manifest.json", odd)]

@@ -1,0 +1,50 @@
+"""A place for quantizers to work in: they write large temporary files beside what they read."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tunedeploy.errors import TunedeployError
+from tunedeploy.run.atomic import disk_errors, temporary
+
+ROOM = 4  # times the float32 file: what quantizers write at once
+
+
+@contextmanager
+def workshop(source: Path) -> Iterator[Path]:
+    """A copy of a file in a folder for temporary ones: quantizers write beside what they read, and much of it.
+
+    It lies in the run, whose disk has the room that a small /tmp has not, and where the next command sweeps.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    folder, before = temporary(source.parent / "quantizer"), tempfile.tempdir
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    room = shutil.disk_usage(folder).free
+    try:
+        tempfile.tempdir = str(folder)
+        with disk_errors(folder):
+            yield linked(source, folder / source.name)
+    except Exception as error:
+        # On a full disk onnx writes half a file without a word, and its next step cannot read it.
+        if isinstance(error, OSError | TunedeployError) or room > ROOM * source.stat().st_size:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+    finally:
+        tempfile.tempdir = before
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def linked(source: Path, target: Path) -> Path:
+    """A second name of a file that is only read; a copy where the disk has no such names."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+    return target

@@ -1,0 +1,188 @@
+"""Where artefacts live: hashes, and a record for each stage that says what made it."""
+
+import contextlib
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tunedeploy.device.files import read_json, sha256
+from tunedeploy.errors import RunError
+from tunedeploy.run.atomic import whole_folder as whole_folder
+from tunedeploy.run.atomic import write_json as write_json
+from tunedeploy.run.atomic import write_text as write_text
+
+PACKAGES = (
+    "tunedeploy", "torch", "transformers", "peft", "onnx", "onnxscript", "onnxruntime", "torchvision", "timm",
+    "tokenizers", "pillow",
+)  # fmt: skip
+STAGE_FOLDER = "stages"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a stage did: `key` hashes all it depended on, `outputs` maps its files to their SHA-256."""
+
+    stage: str
+    key: str
+    seconds: float
+    outputs: Mapping[str, str]
+    result: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+
+class RunDir:
+    """A run's folder. A file in it is complete, and a record is written after everything it speaks of."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def record(self, stage: str) -> Record:
+        """The record of a finished stage.
+
+        Raises:
+            RunError: the stage has not been finished here, or its record is not one.
+        """
+        from tunedeploy.run.records import check_stage  # a device that predicts needs no pydantic for it
+
+        path = self.path / STAGE_FOLDER / f"{stage}.json"
+        if not path.is_file():
+            cure = "train RECIPE --run" if stage in ("plan", "train") else "merge" if stage == "merge" else "export"
+            raise RunError(f"{self.path}: stage {stage!r} has not been finished; run 'tunedeploy {cure} {self.path}'")
+        content = read_json(path)
+        check_stage(stage, content, path)
+        return Record(**content)
+
+    def has(self, stage: str) -> bool:
+        """Whether a record of this stage is there."""
+        return (self.path / STAGE_FOLDER / f"{stage}.json").is_file()
+
+    def is_current(self, stage: str, key: str) -> bool:
+        """Whether a stage was finished with this key and its files are still what it wrote."""
+        if not self.has(stage):
+            return False
+        try:
+            record = self.record(stage)
+        except RunError:
+            return False  # a damaged record says nothing: do the stage again
+        return record.key == key and not self.changed(record)
+
+    def changed(self, record: Record) -> list[str]:
+        """Files of a record that are missing or differ, one line each."""
+        lines = []
+        for name, digest in record.outputs.items():
+            path = self.path / name
+            if not path.is_file():
+                lines.append(f"{name}: missing")
+            elif sha256(path) != digest:
+                lines.append(f"{name}: changed since stage {record.stage!r} wrote it")
+        return lines
+
+    def finish(
+        self, stage: str, *, key: str, seconds: float, files: Sequence[Path], result: Mapping[str, Any]
+    ) -> Record:
+        """Write a stage's record, last of all."""
+        outputs = {path.relative_to(self.path).as_posix(): sha256(path) for path in sorted(files)}
+        record = Record(
+            stage=stage, key=key, seconds=round(seconds, 3), outputs=outputs, result=result, versions=versions()
+        )
+        write_json(self.path / STAGE_FOLDER / f"{stage}.json", record.__dict__)
+        return record
+
+    def shipped(self) -> dict[str, Any]:
+        """What an export ends with: metric, variants, and every comparison made."""
+        ledger = self.ledger()
+        made = self.record("quantize").result
+        comparisons = [*ledger["merge"], *ledger["comparisons"]]
+        return {"metric": made["metric"], "variants": made["variants"], "ledger": comparisons}
+
+    def ledger(self) -> dict[str, Any]:
+        """ledger.json of the verify stage.
+
+        Raises:
+            RunError: it is missing or is no ledger.
+        """
+        from tunedeploy.run.records import Ledger, check
+
+        content: dict[str, Any] = read_json(self / "ledger.json")
+        check(Ledger, content, self / "ledger.json", f"run 'tunedeploy export {self.path}' to write it again")
+        return content
+
+    def forget(self, stage: str) -> None:
+        """Remove a stage's record, so that half of a redone stage is never taken for a whole one."""
+        (self.path / STAGE_FOLDER / f"{stage}.json").unlink(missing_ok=True)
+
+
+def key_of(parts: Mapping[str, Any]) -> str:
+    """SHA-256 of a JSON value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()
+
+
+def without_folders(value: Any) -> Any:
+    """A resolved recipe, or a part of it, with every absolute path cut to its last part.
+
+    What lies there counts by its content, so that a recipe means the same on another machine.
+    """
+    if isinstance(value, Mapping):
+        return {key: without_folders(one) for key, one in value.items()}
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
+
+
+def read_logits(path: Path, *, rows: int, labels: int) -> Any:
+    """Logits (rows, labels) that a stage kept in a .npy file.
+
+    Raises:
+        RunError: the file is missing, or holds something else.
+    """
+    import numpy as np
+
+    try:
+        kept = np.load(path, mmap_mode="r")  # a header that promises more than the file holds takes no memory
+    except Exception as error:
+        # numpy parses the header as Python and raises whatever that does.
+        raise RunError(f"{path}: cannot be read: {' '.join(str(error).split())[:120]}") from error
+    if not isinstance(kept, np.ndarray) or kept.dtype not in (np.float32, np.float64) or kept.shape != (rows, labels):
+        shape = f"{getattr(kept, 'dtype', 'other')} {getattr(kept, 'shape', '')}".strip()
+        raise RunError(f"{path}: expected float32 ({rows}, {labels}), got {shape}")
+    return np.array(kept)
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide what comes out, and of Python."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def latest(root: Path) -> Path:
+    """The run folder touched last below `root`.
+
+    Raises:
+        RunError: there is none.
+    """
+    runs = [path for path in root.glob("*/recipe.yaml") if path.is_file()]
+    if not runs:
+        raise RunError(f"no run under {root}; start one with 'tunedeploy train RECIPE', or name a run folder")
+    return max(runs, key=_last_touched).parent
+
+
+def _last_touched(recipe: Path) -> float:
+    return max(path.stat().st_mtime for path in [recipe, *recipe.parent.glob(f"{STAGE_FOLDER}/*.json")])
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """A call's result and its seconds."""
+    start = time.monotonic()
+    return call(), time.monotonic() - start
