@@ -47,8 +47,9 @@ from tunedeploy.device.comparison import Comparison, tried
 from tunedeploy.device.encoders import Array, Features, Inputs
 from tunedeploy.errors import RunError
 from tunedeploy.graphs.onnx_graph import Graph
+from tunedeploy.proof import torch_run
 from tunedeploy.proof.scene import Scene, scene_of
-from tunedeploy.stages import merge, verify
+from tunedeploy.stages import verify
 
 FILES = {
     "text-fp32": ("text-classification", FP32),
@@ -137,7 +138,7 @@ class Trial:
         if self.file == INT8:
             return VISIBLE * self.spread
         single, exact = (
-            [merge.run_torch(model, one, double=double) for one in self.batches]
+            [torch_run.run_torch(model, one, double=double) for one in self.batches]
             for model, double in ((self.scene.merged.model, False), (self.scene.double, True))
         )
         return max(largest(single, exact), largest(single, self.expected[False]), VISIBLE * self.spread)
@@ -303,7 +304,7 @@ def unseen(scene: Scene) -> list[Features]:
 @contextlib.contextmanager
 def torch_remembered() -> Iterator[None]:
     """Torch computes each batch once: its side does not change from mutant to mutant."""
-    original = merge.run_torch
+    original = torch_run.run_torch
     known: dict[Any, Array] = {}
 
     def remembered(model: Any, inputs: Mapping[str, Array], *, double: bool) -> Array:

@@ -32,9 +32,9 @@ from tests.tiny import Tiny
 from tunedeploy import api
 from tunedeploy.cli.commands import main as tunedeploy
 from tunedeploy.data.recipe_data import data_of
+from tunedeploy.proof.torch_run import sample
+from tunedeploy.run.exported import encoder_of
 from tunedeploy.run.folder import versions, write_text
-from tunedeploy.stages.merge import sample
-from tunedeploy.stages.quantize import encoder_of
 
 OURS, OPTIMUM, VERIFY, BY_HAND = (
     "tunedeploy verify", "optimum export", "torch verify=True", "torch assert_onnx_program"

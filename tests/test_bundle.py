@@ -17,6 +17,7 @@ import yaml
 from tests.finished import Finished, edit_json, repair_bundle
 from tests.tiny import TASKS, Tiny, images, texts
 from tunedeploy import api, plugins
+from tunedeploy.bundling.layout import copy
 from tunedeploy.commands.bench import measure
 from tunedeploy.device import agreement
 from tunedeploy.device.decisions import classes
@@ -25,9 +26,8 @@ from tunedeploy.device.integrity import integrity
 from tunedeploy.errors import RunError
 from tunedeploy.proof.bundle import Bundle, load_bundle
 from tunedeploy.proof.scene import TORCH_VS_ONNX
+from tunedeploy.proof.torch_run import run_torch
 from tunedeploy.run.folder import write_json
-from tunedeploy.stages.bundle import copy
-from tunedeploy.stages.merge import run_torch
 
 NAMES = ("text-classification", "image-classification")
 ABSENT = (

@@ -11,9 +11,10 @@ from onnx import helper, numpy_helper
 
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.precisions import int8
+from tunedeploy.proof.judge import batches
+from tunedeploy.proof.torch_run import sample
 from tunedeploy.recipe import read as recipe
-from tunedeploy.stages import quantize
-from tunedeploy.stages.merge import sample
+from tunedeploy.run.exported import encoder_of
 
 if TYPE_CHECKING:
     from tests.finished import Finished
@@ -25,8 +26,8 @@ def test_a_last_batch_that_is_shorter_than_the_others_is_calibrated_on_too(
 ) -> None:
     run = finished("image-classification")
     made = recipe.read(run.recipe)
-    encoder = quantize.encoder_of(made, run.rundir)
-    samples = quantize.batches(encoder, sample(data_of(made).train, 11))
+    encoder = encoder_of(made, run.rundir)
+    samples = batches(encoder, sample(data_of(made).train, 11))
     assert [len(batch["pixel_values"]) for batch in samples] == [8, 3]
     setting = {"name": method, "method": method, "exclude": []}
     int8.convert(run.rundir / "onnx" / "model.onnx", tmp_path / "int8.onnx", setting, samples)

@@ -14,10 +14,10 @@ from tunedeploy.device import agreement
 from tunedeploy.device.files import read_json
 from tunedeploy.device.runtime import Session
 from tunedeploy.proof.bundle import load_bundle
+from tunedeploy.proof.torch_run import run_torch
 from tunedeploy.recipe.read import Recipe
 from tunedeploy.run import pipeline
 from tunedeploy.run.folder import RunDir
-from tunedeploy.stages.merge import run_torch
 
 NAMES = {axis: tuple(plugins.names(axis)) for axis in ("tasks", "methods", "precisions")}
 TRAINED = [(task, method) for task in NAMES["tasks"] for method in NAMES["methods"]]

@@ -16,9 +16,11 @@ from tunedeploy import api, progress
 from tunedeploy.bundling import kit
 from tunedeploy.device.files import files_below, read_json, sha256
 from tunedeploy.errors import BudgetError, ParityError, RunError
+from tunedeploy.proof.judge import Judge
 from tunedeploy.run import pipeline
+from tunedeploy.run.exported import encoder_of
 from tunedeploy.run.folder import latest, read_logits, whole_folder, write_json, write_text
-from tunedeploy.stages.quantize import Judge, encoder_of, over_budget
+from tunedeploy.stages.quantize import over_budget
 
 Finisher = Callable[[str], Finished]
 AFTER_TRAIN = ["merge", "export", "quantize", "verify", "bundle", "report"]

@@ -27,7 +27,8 @@ from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.models import start
 from tunedeploy.proof.inside.origins import origins
 from tunedeploy.proof.inside.stored import worst_rounding
-from tunedeploy.stages.quantize import batches, encoder_of
+from tunedeploy.proof.judge import batches
+from tunedeploy.run.exported import encoder_of
 
 Finisher = Callable[[str], Finished]
 SEMANTIC = ("parity", "preprocessing", "metric")

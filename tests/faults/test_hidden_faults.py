@@ -28,6 +28,8 @@ from tunedeploy.device.comparison import Comparison
 from tunedeploy.device.files import read_array, read_json
 from tunedeploy.errors import BudgetError, ParityError
 from tunedeploy.graphs.onnx_graph import Graph
+from tunedeploy.proof.judge import CALIBRATION_ROWS, batches
+from tunedeploy.run.exported import encoder_of
 from tunedeploy.run.folder import STAGE_FOLDER, write_json
 from tunedeploy.stages import quantize
 
@@ -166,7 +168,7 @@ def swap_contents(run: Path, first: Sequence[str], second: Sequence[str]) -> Non
 def spread_of(run: Path, value: str) -> tuple[float, float]:
     """Standard deviation and largest size of a value on real rows."""
     recipe = api.recipe_of(run)
-    encoder = quantize.encoder_of(recipe, Finished(recipe=run, run=run).rundir)
+    encoder = encoder_of(recipe, Finished(recipe=run, run=run).rundir)
     rows = quantize.sample(data_of(recipe).train, 8)
     got = Graph(run / INT8).run(encoder.collate(encoder.encode(rows)), [value])[value]
     return float(got.std()), float(np.abs(got).max())
@@ -190,8 +192,8 @@ def with_names_of_their_own(path: Path) -> None:
 def requantized(run: Path, source: Path, setting: dict[str, Any]) -> None:
     """Convert a float32 file as the quantize stage does, in place of the run's own quantized file."""
     recipe = api.recipe_of(run)
-    encoder = quantize.encoder_of(recipe, Finished(recipe=run, run=run).rundir)
-    samples = quantize.batches(encoder, quantize.sample(data_of(recipe).train, quantize.CALIBRATION_ROWS))
+    encoder = encoder_of(recipe, Finished(recipe=run, run=run).rundir)
+    samples = batches(encoder, quantize.sample(data_of(recipe).train, CALIBRATION_ROWS))
     plugins.load("precisions", "int8").convert(source, run / INT8, setting, samples)
     quantize.label(run / INT8, "int8", setting, run / FP32)
 
@@ -858,7 +860,7 @@ def test_every_way_to_int8_that_holds_the_budget_raises_no_alarm(
 ) -> None:
     run = subjects(task).copy(tmp_path)
     recipe, int8 = api.recipe_of(run.run), plugins.load("precisions", "int8")
-    samples = quantize.batches(quantize.encoder_of(recipe, run.rundir), list(data_of(recipe).train.select(range(64))))
+    samples = batches(encoder_of(recipe, run.rundir), list(data_of(recipe).train.select(range(64))))
     settings = int8.candidates(run.run / FP32, recipe.export, samples)
     held = 0
     for setting in settings:

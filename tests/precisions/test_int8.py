@@ -19,12 +19,14 @@ from tunedeploy.device.runtime import Session, logits_of
 from tunedeploy.errors import ModelError
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.precisions import int8
+from tunedeploy.proof.judge import batches
 from tunedeploy.quantization import saturation
 from tunedeploy.quantization.activation_rounding import input_rounding_db
 from tunedeploy.quantization.cpu_kinds import KINDS, native
+from tunedeploy.run.exported import encoder_of
 from tunedeploy.run.folder import write_json
 from tunedeploy.stages import quantize
-from tunedeploy.stages.quantize import batches, encoder_of, over_budget_elsewhere, share_used
+from tunedeploy.stages.quantize import over_budget_elsewhere, share_used
 
 FP32, INT8 = "onnx/model.onnx", "quantized/model_int8.onnx"
 PRODUCTS = "int8: products that can saturate without VNNI"

@@ -18,7 +18,7 @@ from tunedeploy.proof.inside import noise as quantization_noise
 from tunedeploy.proof.inside.torch_modules import Call, calls
 from tunedeploy.proof.scene import BATCHES, Scene, scene_of
 from tunedeploy.run.folder import RunDir
-from tunedeploy.stages.export import FILE
+from tunedeploy.run.lineage import FILE
 from tunedeploy.stages.quantize import FOLDER
 
 if TYPE_CHECKING:

@@ -77,7 +77,7 @@ def of_run(path: Path, variant: str | None) -> Model:
 
 def _onnx_call(recipe: Any, rundir: Any, variant: str) -> Callable[[Sequence[Row]], Array]:
     from tunedeploy.device.runtime import Session, logits_of
-    from tunedeploy.stages.quantize import encoder_of
+    from tunedeploy.run.exported import encoder_of
 
     variants = rundir.record("quantize").result["variants"]
     if variant not in variants:
@@ -87,7 +87,7 @@ def _onnx_call(recipe: Any, rundir: Any, variant: str) -> Callable[[Sequence[Row
 
 
 def _torch_call(recipe: Any, rundir: Any, labels: int) -> Callable[[Sequence[Row]], Array]:
-    from tunedeploy.stages.merge import trained
+    from tunedeploy.proof.torch_run import trained
     from tunedeploy.training.feeds import Feed
     from tunedeploy.training.loop import EVAL_BATCH
     from tunedeploy.training.scores import logits_of

@@ -17,8 +17,8 @@ from tunedeploy.device.encoders import Array, Features, Inputs
 from tunedeploy.device.files import sha256
 from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.proof.scene import Scene
-from tunedeploy.stages.export import FILE
-from tunedeploy.stages.merge import run_torch
+from tunedeploy.proof.torch_run import run_torch
+from tunedeploy.run.lineage import FILE
 
 BATCHES = (4, 33, 65)  # none of the small ones, and past the two sizes at which kernels and batching change
 LARGEST_BATCH = 130

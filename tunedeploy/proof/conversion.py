@@ -15,10 +15,10 @@ from tunedeploy.proof.inside.local import halved, local_parity
 from tunedeploy.proof.inside.origins import Origins, origins
 from tunedeploy.proof.inside.ranges import observed, unexplained
 from tunedeploy.proof.inside.stored import scales_apart, worst_rounding
+from tunedeploy.proof.judge import CALIBRATION_ROWS, batches
 from tunedeploy.proof.scene import Scene
-from tunedeploy.stages.export import FILE
-from tunedeploy.stages.merge import sample
-from tunedeploy.stages.quantize import CALIBRATION_ROWS, batches
+from tunedeploy.proof.torch_run import sample
+from tunedeploy.run.lineage import FILE
 
 LONGEST = 64  # tokens; every value of the model is held for the batch, several times over
 ROWS = 4  # in one batch, of the shorter half: attention's tensors grow with the square of the length

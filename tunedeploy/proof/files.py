@@ -12,7 +12,7 @@ from tunedeploy.device.runtime import Session, logits_of
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.proof.nodes import nodes_in_evaluation
 from tunedeploy.proof.scene import BATCHES, Scene
-from tunedeploy.stages.merge import run_torch
+from tunedeploy.proof.torch_run import run_torch
 
 
 def interface(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:

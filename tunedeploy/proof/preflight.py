@@ -14,9 +14,9 @@ from tunedeploy.device import agreement
 from tunedeploy.device.encoders import Array, Encoder, Features
 from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Assembly, Classifier
+from tunedeploy.models.conversion import program_of
 from tunedeploy.models.loading import foreign, trunk_of_depth
-from tunedeploy.stages.export import program_of
-from tunedeploy.stages.merge import as_double, run_torch, sample
+from tunedeploy.proof.torch_run import as_double, run_torch, sample
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe

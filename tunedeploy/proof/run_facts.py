@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tunedeploy.bundling.layout import manifest_of
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison
@@ -16,12 +17,12 @@ from tunedeploy.device.files import files_below, read_array, read_json, sha256
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.models import start
 from tunedeploy.proof.bundle_facts import differing, parsed
+from tunedeploy.proof.judge import kernels
 from tunedeploy.proof.scene import Scene
+from tunedeploy.proof.torch_run import logits, trained
+from tunedeploy.run.exported import onnx_facts
 from tunedeploy.run.folder import versions
-from tunedeploy.stages import bundle
-from tunedeploy.stages.export import FILE, lineage
-from tunedeploy.stages.merge import logits, trained
-from tunedeploy.stages.quantize import kernels, onnx_facts
+from tunedeploy.run.lineage import FILE, lineage
 
 DRAWN = 24  # rows of the evaluation split that the trained model runs again
 ROUNDED = 1.01e-4  # two figures of four digits
@@ -156,6 +157,6 @@ def bundle_described(scene: Scene) -> list[Comparison]:
         return []
     there = read_json(folder / "manifest.json")
     files = {name: f"onnx/{Path(one['file']).name}" for name, one in scene.variants.items()}
-    fresh = json.loads(json.dumps(bundle.manifest_of(scene.recipe, scene.rundir, folder, files)))
+    fresh = json.loads(json.dumps(manifest_of(scene.recipe, scene.rundir, folder, files)))
     odd = [key for key in keys_that_differ(fresh, there, alike=True) if key not in OF_THE_MACHINE]
     return [compared("facts of the manifest", "bundle", "dist/manifest.json", odd)]

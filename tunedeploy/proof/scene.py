@@ -14,9 +14,10 @@ from tunedeploy.device.encoders import Array, Encoder, Features, Inputs
 from tunedeploy.device.runtime import Session, logits_of
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, Classifier
+from tunedeploy.proof.judge import DECISION_ROWS
+from tunedeploy.proof.torch_run import as_double, loaded, logits, places, run_torch, sample
+from tunedeploy.run.exported import encoder_of
 from tunedeploy.run.folder import RunDir, read_logits
-from tunedeploy.stages.merge import as_double, loaded, logits, places, run_torch, sample
-from tunedeploy.stages.quantize import DECISION_ROWS, encoder_of
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe

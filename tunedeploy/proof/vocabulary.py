@@ -14,10 +14,10 @@ from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison
 from tunedeploy.device.encoders import Array, Inputs
 from tunedeploy.graphs.onnx_graph import Graph
+from tunedeploy.models.torch_inputs import tensors
 from tunedeploy.proof.beyond import sequences, vocabulary
 from tunedeploy.proof.scene import Scene
-from tunedeploy.stages.export import FILE
-from tunedeploy.training.feeds import tensors
+from tunedeploy.run.lineage import FILE
 
 LENGTH, ROWS = 64, 32  # tokens a row and rows a batch
 PRODUCTS = {"MatMul", "Gemm", "Conv", "Einsum"}

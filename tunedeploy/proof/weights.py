@@ -10,8 +10,8 @@ from tunedeploy.device.encoders import Array
 from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.graphs.reading import Reading, Stored
 from tunedeploy.proof.scene import Scene
-from tunedeploy.stages.export import FILE
-from tunedeploy.stages.merge import trained
+from tunedeploy.proof.torch_run import trained
+from tunedeploy.run.lineage import FILE
 
 FOLDED = 1e-6  # of a tensor's largest weight: folding is a product, which other thread counts sum in another order
 

@@ -1,32 +1,27 @@
 """Quantize: shrink the file to the precisions asked for, each inside the accuracy budget or not at all."""
 
-import json
 import math
 import shutil
-import statistics
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
-import onnxruntime
 
 from tunedeploy import plugins, progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.comparison import within
 from tunedeploy.device.decisions import classes
-from tunedeploy.device.encoders import Array, Encoder, Inputs, in_batches
 from tunedeploy.device.files import sha256
-from tunedeploy.device.runtime import Session, instruction_set, logits_of
 from tunedeploy.errors import BudgetError, ModelError, RunError
 from tunedeploy.graphs import files as onnx_files
+from tunedeploy.proof.judge import CALIBRATION_ROWS, Judge, batches, kernels
+from tunedeploy.proof.torch_run import sample
 from tunedeploy.quantization.cpu_kinds import WORDS, on_each_kind
 from tunedeploy.quantization.workshop import workshop
 from tunedeploy.run.atomic import scratch, write_array
+from tunedeploy.run.exported import encoder_of
 from tunedeploy.run.folder import RunDir
-from tunedeploy.stages.merge import places, sample
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -35,62 +30,7 @@ RECIPE_KEYS = ("task", "data", "export")
 AFTER = ("export",)
 OUTPUTS = ("quantized",)
 FOLDER = "quantized"
-CALIBRATION_ROWS = 128  # of the training split; min-max ranges settle by then
-DECISION_ROWS = 512  # of the evaluation split; two in a hundred may flip, so that ten flips are told from one
 ROOM = 0.7  # of its limits is what a setting may use to be taken at sight: other rows will use more or less of them
-RUNS = 15  # of the latency figure; its median decides on a budget, no test does
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judge:
-    """Measures files alike: metric on the evaluation split, bytes, and milliseconds of one row."""
-
-    recipe: "Recipe"
-    encoder: Encoder
-    metric: str
-    reference: float | None = None  # the float32 file's metric
-    answers: Array | None = None  # its logits
-
-    def __call__(self, path: Path) -> tuple[dict[str, Any], Array]:
-        """`metric`, `drop`, `flips`, `gain`, `bytes` and `ms` of a file, and its logits (rows, labels)."""
-        task, rows = plugins.load("tasks", self.recipe.task), data_of(self.recipe).eval
-        session = Session(path)
-        update = progress.tracker("evaluate onnx", len(rows))
-        logits = logits_of(session, self.encoder, rows, update)
-        value = float(task.score(self.metric, logits, task.targets(rows)))
-        probe = self.encoder.collate(self.encoder.encode(sample(rows, 1)))
-        drop = 0.0 if self.reference is None else round(self.reference - value, 4)
-        size = path.stat().st_size
-        made = {"metric": round(value, 4), "drop": drop, "bytes": size, "ms": latency(session, probe)}
-        return made | self.against_fp32(logits), logits
-
-    def against_fp32(self, logits: Array) -> dict[str, Any]:
-        """What verify will hold the file to: answers that changed though they were no near-ties, and the gain.
-
-        `agreement` is the share of all answers that are float32's, near-ties among them, in percent.
-        """
-        if self.answers is None:
-            return {"flips": 0, "flips_allowed": 0, "gain": 1.0, "agreement": 100.0}
-        agreement = 100 * float((self.answers.argmax(1) == logits.argmax(1)).mean())
-        chosen = places(len(logits), DECISION_ROWS)
-        changed = classes.flips(self.answers[chosen], logits[chosen])[1]
-        gain = classes.gain(self.answers[chosen], logits[chosen])
-        allowed = classes.flips_allowed(len(chosen))
-        figures = {"flips": len(changed), "flips_allowed": allowed, "gain": round(min(gain, 1e9), 4)}
-        return figures | {"agreement": round(agreement, 4)}
-
-    def decisions(self, session: Session) -> dict[str, Any]:
-        """`drop`, `flips` and `agreement` of another session on the rows that decide."""
-        assert self.answers is not None, "there is no other session of the float32 file"
-        task, rows = plugins.load("tasks", self.recipe.task), data_of(self.recipe).eval
-        chosen = places(len(rows), DECISION_ROWS)
-        rows, before = sample(rows, DECISION_ROWS), self.answers[chosen]
-        logits = logits_of(session, self.encoder, rows)
-        drop, same = (task.score(self.metric, one, task.targets(rows)) for one in (before, logits))
-        return {
-            "drop": round(float(drop) - float(same), 4), "flips": len(classes.flips(before, logits)[1]),
-            "agreement": round(100 * float((before.argmax(1) == logits.argmax(1)).mean()), 4),
-        }  # fmt: skip
 
 
 def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
@@ -192,50 +132,6 @@ def share_of(max_drop: float, flips_allowed: int, figures: Mapping[str, Any]) ->
     return float(max(drop, figures["flips"] / max(flips_allowed, 1), changed))
 
 
-def kernels() -> dict[str, Any]:
-    """What decides how integer kernels round: results are compared to the bit's neighbourhood only on an equal one."""
-    return {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__}
-
-
-def encoder_of(recipe: "Recipe", rundir: RunDir) -> Encoder:
-    """The bundle's own preprocessing, of the merged model.
-
-    Raises:
-        RunError: the file tells of none, or of that of another task.
-    """
-    path = rundir / "onnx" / "model.onnx"
-    facts = onnx_facts(path)
-    try:
-        task = plugins.load("tasks", recipe.task)
-        encoder: Encoder = task.device_encoder(rundir / "merged", facts["preprocessing"])
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
-        raise RunError(f"{path}: tunedeploy.preprocessing is not that of {recipe.task}: {error!r}") from error
-    return encoder
-
-
-def onnx_facts(path: Path) -> dict[str, Any]:
-    """What `onnx_files.describe` put into a file.
-
-    Raises:
-        RunError: it is not there.
-    """
-    metadata = Session(path).metadata
-    try:
-        return {name: json.loads(metadata[f"tunedeploy.{name}"]) for name in ("labels", "preprocessing", "lineage")}
-    except (KeyError, ValueError) as error:
-        raise RunError(f"{path}: its metadata is not what export wrote: {error!r}") from error
-
-
-def latency(session: Session, probe: Inputs) -> float:
-    """Median milliseconds of one row."""
-    times = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        session(probe)
-        times.append(time.perf_counter() - start)
-    return round(statistics.median(times) * 1e3, 3)
-
-
 def over_budget(recipe: "Recipe", name: str, one: dict[str, Any], path: Path) -> list[str]:
     """Which limits of the recipe and of its target a variant breaks, one line each."""
     limits = recipe.export
@@ -279,9 +175,3 @@ def label(path: Path, name: str, setting: dict[str, Any], source: Path) -> None:
     onnx_files.describe(model, {one.key.removeprefix("tunedeploy."): one.value for one in before.metadata_props})
     onnx_files.describe(model, {"variant": name, "quantization": setting, "made_from": sha256(source)})
     onnx_files.write(model, path)
-
-
-def batches(encoder: Encoder, rows: list[Any]) -> list[Inputs]:
-    """Encoded rows, eight at a time."""
-    features = encoder.encode(rows)
-    return [encoder.collate([features[at] for at in indices]) for indices in in_batches(len(features), 8)]

@@ -19,6 +19,7 @@ from tunedeploy.proof.beyond import beyond_the_trace
 from tunedeploy.proof.conversion import explained_by_rounding
 from tunedeploy.proof.cpus import on_each_cpu
 from tunedeploy.proof.files import interface, quantized_decisions, two_sessions
+from tunedeploy.proof.judge import kernels
 from tunedeploy.proof.run_facts import (
     bundle_described,
     folder_described,
@@ -27,12 +28,11 @@ from tunedeploy.proof.run_facts import (
     trained_again,
 )
 from tunedeploy.proof.scene import Scene, metamorphic, scene_of, torch_against_onnx, trained_against_merged
+from tunedeploy.proof.torch_run import sample
 from tunedeploy.proof.vocabulary import vocabulary_kept
 from tunedeploy.proof.weights import tables_kept, weights_kept
 from tunedeploy.run.folder import RunDir, read_logits, write_json
-from tunedeploy.stages.export import FILE
-from tunedeploy.stages.merge import sample
-from tunedeploy.stages.quantize import kernels
+from tunedeploy.run.lineage import FILE
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe

@@ -11,6 +11,7 @@ import torch
 
 from tunedeploy.device.encoders import Array, Encoder, Features, Row
 from tunedeploy.models.classifier import Classifier
+from tunedeploy.models.torch_inputs import tensors
 from tunedeploy.progress import tracker
 from tunedeploy.run.atomic import disk_errors, reserve, temporary
 from tunedeploy.training.batches import by_length, lengths_of
@@ -182,8 +183,3 @@ def write_features(
         done += len(indices)
         progress(done)
     whole.flush()
-
-
-def tensors(inputs: dict[str, Array]) -> dict[str, torch.Tensor]:
-    """Arrays as tensors, sharing memory."""
-    return {name: torch.from_numpy(value) for name, value in inputs.items()}

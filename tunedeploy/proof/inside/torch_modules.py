@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tunedeploy.device.encoders import Array, Inputs
-from tunedeploy.stages.merge import run_torch
+from tunedeploy.proof.torch_run import run_torch
 
 
 @dataclass(frozen=True, kw_only=True)

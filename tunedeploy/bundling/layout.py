@@ -1,0 +1,85 @@
+"""What goes into a bundle, and the manifest that says so."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunedeploy.data.recipe_data import data_of
+from tunedeploy.device.files import read_json, sha256
+from tunedeploy.device.manifest import SCHEMA
+from tunedeploy.device.runtime import instruction_set
+from tunedeploy.graphs import files as onnx_files
+from tunedeploy.run.exported import encoder_of
+from tunedeploy.run.folder import RunDir, versions, without_folders, write_json
+from tunedeploy.run.lineage import lineage
+
+if TYPE_CHECKING:
+    from tunedeploy.recipe.read import Recipe
+
+
+# Files of the merged folder that an app needs; weights are in the .onnx files.
+SHIPPED = (
+    "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt",
+    "preprocessor_config.json",
+)  # fmt: skip
+
+
+def copy(rundir: RunDir, folder: Path, variants: dict[str, Any], labels: list[str]) -> None:
+    """Put configuration, tokenizer and the .onnx files where transformers.js and our own loader look for them."""
+    for name in SHIPPED:
+        if (rundir / "merged" / name).is_file():
+            shutil.copyfile(rundir / "merged" / name, folder / name)
+    config = read_json(folder / "config.json")
+    config |= {"id2label": dict(enumerate(labels)), "label2id": {label: at for at, label in enumerate(labels)}}
+    write_json(folder / "config.json", config)
+    (folder / "onnx").mkdir()
+    for one in variants.values():
+        shutil.copyfile(rundir / one["file"], folder / "onnx" / Path(one["file"]).name)
+
+
+def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path, files: dict[str, str]) -> dict[str, Any]:
+    """What the bundle is, for programs; no path, no time, no host name."""
+    train, export = rundir.record("train").result, rundir.record("export").result
+    quantize = rundir.record("quantize").result
+    data = data_of(recipe)
+    encoder = encoder_of(recipe, rundir)
+    variants = {
+        name: {
+            "file": files[name],
+            "bytes": one["bytes"],
+            "sha256": sha256(folder / files[name]),
+            "value": one["metric"],
+            "drop": one["drop"],
+            **{key: one[key] for key in ("setting", "cpus") if key in one},
+        }
+        for name, one in quantize["variants"].items()
+    }
+    return {
+        "schema": SCHEMA,
+        "task": recipe.task,
+        "method": recipe.tune.method,
+        "model": without_folders(recipe.model.name),
+        "labels": train["labels"],
+        "metric": train["metric"],
+        "value": train["metrics"][train["metric"]],
+        "rows": {"train": len(data.train), "eval": len(data.eval)},
+        "eval_source": data.eval_source,
+        "variants": variants,
+        "preprocessing": encoder.facts,
+        "opset": export["opset"],
+        "ir": export["ir"],
+        "fusions": export["fusions"],
+        "target": recipe.export.target,
+        "seed": recipe.train.seed,
+        "recipe": portable_recipe(recipe),
+        "lineage": lineage(recipe, rundir),
+        "versions": versions(),
+        "instruction_set": instruction_set(),
+    }
+
+
+def portable_recipe(recipe: "Recipe") -> dict[str, Any]:
+    """What was asked for, paths cut to their last part."""
+    resolved = recipe.resolved()
+    asked = {name: part for name, part in resolved.items() if name != "export"}
+    return {**without_folders(resolved), "id": onnx_files.recipe_id(asked)}

@@ -1,0 +1,96 @@
+"""A run's models in torch, as training and merging left them, and their logits on some rows."""
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from tunedeploy.device.encoders import Array, Features
+from tunedeploy.device.runtime import logits_of_features
+from tunedeploy.errors import ModelError, RunError
+from tunedeploy.models import start
+from tunedeploy.models.classifier import Assembly, Classifier, load_trained
+from tunedeploy.models.loading import first_line
+from tunedeploy.models.torch_inputs import tensors
+from tunedeploy.run.folder import RunDir
+
+if TYPE_CHECKING:
+    from tunedeploy.recipe.read import Recipe
+
+
+FOLDER = "merged"
+ROWS = 96  # of the evaluation split; errors of a merge show on any row, so more would only cost time
+
+
+def trained(recipe: "Recipe", rundir: RunDir, labels: int) -> Assembly:
+    """The model as training left it, adapters on, in float32 and eval mode.
+
+    Raises:
+        RunError: a file of the train stage cannot be read, or is that of another model.
+    """
+    assembly = start.attached(recipe, labels)
+    own = assembly.model.state_dict()
+    for name in ("head", "adapter"):
+        path = rundir / "train" / f"{name}.safetensors"
+        try:
+            state = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise RunError(f"{path}: cannot be read: {error}") from error
+        unlike = [key for key, value in state.items() if key not in own or own[key].shape != value.shape]
+        if unlike:
+            raise RunError(f"{path}: {unlike[0]} does not fit the model of the recipe; train again")
+        load_trained(assembly.model, state)
+    assembly.model.eval()
+    return assembly
+
+
+def loaded(task: Any, rundir: RunDir) -> Assembly:
+    """The merged folder, its attention written out as an exporter wants it: fewer nodes than sdpa, and no NaN guards.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    folder = rundir / FOLDER
+    try:
+        assembly: Assembly = task.load(folder, attention="eager")
+    except Exception as error:  # of a damaged folder transformers, torch and tokenizers raise anything
+        raise ModelError(f"{folder}: cannot be loaded: {type(error).__name__}: {first_line(error)}") from error
+    return assembly
+
+
+def sample(rows: Any, count: int = ROWS) -> list[dict[str, Any]]:
+    """Rows spread evenly over a data set."""
+    return [rows[int(at)] for at in places(len(rows), count)]
+
+
+def places(total: int, count: int) -> Array:
+    """Where the rows of a sample are, (rows,)."""
+    return np.unique(np.linspace(0, total - 1, min(count, total)).astype(int))
+
+
+def logits(assembly: Assembly, features: list[Features], *, double: bool = False) -> Array:
+    """Outputs (rows, labels) of encoded rows, in float32 or float64."""
+    model = as_double(assembly.model) if double else assembly.model
+
+    def forward(inputs: dict[str, Array]) -> Array:
+        return run_torch(model, inputs, double=double)
+
+    return logits_of_features(forward, assembly.encoder, features)
+
+
+def as_double(model: Classifier) -> Classifier:
+    """A float64 copy, for the noise floor."""
+    return copy.deepcopy(model).double()
+
+
+def run_torch(model: torch.nn.Module, inputs: dict[str, Array], *, double: bool) -> Array:
+    """One batch through a torch model, (batch, labels)."""
+    batch = tensors(inputs)
+    if double:
+        batch = {name: value.double() if value.is_floating_point() else value for name, value in batch.items()}
+    with torch.inference_mode():
+        out: torch.Tensor = model(**batch)
+    return np.asarray(out.numpy())

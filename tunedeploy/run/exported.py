@@ -1,0 +1,43 @@
+"""What a run's ONNX file says of itself: its labels, its lineage, and the preprocessing an app applies."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunedeploy import plugins
+from tunedeploy.device.encoders import Encoder
+from tunedeploy.device.runtime import Session
+from tunedeploy.errors import RunError
+from tunedeploy.run.folder import RunDir
+
+if TYPE_CHECKING:
+    from tunedeploy.recipe.read import Recipe
+
+
+def encoder_of(recipe: "Recipe", rundir: RunDir) -> Encoder:
+    """The bundle's own preprocessing, of the merged model.
+
+    Raises:
+        RunError: the file tells of none, or of that of another task.
+    """
+    path = rundir / "onnx" / "model.onnx"
+    facts = onnx_facts(path)
+    try:
+        task = plugins.load("tasks", recipe.task)
+        encoder: Encoder = task.device_encoder(rundir / "merged", facts["preprocessing"])
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise RunError(f"{path}: tunedeploy.preprocessing is not that of {recipe.task}: {error!r}") from error
+    return encoder
+
+
+def onnx_facts(path: Path) -> dict[str, Any]:
+    """What `onnx_files.describe` put into a file.
+
+    Raises:
+        RunError: it is not there.
+    """
+    metadata = Session(path).metadata
+    try:
+        return {name: json.loads(metadata[f"tunedeploy.{name}"]) for name in ("labels", "preprocessing", "lineage")}
+    except (KeyError, ValueError) as error:
+        raise RunError(f"{path}: its metadata is not what export wrote: {error!r}") from error
