@@ -1,1 +1,1 @@
-"""commands."""
+"""The verbs beside a run: init, doctor, bench, diagnose, and predict and eval of whatever a path holds."""

@@ -1,1 +1,1 @@
-"""doctor."""
+"""What looks wrong in a data set before anything is trained on it."""

@@ -1,1 +1,1 @@
-"""readers."""
+"""One reader for each kind of file that rows come in."""
