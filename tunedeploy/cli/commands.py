@@ -197,7 +197,8 @@ def predict(
 @app.command()
 def bench(path: given.Target, as_json: given.Json = False) -> None:
     """Time the variants of a bundle against each other on this machine."""
-    from tunedeploy.commands.bench import measure, verdict
+    from tunedeploy.cli.bench_text import verdict
+    from tunedeploy.commands.bench import measure
 
     with heard(as_json):
         found = measure(path)
