@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from tunedeploy.device.comparison import Comparison
 from tunedeploy.errors import ParityError, RunError, UsageError
-from tunedeploy.recipe import read as recipes
 from tunedeploy.run import atomic, pipeline
 from tunedeploy.run.folder import RunDir, latest, whole_folder
 
@@ -39,6 +38,8 @@ def through(
     recipe: str | Path, overrides: Sequence[str] = (), *, run: str | Path | None = None, fresh: bool = False, until: str
 ) -> Path:
     """Run a recipe's stages up to `until`, and return the run folder."""
+
+    from tunedeploy.recipe import read as recipes  # a device, which only verifies a bundle, has no YAML
 
     folder = Path(run) if run is not None else RUNS / Path(recipe).stem
     check_run(folder, Path(recipe))
@@ -158,6 +159,8 @@ def recipe_of(run: Path, overrides: Sequence[str] = ()) -> "Recipe":
     Raises:
         RunError: it is no run folder.
     """
+
+    from tunedeploy.recipe import read as recipes
 
     if not (run / "recipe.yaml").is_file():
         raise RunError(
