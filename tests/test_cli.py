@@ -88,7 +88,7 @@ def test_verify_json_has_the_promised_shape_for_a_run_and_for_a_bundle(tunedeplo
         assert done.document["ok"] is True
         assert len(done.document["checks"]) >= 5
         for check in done.document["checks"]:
-            assert set(check) == {"name", "ok", "value", "limit", "at_most", "file"}
+            assert set(check) == {"id", "name", "ok", "value", "limit", "at_most", "file", "variant"}
             assert check["ok"] is True
 
 
@@ -98,7 +98,7 @@ def test_verify_json_of_a_breach_is_still_one_document(tunedeploy: Command, text
     assert done.code == 3
     assert done.document["ok"] is False
     broken = [check for check in done.document["checks"] if not check["ok"]]
-    assert [(check["name"], check["file"]) for check in broken] == [("file changed", "labels.json")]
+    assert [(check["id"], check["file"]) for check in broken] == [("file-changed", "labels.json")]
     assert len(done.errors) == 1
 
 

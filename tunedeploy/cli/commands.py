@@ -139,7 +139,7 @@ def verify(
         made = api.comparisons_of(path, asked, expect=expect, key=key)
     breaches = breach_lines(made, None if api.holds_manifest(path) else path)
     entries = [one.to_json() for one in made]
-    keys = ("name", "ok", "value", "limit", "at_most", "file")
+    keys = ("id", "name", "ok", "value", "limit", "at_most", "file", "variant")
     short = [{key: one[key] for key in keys} for one in entries]
     say(as_json, {"ok": not breaches, "checks": short}, lambda: ledger_table(entries))
     if breaches:

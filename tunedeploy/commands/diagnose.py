@@ -16,7 +16,7 @@ from tunedeploy.errors import RunError
 from tunedeploy.graphs.onnx_graph import Graph, origin
 from tunedeploy.proof.inside import noise as quantization_noise
 from tunedeploy.proof.inside.torch_modules import Call, calls
-from tunedeploy.proof.scene import BATCHES, Scene, scene_of
+from tunedeploy.proof.scene import BATCHES, FLOAT32, Scene, scene_of
 from tunedeploy.run.folder import RunDir
 from tunedeploy.run.lineage import FILE
 from tunedeploy.stages.quantize import FOLDER
@@ -188,10 +188,7 @@ def comparison(graph: Graph, key: Key, kind: str, value: str, figures: list[Meas
     floor, spread = max(one.floor for one in figures), max(one.spread for one in figures)
     path, number = key
     source = origin(graph.makers[value])
-    return Comparison(
-        name=(path or "the whole model") + (f", call {number + 1}" if number else ""), stage="export", file=FILE,
-        value=worst.difference, limit=agreement.tolerance(floor, spread), where=worst.where,
-        facts={
-            "value": value, "node": source.node, "operator": source.operator, "class": kind, "noise_floor": floor,
-        },
-    )  # fmt: skip
+    facts = {"value": value, "node": source.node, "operator": source.operator, "class": kind, "noise_floor": floor}
+    words = {"module": (path or "the whole model") + (f", call {number + 1}" if number else "")}
+    limit = agreement.tolerance(floor, spread)
+    return FLOAT32.at_most("module", worst.difference, limit, where=worst.where, facts=facts, words=words)

@@ -17,6 +17,7 @@ from tunedeploy.errors import RunError
 from tunedeploy.run.atomic import whole_folder as whole_folder
 from tunedeploy.run.atomic import write_json as write_json
 from tunedeploy.run.atomic import write_text as write_text
+from tunedeploy.run.entries import identified
 
 PACKAGES = (
     "tunedeploy", "torch", "transformers", "peft", "onnx", "onnxscript", "onnxruntime", "torchvision", "timm",
@@ -60,6 +61,8 @@ class RunDir:
             raise RunError(f"{self.path}: stage {stage!r} has not been finished; run 'tunedeploy {cure} {self.path}'")
         content = read_json(path)
         check_stage(stage, content, path)
+        if stage == "merge":
+            content["result"]["comparisons"] = identified(content["result"]["comparisons"])
         return Record(**content)
 
     def has(self, stage: str) -> bool:
@@ -115,7 +118,7 @@ class RunDir:
 
         content: dict[str, Any] = read_json(self / "ledger.json")
         check(Ledger, content, self / "ledger.json", f"run 'tunedeploy export {self.path}' to write it again")
-        return content
+        return content | {part: identified(content[part]) for part in ("merge", "comparisons")}
 
     def forget(self, stage: str) -> None:
         """Remove a stage's record, so that half of a redone stage is never taken for a whole one."""

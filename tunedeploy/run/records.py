@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from tunedeploy.errors import RunError
+from tunedeploy.run.entries import identified
 
 FINITE = Field(allow_inf_nan=False, ge=-1e300, le=1e300)
 Number = Annotated[float, FINITE]
@@ -36,7 +37,7 @@ class Written(BaseModel):
 
 
 class Facts(Written):
-    """Of the first comparison of a merge, by which later stages judge."""
+    """Of a merge's `adapter-vs-merged`, by which later stages judge."""
 
     noise_floor: Number
 
@@ -44,6 +45,7 @@ class Facts(Written):
 class Entry(Written):
     """A comparison, as `Comparison.to_json` writes it."""
 
+    id: str = ""  # files of earlier versions have none; see run.entries
     name: str
     stage: str
     file: str
@@ -149,7 +151,8 @@ def check_stage(stage: str, content: Any, path: Path) -> None:
     if stage == "train" and content["result"]["metric"] not in content["result"]["metrics"]:
         raise RunError(f"{path}: result.metric is not one of result.metrics; {cure}")
     if stage == "merge":
-        check(Facts, content["result"]["comparisons"][0]["facts"], path, cure)
+        entries = identified(content["result"]["comparisons"])
+        check(Facts, next((one["facts"] for one in entries if one["id"] == "adapter-vs-merged"), {}), path, cure)
     if stage == "quantize" and "fp32" not in content["result"]["variants"]:
         raise RunError(f"{path}: missing result.variants.fp32; {cure}")
 
