@@ -73,7 +73,7 @@ def without_training_packages(code: str, *arguments: str | Path, folder: Path) -
     )  # fmt: skip
 
 
-TUNEDEPLOY = "from tunedeploy.cli import main\nmain(sys.argv[1:])"
+TUNEDEPLOY = "from tunedeploy.cli.commands import main\nmain(sys.argv[1:])"
 
 
 def test_the_block_blocks(tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_the_card_has_the_metric_the_ledger_and_the_limits(run: Finished) -> Non
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="is no bundle, it has no manifest.json; 'tunedeploy export' writes one"):
+    with pytest.raises(RunError, match="is not a bundle: missing manifest.json; 'tunedeploy export' writes one"):
         load_bundle(tmp_path)
 
 

@@ -244,7 +244,7 @@ def list_names(
     """Names as the recipe writes them."""
     with heard(as_json):
         if axis is not None and axis not in plugins.AXES:
-            raise UsageError(f"list: no axis {axis!r}; there are {', '.join(plugins.AXES)}")
+            raise UsageError(f"list: unknown axis {axis!r}; known: {', '.join(plugins.AXES)}")
         found = {one: plugins.names(one) for one in ([axis] if axis else plugins.AXES)}
     say(as_json, found, lambda: "\n\n".join(f"{one}\n" + indented(list(names.items())) for one, names in found.items()))
 

@@ -52,7 +52,7 @@ def examine(recipe: "Recipe", rundir: RunDir, variant: str | None = None) -> dic
     files = files_of(rundir)
     if variant not in (None, "fp32", *files):
         there = ", ".join(("fp32", *files))
-        raise RunError(f"{rundir.path}: has no {variant}; there are {there}")
+        raise RunError(f"{rundir.path}: has no {variant}; it has {there}")
     scene = scene_of(recipe, rundir)
     graph = Graph(rundir / FILE)
     found: dict[str, Any] = {"torch_vs_onnx": torch_and_onnx(scene, graph), "variants": {}}

@@ -12,8 +12,9 @@ import numpy as np
 from tunedeploy.bundling.layout import manifest_of
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device import agreement
+from tunedeploy.device.array_files import read_array
 from tunedeploy.device.comparison import Comparison, Ledger
-from tunedeploy.device.files import files_below, read_array, read_json, sha256
+from tunedeploy.device.files import files_below, read_json, sha256
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.models import start
 from tunedeploy.proof.bundle_facts import differing, parsed
