@@ -22,7 +22,7 @@ def base(recipe: "Recipe", labels: int) -> Assembly:
         ModelError: it cannot be opened, or it will not fit into one ONNX file: better now than after the training.
     """
     torch.manual_seed(recipe.train.seed)
-    assembly: Assembly = plugins.load("tasks", recipe.task).assemble(recipe, labels)
+    assembly = plugins.load("tasks", recipe.task).assemble(recipe, labels)
     size = counts(assembly)["bytes"]
     if size > ONE_FILE:
         raise ModelError(

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
+from tunedeploy.contracts.precision import Setting
 from tunedeploy.device.encoders import Inputs
 from tunedeploy.errors import BudgetError
 from tunedeploy.graphs import files as onnx_files
@@ -25,13 +25,13 @@ class Options(Section):
     """Keys of `export`: none."""
 
 
-def candidates(source: Path, options: Options, samples: Sequence[Inputs] = ()) -> list[dict[str, Any]]:
+def candidates(source: Path, options: Options, samples: Sequence[Inputs] = ()) -> list[Setting]:
     """One way: inputs and outputs stay float32, so that an app need not change."""
     del source, options, samples
     return [{"name": "fp16"}]
 
 
-def convert(source: Path, target: Path, setting: dict[str, Any], samples: Sequence[Inputs]) -> None:
+def convert(source: Path, target: Path, setting: Setting, samples: Sequence[Inputs]) -> None:
     """Write `target`, weights and arithmetic in float16.
 
     Raises:

@@ -26,7 +26,7 @@ ROWS = 4  # in one batch, of the shorter half: attention's tensors grow with the
 
 def explained_by_rounding(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
     """Nodes, stored tensors, ranges of activations, and what each node gives by itself; of precisions that can tell."""
-    rewrites = getattr(plugins.load("precisions", name), "REWRITES", None)
+    rewrites = plugins.load("precisions", name).REWRITES
     if rewrites is None:
         if name == "fp32":
             return []

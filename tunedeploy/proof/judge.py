@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import onnxruntime
 from tunedeploy import plugins, progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.decisions import classes
-from tunedeploy.device.encoders import Array, Encoder, Inputs, in_batches
+from tunedeploy.device.encoders import Array, Encoder, Inputs, Row, in_batches
 from tunedeploy.device.runtime import Session, instruction_set, logits_of
 from tunedeploy.proof.torch_run import places, sample
 
@@ -91,7 +92,7 @@ def latency(session: Session, probe: Inputs) -> float:
     return round(statistics.median(times) * 1e3, 3)
 
 
-def batches(encoder: Encoder, rows: list[Any]) -> list[Inputs]:
+def batches(encoder: Encoder, rows: Sequence[Row]) -> list[Inputs]:
     """Encoded rows, eight at a time."""
     features = encoder.encode(rows)
     return [encoder.collate([features[at] for at in indices]) for indices in in_batches(len(features), 8)]

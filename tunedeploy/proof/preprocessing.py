@@ -1,7 +1,5 @@
 """Whether raw rows become the arrays that training saw, by the merged folder's preprocessing and by the bundle's."""
 
-from typing import TYPE_CHECKING
-
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison
@@ -9,10 +7,6 @@ from tunedeploy.device.encoders import Encoder, Row
 from tunedeploy.proof.scene import Scene
 from tunedeploy.proof.torch_run import sample
 from tunedeploy.run.lineage import FILE
-
-if TYPE_CHECKING:
-    pass
-
 
 PIXELS = 2e-5  # two float32 ways to (x / 255 - mean) / std differ by a few ulp of values up to 3
 
@@ -40,8 +34,7 @@ def preprocessing(scene: Scene) -> list[Comparison]:
     told = Comparison(
         name="preprocessing told otherwise", stage="merge", file="merged", value=len(odd), limit=0, where=", ".join(odd)
     )
-    alike = getattr(scene.task, "rewritten", None)
-    changed = [] if alike is None else alike(scene.rundir / "merged", scene.trained)
+    changed = scene.task.rewritten(scene.rundir / "merged", scene.trained)
     whole = Comparison(
         name="parts of the preprocessing that are not training's", stage="merge", file="merged", value=len(changed),
         limit=0, where=", ".join(changed),
@@ -56,7 +49,7 @@ def preprocessing(scene: Scene) -> list[Comparison]:
 
 def broken_refused(scene: Scene) -> list[Comparison]:
     """Rows that no answer can be given to, a file cut off for one, are refused by every preprocessing."""
-    broken: list[Row] = getattr(scene.task, "broken_rows", list)()
+    broken = scene.task.broken_rows()
     if not broken:
         return []
     encoders = (scene.trained, scene.merged.encoder, scene.encoder)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tunedeploy import plugins
+from tunedeploy.contracts.task import Task
 from tunedeploy.data.recipe_data import data_of, data_of_run
 from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison
-from tunedeploy.device.encoders import Array, Encoder, Features, Inputs
+from tunedeploy.device.encoders import Array, Encoder, Features, Inputs, Row
 from tunedeploy.device.runtime import Session, logits_of
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, Classifier
@@ -38,7 +39,7 @@ class Scene:
 
     recipe: "Recipe"
     rundir: RunDir
-    task: Any
+    task: Task
     trained: Encoder
     features: list[Features]
     names: list[str]
@@ -69,7 +70,7 @@ class Scene:
         return encoder_of(self.recipe, self.rundir)
 
     @cached_property
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Row]:
         """Rows of the evaluation split on which decisions are compared."""
         return sample(data_of(self.recipe).eval, DECISION_ROWS)
 

@@ -41,8 +41,8 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     train, quantize = rundir.record("train").result, rundir.record("quantize").result
     encoder = encoder_of(recipe, rundir)
     ledger = rundir.ledger()
-    rows = [*sample(data.eval, GOLDEN_ROWS)]
-    rows += task.edge_rows(rows[0])
+    real = sample(data.eval, GOLDEN_ROWS)
+    rows = [*real, *task.edge_rows(real[0])]
     with whole_folder(rundir / "dist") as folder:
         copy(rundir, folder, quantize["variants"], train["labels"])
         tokenizer_facts.settle(folder, encoder.facts)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from tunedeploy import plugins, progress
+from tunedeploy.contracts.precision import Precision, Setting
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.comparison import within
 from tunedeploy.device.decisions import classes
@@ -106,9 +107,9 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> list[
     return [*(one for one in tried if one is not chosen), chosen]
 
 
-def on_cpus(precision: Any, path: Path, judge: Judge, measured: Mapping[str, Any]) -> dict[str, Any]:
+def on_cpus(precision: Precision, path: Path, judge: Judge, measured: Mapping[str, Any]) -> dict[str, Any]:
     """On which kinds of CPU a file was shown to hold, where its kernels differ among them."""
-    if not getattr(precision, "INTEGERS", False):
+    if not precision.INTEGERS:
         return {}
     own = {name: measured[name] for name in ("drop", "flips", "agreement")}
     return {"cpus": on_each_kind(path, own, judge.decisions)}
@@ -169,7 +170,7 @@ def over_budget_elsewhere(max_drop: float, how: str, one: Mapping[str, Any]) -> 
     return lines
 
 
-def label(path: Path, name: str, setting: dict[str, Any], source: Path) -> None:
+def label(path: Path, name: str, setting: Setting, source: Path) -> None:
     """Write into a quantized file what it is and what it was made from."""
     model, before = onnx.load(path), onnx.load(source)
     onnx_files.describe(model, {one.key.removeprefix("tunedeploy."): one.value for one in before.metadata_props})

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from tunedeploy import plugins, progress
+from tunedeploy.contracts.task import Task
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.encoders import Array
 from tunedeploy.errors import ModelError, UserError
@@ -84,7 +85,7 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
             features = [kept(recipe, rundir, assembly, view, name) for name, view in views(train).items()]
             feeds = (FeatureFeed(*features), FeatureFeed(kept(recipe, rundir, assembly, evaluation, "eval")))
         module = HeadOnly(assembly.model.head, features[0])
-    elif getattr(method, "PROBES_FIRST", False) and pretrained(assembly):
+    elif method.PROBES_FIRST and pretrained(assembly):
         with accelerator.main_process_first():
             rows = Feed(data.train, assembly.encoder) if train.augmented else train
             plain = kept(recipe, rundir, assembly, rows, "train")
@@ -108,7 +109,7 @@ def views(feed: Feed) -> dict[str, Feed]:
     return {f"train view {number + 1} of {VIEWS}": View(feed, number) for number in range(VIEWS)}
 
 
-def freeze_unreached(assembly: Assembly, feed: Feed, label_ids: Array, task: Any, device: torch.device) -> None:
+def freeze_unreached(assembly: Assembly, feed: Feed, label_ids: Array, task: Task, device: torch.device) -> None:
     """Freeze what two real rows give no gradient, and say so."""
     few = np.arange(min(2, len(label_ids)))
     inputs = {name: value.to(device) for name, value in feed.inputs(few).items()}
