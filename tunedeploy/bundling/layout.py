@@ -1,6 +1,7 @@
 """What goes into a bundle, and the manifest that says so."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from tunedeploy.graphs import files as onnx_files
 from tunedeploy.run.exported import encoder_of
 from tunedeploy.run.folder import RunDir, versions, without_folders, write_json
 from tunedeploy.run.lineage import lineage
+from tunedeploy.run.results import Variant, value_of
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -24,7 +26,7 @@ SHIPPED = (
 )  # fmt: skip
 
 
-def copy(rundir: RunDir, folder: Path, variants: dict[str, Any], labels: list[str]) -> None:
+def copy(rundir: RunDir, folder: Path, variants: Mapping[str, Variant], labels: list[str]) -> None:
     """Put configuration, tokenizer and the .onnx files where transformers.js and our own loader look for them."""
     for name in SHIPPED:
         if (rundir / "merged" / name).is_file():
@@ -61,7 +63,7 @@ def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path, files: dict[str,
         "model": without_folders(recipe.model.name),
         "labels": train["labels"],
         "metric": train["metric"],
-        "value": train["metrics"][train["metric"]],
+        "value": value_of(train),
         "rows": {"train": len(data.train), "eval": len(data.eval)},
         "eval_source": data.eval_source,
         "variants": variants,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NotRequired, Protocol, TypedDict
+from typing import TYPE_CHECKING, Protocol
 
 from tunedeploy.contracts import Plugin
 
@@ -12,15 +12,7 @@ if TYPE_CHECKING:
     from tunedeploy.device.encoders import Inputs
     from tunedeploy.graphs.reading import Rewrite
     from tunedeploy.recipe.sections import ExportOptions
-
-
-class Setting(TypedDict):
-    """One way to convert, as records and manifests keep it. The other keys are those of the int8 converters."""
-
-    name: str  # for people: "dynamic, per channel"
-    method: NotRequired[str]  # of calibration, by the name that onnxruntime gives it
-    per_channel: NotRequired[bool]
-    exclude: NotRequired[list[str]]  # nodes kept in float32
+    from tunedeploy.run.results import Setting
 
 
 class Precision(Plugin, Protocol):
@@ -36,7 +28,7 @@ class Precision(Plugin, Protocol):
     def candidates(self, source: Path, options: ExportOptions, samples: Sequence[Inputs]) -> list[Setting]:
         """Ways to convert the float32 file `source`, in the order in which they are tried.
 
-        `samples` are encoded batches of training rows.
+        The records and the manifest keep the one that is taken. `samples` are encoded batches of training rows.
 
         Raises:
             RecipeError: an option does not fit the file.

@@ -8,13 +8,13 @@ import onnx
 from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from tunedeploy.contracts.precision import Setting
 from tunedeploy.device.encoders import Inputs
 from tunedeploy.errors import BudgetError
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.graphs.rewrites import HALVES
 from tunedeploy.quantization.converters import converter_failures
 from tunedeploy.recipe.read import Section
+from tunedeploy.run.results import Setting
 
 FILE = "model_fp16.onnx"
 LARGEST = float(np.finfo(np.float16).max)

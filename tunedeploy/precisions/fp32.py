@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tunedeploy.contracts.precision import Setting
 from tunedeploy.device.encoders import Inputs
 from tunedeploy.recipe.read import Section
+from tunedeploy.run.results import Setting
 
 FILE = "model.onnx"
 

@@ -19,7 +19,6 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.onnx_model import ONNXModel
 
-from tunedeploy.contracts.precision import Setting
 from tunedeploy.device.encoders import Inputs
 from tunedeploy.errors import RecipeError
 from tunedeploy.graphs import files as onnx_files
@@ -30,6 +29,7 @@ from tunedeploy.quantization import saturation
 from tunedeploy.quantization.activation_rounding import input_rounding_db
 from tunedeploy.quantization.converters import converter_failures
 from tunedeploy.recipe.read import Section
+from tunedeploy.run.results import Setting
 
 FILE = "model_int8.onnx"
 REWRITES = rewrites.INTEGERS  # what its operators stand for in float32

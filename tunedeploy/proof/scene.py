@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from tunedeploy.proof.judge import DECISION_ROWS
 from tunedeploy.proof.torch_run import as_double, loaded, logits, places, run_torch, sample
 from tunedeploy.run.exported import encoder_of
 from tunedeploy.run.folder import RunDir, read_logits
+from tunedeploy.run.results import Variant, noise_floor
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -85,9 +86,9 @@ class Scene:
         return logits_of(self.onnx, self.encoder, data_of(self.recipe).eval)
 
     @property
-    def variants(self) -> dict[str, Any]:
+    def variants(self) -> dict[str, Variant]:
         """What the quantize stage says of each file, float32 first."""
-        return dict(self.rundir.record("quantize").result["variants"])
+        return self.rundir.record("quantize").result["variants"]
 
 
 def scene_of(recipe: "Recipe", rundir: RunDir) -> Scene:
@@ -133,7 +134,7 @@ def trained_against_merged(scene: Scene) -> list[Comparison]:
     expected = read_logits(scene.rundir / "train" / "eval_logits.npy", **shape)
     chosen = places(len(expected), MERGED_ROWS)
     got = logits(scene.merged, scene.merged.encoder.encode(sample(data.eval, MERGED_ROWS)))
-    floor = scene.rundir.record("merge").result["comparisons"][0]["facts"]["noise_floor"]
+    floor = noise_floor(scene.rundir.record("merge").result)
     value, row = agreement.largest_difference(expected[chosen], got)
     return [
         Comparison(

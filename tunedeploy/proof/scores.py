@@ -1,9 +1,8 @@
 """Whether each file scores what training scored, under the labels that it learned."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tunedeploy.bundling.kit import SAME_MACHINE
 from tunedeploy.data.recipe_data import data_of
@@ -16,12 +15,13 @@ from tunedeploy.proof.judge import kernels
 from tunedeploy.proof.scene import Scene
 from tunedeploy.run.folder import read_logits
 from tunedeploy.run.lineage import FILE
+from tunedeploy.run.results import Variant, noise_floor
 
 if TYPE_CHECKING:
     pass
 
 
-def labels_kept(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+def labels_kept(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     """A file's labels are those of the data, in order, and as many as its logits; so are the merged folder's."""
     labels = list(data_of(scene.recipe).labels)
     session = Session(scene.rundir / variant["file"])
@@ -39,7 +39,7 @@ def labels_kept(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Com
     ]  # fmt: skip
 
 
-def metric_kept(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+def metric_kept(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     """A file on the whole evaluation split: fp32 by the logits that training ended with, others by the metric."""
     data = data_of(scene.recipe)
     train = scene.rundir.record("train").result
@@ -62,9 +62,9 @@ def metric_kept(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Com
     ]  # fmt: skip
 
 
-def trained_against_file(scene: Scene, trained: Array, got: Array, facts: dict[str, Any]) -> Comparison:
+def trained_against_file(scene: Scene, trained: Array, got: Array, facts: dict[str, float]) -> Comparison:
     """Logits of the whole evaluation split as training ended against the float32 file's."""
-    floor = scene.rundir.record("merge").result["comparisons"][0]["facts"]["noise_floor"]
+    floor = noise_floor(scene.rundir.record("merge").result)
     value, row = agreement.largest_difference(trained, got)
     return Comparison(
         name="trained model vs onnx, whole evaluation split: largest logit difference", stage="export", file=FILE,

@@ -1,7 +1,7 @@
 """Bundle: put what an app ships into one folder, with its parity kit, lineage and model card."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tunedeploy import plugins, progress
 from tunedeploy.bundling import kit, tokenizer_facts
@@ -15,6 +15,7 @@ from tunedeploy.errors import ParityError
 from tunedeploy.proof.bundle import Bundle
 from tunedeploy.proof.scene import TORCH_VS_ONNX
 from tunedeploy.proof.torch_run import sample
+from tunedeploy.run import results
 from tunedeploy.run.exported import encoder_of
 from tunedeploy.run.folder import RunDir, whole_folder, write_json, write_text
 
@@ -27,7 +28,7 @@ OUTPUTS = ("dist",)
 GOLDEN_ROWS = 16  # of the evaluation split, beside the edge rows
 
 
-def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
+def run(recipe: "Recipe", rundir: RunDir) -> results.Bundle:
     """Write `dist/` in one piece, once it has passed its own verification.
 
     Returns:
