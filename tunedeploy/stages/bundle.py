@@ -10,7 +10,7 @@ from tunedeploy.bundling.layout import copy, manifest_of
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.comparison import breach_lines
 from tunedeploy.device.files import files_below, sha256
-from tunedeploy.device.manifest import MANIFEST
+from tunedeploy.device.manifest import MANIFEST, Manifest
 from tunedeploy.errors import ParityError
 from tunedeploy.proof.bundle import Bundle
 from tunedeploy.proof.scene import TORCH_VS_ONNX
@@ -52,9 +52,10 @@ def run(recipe: "Recipe", rundir: RunDir) -> results.Bundle:
         limit = next(one["limit"] for one in ledger["comparisons"] if one["name"] == TORCH_VS_ONNX)
         limits = {"variants": files, "fp32": limit, "labels": train["labels"]}
         kit.write(folder / "parity", bundle=folder, encoder=encoder, rows=rows, limits=limits)
-        manifest = manifest_of(recipe, rundir, folder, files)
-        write_text(folder / "README.md", card(manifest, ledger))
-        manifest["files"] = {path.relative_to(folder).as_posix(): sha256(path) for path in files_below(folder)}
+        contents = manifest_of(recipe, rundir, folder, files)
+        write_text(folder / "README.md", card(contents, ledger))
+        hashes = {path.relative_to(folder).as_posix(): sha256(path) for path in files_below(folder)}
+        manifest: Manifest = {**contents, "files": hashes}
         write_json(folder / MANIFEST, manifest)
         sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files_below(folder)}
         check(folder, rundir / "dist")
