@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from tunedeploy import plugins
+from tunedeploy import contracts, plugins
 from tunedeploy.errors import UserError
 from tunedeploy.recipe.read import Section
 
@@ -87,6 +87,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(axis: str, name: str) -> Any:
         if STAND_INS[axis][name] is None:
             raise UserError(f"target {name!r} needs the package 'extra'; install it with 'pip install extra'")
+        contracts.complete(plugins.CONTRACTS[axis], STAND_INS[axis][name])
         return STAND_INS[axis][name]
 
     monkeypatch.setattr(plugins, "names", names)

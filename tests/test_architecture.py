@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tunedeploy"
 PAGE = ROOT / "docs" / "architecture.md"
 ROW = re.compile(r"^\| `([\w.]+)` \| [^|]+ \|([^|]*)\|$", re.MULTILINE)
+TYPES = "contracts"  # the one room whose imports for the type checker are no arrows, since it has no others
 Arrows = dict[str, set[str]]
 
 
@@ -35,10 +36,13 @@ def room_of(module: str, rooms: Arrows) -> str:
     return max(fitting, key=len)
 
 
-def imports_of(path: Path, names: dict[str, Path]) -> set[str]:
-    """Our own modules that a file imports, at its top or in a function."""
+def imports_of(path: Path, names: dict[str, Path], *, as_run: bool = False) -> set[str]:
+    """Our own modules that a file imports, at its top or in a function; `as_run` leaves out what only mypy follows."""
     imported = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    tree = ast.parse(path.read_text("utf-8"))
+    typed = [one for one in ast.walk(tree) if isinstance(one, ast.If) and ast.unparse(one.test) == "TYPE_CHECKING"]
+    left_out = {node for one in typed for node in ast.walk(one)} if as_run else set()
+    for node in (one for one in ast.walk(tree) if one not in left_out):
         if (
             isinstance(node, ast.ImportFrom)
             and not node.level
@@ -58,7 +62,8 @@ def actual() -> Arrows:
     arrows: Arrows = {room: set() for room in rooms}
     for module, path in names.items():
         home = room_of(module, rooms)
-        arrows[home] |= {room_of(imported, rooms) for imported in imports_of(path, names)} - {home}
+        imported = imports_of(path, names, as_run=home == TYPES)
+        arrows[home] |= {room_of(one, rooms) for one in imported} - {home}
     return arrows
 
 

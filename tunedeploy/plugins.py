@@ -1,7 +1,7 @@
 """Find plug-ins: a file in an axis folder is one, and so is an entry point of another package.
 
 Names and descriptions are read from the file's name and its docstring's first line, with no import, so that
-`tunedeploy list` stays fast. `load` imports one.
+`tunedeploy list` stays fast. `load` imports one and holds it to its axis's Protocol in `contracts/`.
 """
 
 import ast
@@ -11,12 +11,21 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, overload
 
+from tunedeploy import contracts
+from tunedeploy.contracts.method import Method
+from tunedeploy.contracts.objective import Objective
+from tunedeploy.contracts.precision import Precision
+from tunedeploy.contracts.target import Target
+from tunedeploy.contracts.task import Task
 from tunedeploy.errors import UserError
 from tunedeploy.extras import lacking
 
-AXES = ("tasks", "methods", "objectives", "precisions", "targets")
+CONTRACTS: dict[str, type] = {
+    "tasks": Task, "methods": Method, "objectives": Objective, "precisions": Precision, "targets": Target,
+}  # fmt: skip
+AXES = tuple(CONTRACTS)
 
 
 def names(axis: str) -> dict[str, str]:
@@ -28,16 +37,45 @@ def names(axis: str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-@cache
+@overload
+def load(axis: Literal["tasks"], name: str) -> Task: ...
+@overload
+def load(axis: Literal["methods"], name: str) -> Method: ...
+@overload
+def load(axis: Literal["objectives"], name: str) -> Objective: ...
+@overload
+def load(axis: Literal["precisions"], name: str) -> Precision: ...
+@overload
+def load(axis: Literal["targets"], name: str) -> Target: ...
+@overload
+def load(axis: str, name: str) -> contracts.Plugin: ...
 def load(axis: str, name: str) -> Any:
     """Import one plug-in.
 
     Returns:
-        The plug-in's module.
+        The plug-in's module; what its Protocol lets it leave out has the default that stands there.
 
     Raises:
-        UserError: no plug-in has that name, or the package it stands in needs an extra that is not installed.
+        UserError: no plug-in has that name, it lacks a member of its Protocol, or the package it stands in needs an
+            extra that is not installed.
     """
+    return _load(axis, name)
+
+
+@cache
+def _load(axis: str, name: str) -> ModuleType:
+    module = _imported(axis, name)
+    contract = CONTRACTS[axis]
+    missing = contracts.lacks(contract, module)
+    if missing:
+        where = f"tunedeploy/contracts/{axis[:-1]}.py"
+        problem = f"{axis[:-1]} {name!r} ({module.__name__}) is missing {', '.join(missing)}"
+        raise UserError(f"{problem}; {where} says what it needs")
+    contracts.complete(contract, module)
+    return module
+
+
+def _imported(axis: str, name: str) -> ModuleType:
     if name not in names(axis):
         raise UserError(f"no {axis[:-1]} {name!r}; known: {', '.join(names(axis))}")
     inside = Path(__file__).parent / axis / f"{name.replace('-', '_')}.py"

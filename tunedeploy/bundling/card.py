@@ -1,10 +1,12 @@
 """The model card of a bundle, in Markdown."""
 
-from collections.abc import Mapping
 from typing import Any
 
+from tunedeploy.device.manifest import Contents
+from tunedeploy.run.results import LedgerFile
 
-def card(manifest: Mapping[str, Any], ledger: Mapping[str, Any]) -> str:
+
+def card(manifest: Contents, ledger: LedgerFile) -> str:
     """README.md of a bundle: what it is, how good, what was compared, what it is not for.
 
     Latency is left to `tunedeploy bench`: a figure of another machine would be wrong here, and would change the bytes.
@@ -45,7 +47,7 @@ merged {lineage["merged"][:12]}.
 """
 
 
-def files(manifest: Mapping[str, Any]) -> str:
+def files(manifest: Contents) -> str:
     """Rows of the table of variants."""
     return "\n".join(
         f"| {name} | `{one['file']}` | {one['bytes'] / 1e6:.2f} MB | {one['value']:.2f} % | {one['drop']:.2f} |"
@@ -53,7 +55,7 @@ def files(manifest: Mapping[str, Any]) -> str:
     )
 
 
-def comparisons(ledger: Mapping[str, Any]) -> str:
+def comparisons(ledger: LedgerFile) -> str:
     """Rows of the ledger's table."""
     return "\n".join(
         f"| {one['name']} | {number(one['value'])}{one['unit']} | {number(one['limit'])} | {one['rows']} |"

@@ -1,17 +1,20 @@
 """What goes into a bundle, and the manifest that says so."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from tunedeploy.data.recipe_data import data_of
+from tunedeploy.device import manifest
 from tunedeploy.device.files import read_json, sha256
-from tunedeploy.device.manifest import SCHEMA
+from tunedeploy.device.manifest import SCHEMA, Contents
 from tunedeploy.device.runtime import instruction_set
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.run.exported import encoder_of
 from tunedeploy.run.folder import RunDir, versions, without_folders, write_json
 from tunedeploy.run.lineage import lineage
+from tunedeploy.run.results import Variant, value_of
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -24,7 +27,7 @@ SHIPPED = (
 )  # fmt: skip
 
 
-def copy(rundir: RunDir, folder: Path, variants: dict[str, Any], labels: list[str]) -> None:
+def copy(rundir: RunDir, folder: Path, variants: Mapping[str, Variant], labels: list[str]) -> None:
     """Put configuration, tokenizer and the .onnx files where transformers.js and our own loader look for them."""
     for name in SHIPPED:
         if (rundir / "merged" / name).is_file():
@@ -37,23 +40,12 @@ def copy(rundir: RunDir, folder: Path, variants: dict[str, Any], labels: list[st
         shutil.copyfile(rundir / one["file"], folder / "onnx" / Path(one["file"]).name)
 
 
-def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path, files: dict[str, str]) -> dict[str, Any]:
+def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path, files: Mapping[str, str]) -> Contents:
     """What the bundle is, for programs; no path, no time, no host name."""
     train, export = rundir.record("train").result, rundir.record("export").result
     quantize = rundir.record("quantize").result
     data = data_of(recipe)
     encoder = encoder_of(recipe, rundir)
-    variants = {
-        name: {
-            "file": files[name],
-            "bytes": one["bytes"],
-            "sha256": sha256(folder / files[name]),
-            "value": one["metric"],
-            "drop": one["drop"],
-            **{key: one[key] for key in ("setting", "cpus") if key in one},
-        }
-        for name, one in quantize["variants"].items()
-    }
     return {
         "schema": SCHEMA,
         "task": recipe.task,
@@ -61,10 +53,10 @@ def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path, files: dict[str,
         "model": without_folders(recipe.model.name),
         "labels": train["labels"],
         "metric": train["metric"],
-        "value": train["metrics"][train["metric"]],
+        "value": value_of(train),
         "rows": {"train": len(data.train), "eval": len(data.eval)},
         "eval_source": data.eval_source,
-        "variants": variants,
+        "variants": {name: shipped(one, folder, files[name]) for name, one in quantize["variants"].items()},
         "preprocessing": encoder.facts,
         "opset": export["opset"],
         "ir": export["ir"],
@@ -78,8 +70,24 @@ def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path, files: dict[str,
     }
 
 
-def portable_recipe(recipe: "Recipe") -> dict[str, Any]:
+def shipped(variant: Variant, folder: Path, file: str) -> manifest.Variant:
+    """What the manifest says of a file."""
+    described: manifest.Variant = {
+        "file": file,
+        "bytes": variant["bytes"],
+        "sha256": sha256(folder / file),
+        "value": variant["metric"],
+        "drop": variant["drop"],
+    }
+    if "setting" in variant:
+        described["setting"] = dict(variant["setting"])
+    if "cpus" in variant:
+        described["cpus"] = variant["cpus"]
+    return described
+
+
+def portable_recipe(recipe: "Recipe") -> manifest.Recipe:
     """What was asked for, paths cut to their last part."""
     resolved = recipe.resolved()
     asked = {name: part for name, part in resolved.items() if name != "export"}
-    return {**without_folders(resolved), "id": onnx_files.recipe_id(asked)}
+    return cast(manifest.Recipe, {**without_folders(resolved), "id": onnx_files.recipe_id(asked)})

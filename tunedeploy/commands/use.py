@@ -179,5 +179,4 @@ def read_rows(data: str, model: Model, *, labelled: bool = True) -> list[dict[st
 def columns_of(model: Model) -> Sequence[Column]:
     """What the rows of a model hold. Of a task that is not known here, it is the task that knows."""
     known = {"text-classification": TEXT_ROWS, "image-classification": IMAGE_ROWS}
-    columns: Sequence[Column] = known.get(model.task) or plugins.load("tasks", model.task).COLUMNS
-    return columns
+    return known.get(model.task) or plugins.load("tasks", model.task).COLUMNS

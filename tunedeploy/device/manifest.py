@@ -1,4 +1,7 @@
-"""What a bundle's manifest must have, whatever else it tells."""
+"""What a bundle's manifest has: one definition for the stage that writes it and for all that read it.
+
+Keys that are not required are missing in bundles of older versions, or are not read on a device.
+"""
 
 import hashlib
 import re
@@ -23,6 +26,7 @@ class Variant(TypedDict):
     value: NotRequired[float]
     drop: NotRequired[float]
     setting: NotRequired[dict[str, Any]]
+    cpus: NotRequired[Any]  # kind of CPU to how the file was shown to hold there; judged by `verify`
 
 
 class Columns(TypedDict):
@@ -40,22 +44,35 @@ class Recipe(TypedDict):
     data: Columns
 
 
-class Manifest(TypedDict):
-    """manifest.json; see docs/bundle.md."""
+class Contents(TypedDict):
+    """What a bundle is; see docs/bundle.md."""
 
     schema: int
     task: str
+    method: NotRequired[str]
+    model: NotRequired[str]
     labels: list[str]
     metric: str
+    eval_source: NotRequired[str]
     variants: dict[str, Variant]
     preprocessing: dict[str, Any]
+    opset: NotRequired[int]
+    ir: NotRequired[int]
+    fusions: NotRequired[dict[str, int]]
+    target: NotRequired[str]
+    seed: NotRequired[int]
     recipe: Recipe
-    files: dict[str, str]
     value: NotRequired[float]
     rows: NotRequired[dict[str, int]]
     lineage: NotRequired[dict[str, str]]
     versions: NotRequired[dict[str, str]]
     instruction_set: NotRequired[list[str]]
+
+
+class Manifest(Contents):
+    """manifest.json: the same, with the SHA-256 of every other file."""
+
+    files: dict[str, str]
 
 
 def read_manifest(path: Path) -> Manifest:

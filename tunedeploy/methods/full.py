@@ -1,11 +1,11 @@
 """Full fine-tuning: every weight is trained."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from pydantic import Field
 from torch import nn
 
+from tunedeploy.contracts.method import ParameterGroup
 from tunedeploy.models.classifier import Assembly
 from tunedeploy.recipe.read import Section
 
@@ -37,7 +37,7 @@ def fold(model: nn.Module) -> None:
     """Nothing to fold: the trained weights are the model's own."""
 
 
-def parameter_groups(model: nn.Module, options: Options, lr: float) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, options: Options, lr: float) -> list[ParameterGroup]:
     """Groups of parameters with learning rates that fall towards the input (ELECTRA, Clark et al. 2020)."""
     depths = dict(_depths(model))
     deepest = max(depths.values(), default=0)

@@ -4,12 +4,14 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import onnx
 import torch
 
 from tunedeploy import plugins
+from tunedeploy.device.encoders import Row
 from tunedeploy.device.runtime import OUTPUT
 from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Assembly
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
 
 
-def program_of(recipe: "Recipe", merged: Assembly, rows: list[Any], said: io.StringIO) -> onnx.ModelProto:
+def program_of(recipe: "Recipe", merged: Assembly, rows: Sequence[Row], said: io.StringIO) -> onnx.ModelProto:
     """A model with these rows as its example, by torch's dynamo exporter; what that says goes to `said`.
 
     Raises:

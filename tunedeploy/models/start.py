@@ -7,6 +7,7 @@ import torch
 from tunedeploy import plugins
 from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Assembly, set_training
+from tunedeploy.run.results import Weights
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -22,7 +23,7 @@ def base(recipe: "Recipe", labels: int) -> Assembly:
         ModelError: it cannot be opened, or it will not fit into one ONNX file: better now than after the training.
     """
     torch.manual_seed(recipe.train.seed)
-    assembly: Assembly = plugins.load("tasks", recipe.task).assemble(recipe, labels)
+    assembly = plugins.load("tasks", recipe.task).assemble(recipe, labels)
     size = counts(assembly)["bytes"]
     if size > ONE_FILE:
         raise ModelError(
@@ -39,7 +40,7 @@ def attached(recipe: "Recipe", labels: int) -> Assembly:
     return assembly
 
 
-def counts(assembly: Assembly) -> dict[str, int]:
+def counts(assembly: Assembly) -> Weights:
     """Weights in all and trained, and bytes of the model in float32."""
     parameters = list(assembly.model.parameters())
     total = sum(parameter.numel() for parameter in parameters)

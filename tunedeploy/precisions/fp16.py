@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +14,7 @@ from tunedeploy.graphs import files as onnx_files
 from tunedeploy.graphs.rewrites import HALVES
 from tunedeploy.quantization.converters import converter_failures
 from tunedeploy.recipe.read import Section
+from tunedeploy.run.results import Setting
 
 FILE = "model_fp16.onnx"
 LARGEST = float(np.finfo(np.float16).max)
@@ -25,13 +25,13 @@ class Options(Section):
     """Keys of `export`: none."""
 
 
-def candidates(source: Path, options: Options, samples: Sequence[Inputs] = ()) -> list[dict[str, Any]]:
+def candidates(source: Path, options: Options, samples: Sequence[Inputs] = ()) -> list[Setting]:
     """One way: inputs and outputs stay float32, so that an app need not change."""
     del source, options, samples
     return [{"name": "fp16"}]
 
 
-def convert(source: Path, target: Path, setting: dict[str, Any], samples: Sequence[Inputs]) -> None:
+def convert(source: Path, target: Path, setting: Setting, samples: Sequence[Inputs]) -> None:
     """Write `target`, weights and arithmetic in float16.
 
     Raises:

@@ -7,7 +7,6 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import onnx
 from onnxruntime.quantization import (
@@ -30,6 +29,7 @@ from tunedeploy.quantization import saturation
 from tunedeploy.quantization.activation_rounding import input_rounding_db
 from tunedeploy.quantization.converters import converter_failures
 from tunedeploy.recipe.read import Section
+from tunedeploy.run.results import Setting
 
 FILE = "model_int8.onnx"
 REWRITES = rewrites.INTEGERS  # what its operators stand for in float32
@@ -48,7 +48,7 @@ class Options(Section):
     exclude: tuple[str, ...] = ()  # nodes kept in float32, by name
 
 
-def candidates(source: Path, options: Options, samples: Sequence[Inputs] = ()) -> list[dict[str, Any]]:
+def candidates(source: Path, options: Options, samples: Sequence[Inputs] = ()) -> list[Setting]:
     """Ways to quantize this file, in the order in which they are tried.
 
     Args:
@@ -64,21 +64,20 @@ def candidates(source: Path, options: Options, samples: Sequence[Inputs] = ()) -
             {"name": "static QDQ, per channel, percentile 99.99", "method": "Percentile", "exclude": exclude},
             {"name": "static QDQ, per channel, entropy", "method": "Entropy", "exclude": exclude},
         ]
-    everything = {"name": "dynamic, per channel", "per_channel": True, "exclude": exclude}
-    ways = [everything | sparing for sparing in without_outliers(model, exclude, input_rounding_db(source, samples))]
-    return [*ways, everything, everything | {"name": "dynamic, per tensor", "per_channel": False}]
+    ways = without_outliers(model, exclude, input_rounding_db(source, samples))
+    everything: Setting = {"name": "dynamic, per channel", "per_channel": True, "exclude": exclude}
+    return [*ways, everything, {"name": "dynamic, per tensor", "per_channel": False, "exclude": exclude}]
 
 
-def without_outliers(
-    model: onnx.ModelProto, exclude: Sequence[str], decibels: Mapping[str, float]
-) -> list[dict[str, Any]]:
+def without_outliers(model: onnx.ModelProto, exclude: Sequence[str], decibels: Mapping[str, float]) -> list[Setting]:
     """Settings that also keep in float32 the products whose input would be rounded roughly; none where none would."""
-    ways: list[dict[str, Any]] = []
+    ways: list[Setting] = []
     for limit in OUTLIER_DB:
         rough = split_names(model, [name for name, value in decibels.items() if value < limit])
         spared = [*exclude, *(name for name in rough if name not in exclude)]
         if spared != (ways[-1]["exclude"] if ways else list(exclude)):
-            ways.append({"name": f"dynamic, per channel, inputs under {limit} dB in float32", "exclude": spared})
+            words = f"dynamic, per channel, inputs under {limit} dB in float32"
+            ways.append({"name": words, "per_channel": True, "exclude": spared})
     return ways
 
 
@@ -126,7 +125,7 @@ def head(model: onnx.ModelProto) -> list[str]:
     return [] if node is None else split_names(model, [node.name])
 
 
-def convert(source: Path, target: Path, setting: dict[str, Any], samples: Sequence[Inputs]) -> None:
+def convert(source: Path, target: Path, setting: Setting, samples: Sequence[Inputs]) -> None:
     """Write `target` by one of the candidates; `samples` are batches of training rows for calibration.
 
     Raises:
@@ -143,7 +142,7 @@ def convert(source: Path, target: Path, setting: dict[str, Any], samples: Sequen
     onnx_files.write(model, target)
 
 
-def dynamic(source: Path, target: Path, setting: dict[str, Any]) -> None:
+def dynamic(source: Path, target: Path, setting: Setting) -> None:
     """Weights in int8, activations scaled at run time by one number a tensor."""
     model = ONNXModel(onnx.load(source))
     model.replace_gemm_with_matmul()  # the quantizer's own first step, taken before the ranges are told
@@ -157,7 +156,7 @@ def dynamic(source: Path, target: Path, setting: dict[str, Any]) -> None:
     )  # fmt: skip
 
 
-def static(source: Path, target: Path, setting: dict[str, Any], samples: Sequence[Inputs]) -> None:
+def static(source: Path, target: Path, setting: Setting, samples: Sequence[Inputs]) -> None:
     """Weights in int8 a channel, activations in uint8 by scales measured on real rows."""
     quantize_static(
         source, target, Batches(samples), quant_format=QuantFormat.QDQ, per_channel=True,

@@ -1,8 +1,7 @@
 """A converted file against the float32 file from the inside: all that differs between them is explained by rounding."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from tunedeploy import plugins
 from tunedeploy.data.recipe_data import data_of
@@ -19,14 +18,15 @@ from tunedeploy.proof.judge import CALIBRATION_ROWS, batches
 from tunedeploy.proof.scene import Scene, ledger_of
 from tunedeploy.proof.torch_run import sample
 from tunedeploy.run.lineage import FILE
+from tunedeploy.run.results import Variant
 
 LONGEST = 64  # tokens; every value of the model is held for the batch, several times over
 ROWS = 4  # in one batch, of the shorter half: attention's tensors grow with the square of the length
 
 
-def explained_by_rounding(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+def explained_by_rounding(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     """Nodes, stored tensors, ranges of activations, and what each node gives by itself; of precisions that can tell."""
-    rewrites = getattr(plugins.load("precisions", name), "REWRITES", None)
+    rewrites = plugins.load("precisions", name).REWRITES
     if rewrites is None:
         if name == "fp32":
             return []
@@ -36,7 +36,7 @@ def explained_by_rounding(scene: Scene, name: str, variant: Mapping[str, Any]) -
         return compared(scene, name, variant, rewrites)
 
 
-def compared(scene: Scene, name: str, variant: Mapping[str, Any], rewrites: Sequence[Rewrite]) -> list[Comparison]:
+def compared(scene: Scene, name: str, variant: Variant, rewrites: Sequence[Rewrite]) -> list[Comparison]:
     """The comparisons of `explained_by_rounding`."""
     source, target = Graph(scene.rundir / FILE), Graph(scene.rundir / variant["file"])
     matched = origins(source, target, rewrites)
@@ -58,7 +58,7 @@ def compared(scene: Scene, name: str, variant: Mapping[str, Any], rewrites: Sequ
     return made
 
 
-def odd_ranges(scene: Scene, source: Graph, matched: Origins, variant: Mapping[str, Any]) -> list[str]:
+def odd_ranges(scene: Scene, source: Graph, matched: Origins, variant: Variant) -> list[str]:
     """Ranges that were stored for activations and that the calibration rows do not show."""
     static = {name: parts for name, parts in matched.roundings.items() if not all(one.dynamic for one in parts)}
     if not static:

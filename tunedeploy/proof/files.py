@@ -1,8 +1,5 @@
 """What verify looks at in each file: its names and nodes, its sessions and its decisions."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from tunedeploy.device import agreement
@@ -13,9 +10,10 @@ from tunedeploy.graphs import files as onnx_files
 from tunedeploy.proof.nodes import nodes_in_evaluation
 from tunedeploy.proof.scene import BATCHES, Scene, ledger_of
 from tunedeploy.proof.torch_run import run_torch
+from tunedeploy.run.results import Variant
 
 
-def interface(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+def interface(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     """A file takes the inputs that the preprocessing makes, gives `logits`, and computes as in evaluation."""
     ledger, path = ledger_of(name, variant), scene.rundir / variant["file"]
     return [
@@ -24,7 +22,7 @@ def interface(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Compa
     ]
 
 
-def two_sessions(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+def two_sessions(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     """A file gives the same on one thread and on two, and before and after onnxruntime fuses its nodes.
 
     Float32 within the noise floor; others are only told, since integers round otherwise between other nodes.
@@ -44,7 +42,7 @@ def two_sessions(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Co
     ]
 
 
-def quantized_decisions(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+def quantized_decisions(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     """A quantized file against float32 by its decisions; no NaN, on any row, in any batch."""
     if name == "fp32":
         return []

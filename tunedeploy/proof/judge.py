@@ -2,18 +2,20 @@
 
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import onnxruntime
 
 from tunedeploy import plugins, progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.decisions import classes
-from tunedeploy.device.encoders import Array, Encoder, Inputs, in_batches
+from tunedeploy.device.encoders import Array, Encoder, Inputs, Row, in_batches
 from tunedeploy.device.runtime import Session, instruction_set, logits_of
 from tunedeploy.proof.torch_run import places, sample
+from tunedeploy.run.results import Answers, Decisions, Kernels, Measured
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -34,7 +36,7 @@ class Judge:
     reference: float | None = None  # the float32 file's metric
     answers: Array | None = None  # its logits
 
-    def __call__(self, path: Path) -> tuple[dict[str, Any], Array]:
+    def __call__(self, path: Path) -> tuple[Measured, Array]:
         """`metric`, `drop`, `flips`, `gain`, `bytes` and `ms` of a file, and its logits (rows, labels)."""
         task, rows = plugins.load("tasks", self.recipe.task), data_of(self.recipe).eval
         session = Session(path)
@@ -44,10 +46,15 @@ class Judge:
         probe = self.encoder.collate(self.encoder.encode(sample(rows, 1)))
         drop = 0.0 if self.reference is None else round(self.reference - value, 4)
         size = path.stat().st_size
-        made = {"metric": round(value, 4), "drop": drop, "bytes": size, "ms": latency(session, probe)}
-        return made | self.against_fp32(logits), logits
+        answers = self.against_fp32(logits)
+        measured: Measured = {
+            "metric": round(value, 4), "drop": drop, "bytes": size, "ms": latency(session, probe),
+            "flips": answers["flips"], "flips_allowed": answers["flips_allowed"], "gain": answers["gain"],
+            "agreement": answers["agreement"],
+        }  # fmt: skip
+        return measured, logits
 
-    def against_fp32(self, logits: Array) -> dict[str, Any]:
+    def against_fp32(self, logits: Array) -> Answers:
         """What verify will hold the file to: answers that changed though they were no near-ties, and the gain.
 
         `agreement` is the share of all answers that are float32's, near-ties among them, in percent.
@@ -59,10 +66,12 @@ class Judge:
         changed = classes.flips(self.answers[chosen], logits[chosen])[1]
         gain = classes.gain(self.answers[chosen], logits[chosen])
         allowed = classes.flips_allowed(len(chosen))
-        figures = {"flips": len(changed), "flips_allowed": allowed, "gain": round(min(gain, 1e9), 4)}
-        return figures | {"agreement": round(agreement, 4)}
+        return {
+            "flips": len(changed), "flips_allowed": allowed, "gain": round(min(gain, 1e9), 4),
+            "agreement": round(agreement, 4),
+        }  # fmt: skip
 
-    def decisions(self, session: Session) -> dict[str, Any]:
+    def decisions(self, session: Session) -> Decisions:
         """`drop`, `flips` and `agreement` of another session on the rows that decide."""
         assert self.answers is not None, "there is no other session of the float32 file"
         task, rows = plugins.load("tasks", self.recipe.task), data_of(self.recipe).eval
@@ -76,7 +85,7 @@ class Judge:
         }  # fmt: skip
 
 
-def kernels() -> dict[str, Any]:
+def kernels() -> Kernels:
     """What decides how integer kernels round: results are compared to the bit's neighbourhood only on an equal one."""
     return {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__}
 
@@ -91,7 +100,7 @@ def latency(session: Session, probe: Inputs) -> float:
     return round(statistics.median(times) * 1e3, 3)
 
 
-def batches(encoder: Encoder, rows: list[Any]) -> list[Inputs]:
+def batches(encoder: Encoder, rows: Sequence[Row]) -> list[Inputs]:
     """Encoded rows, eight at a time."""
     features = encoder.encode(rows)
     return [encoder.collate([features[at] for at in indices]) for indices in in_batches(len(features), 8)]

@@ -30,8 +30,7 @@ def preprocessing(scene: Scene) -> list[Comparison]:
         made.append(Ledger(stage=stage, file="merged").at_most(id, worst, limit, rows=len(rows), where=where))
     odd = scene.task.contradictions(scene.rundir / "merged", scene.trained.facts)
     merged = Ledger(stage="merge", file="merged")
-    alike = getattr(scene.task, "rewritten", None)
-    changed = [] if alike is None else alike(scene.rundir / "merged", scene.trained)
+    changed = scene.task.rewritten(scene.rundir / "merged", scene.trained)
     facts = [key for key, value in scene.trained.facts.items() if scene.encoder.facts.get(key) != value]
     return [
         *made,
@@ -44,7 +43,7 @@ def preprocessing(scene: Scene) -> list[Comparison]:
 
 def broken_refused(scene: Scene) -> list[Comparison]:
     """Rows that no answer can be given to, a file cut off for one, are refused by every preprocessing."""
-    broken: list[Row] = getattr(scene.task, "broken_rows", list)()
+    broken = scene.task.broken_rows()
     if not broken:
         return []
     encoders = (scene.trained, scene.merged.encoder, scene.encoder)

@@ -24,6 +24,7 @@ from tunedeploy.proof.torch_run import logits, trained
 from tunedeploy.run.exported import onnx_facts
 from tunedeploy.run.folder import versions
 from tunedeploy.run.lineage import FILE, lineage
+from tunedeploy.run.results import Variant
 
 DRAWN = 24  # rows of the evaluation split that the trained model runs again
 ROUNDED = 1.01e-4  # two figures of four digits
@@ -62,7 +63,7 @@ def keys_that_differ(fresh: Any, there: Any, alike: bool) -> list[str]:
     return sorted(key for key in keys if fresh.get(key) != there.get(key) or (key in fresh) != (key in there))
 
 
-def metadata_described(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+def metadata_described(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     """What a file's metadata says of its making; labels are looked at by `labels_kept`."""
     path = scene.rundir / variant["file"]
     metadata = {one.key: one.value for one in onnx_files.read(path).metadata_props}
@@ -109,7 +110,7 @@ def scores_described(scene: Scene) -> list[Comparison]:
     return [*made, compared(Ledger(stage="quantize", file="quantized"), "file-scores", odd)]
 
 
-def figures_that_differ(scene: Scene, variants: Mapping[str, Any], name: str) -> list[str]:
+def figures_that_differ(scene: Scene, variants: Mapping[str, Variant], name: str) -> list[str]:
     """`metric` and `drop` of a variant against the logits that it was judged by; float32's, which are not kept, against
     those that it gives now, where rows at a near-tie may fall to the other side on another machine."""
     label_ids = scene.task.targets(data_of(scene.recipe).eval)

@@ -1,17 +1,17 @@
 """What verify looks at: the trained model and its files side by side, over batches, lengths and real rows."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tunedeploy import plugins
+from tunedeploy.contracts.task import Task
 from tunedeploy.data.recipe_data import data_of, data_of_run
 from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison, Ledger
-from tunedeploy.device.encoders import Array, Encoder, Features, Inputs
+from tunedeploy.device.encoders import Array, Encoder, Features, Inputs, Row
 from tunedeploy.device.runtime import Session, logits_of
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, Classifier
@@ -21,6 +21,7 @@ from tunedeploy.run.entries import entry
 from tunedeploy.run.exported import encoder_of
 from tunedeploy.run.folder import RunDir, read_logits
 from tunedeploy.run.lineage import FILE
+from tunedeploy.run.results import Variant
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -41,7 +42,7 @@ class Scene:
 
     recipe: "Recipe"
     rundir: RunDir
-    task: Any
+    task: Task
     trained: Encoder
     features: list[Features]
     names: list[str]
@@ -72,7 +73,7 @@ class Scene:
         return encoder_of(self.recipe, self.rundir)
 
     @cached_property
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Row]:
         """Rows of the evaluation split on which decisions are compared."""
         return sample(data_of(self.recipe).eval, DECISION_ROWS)
 
@@ -87,9 +88,9 @@ class Scene:
         return logits_of(self.onnx, self.encoder, data_of(self.recipe).eval)
 
     @property
-    def variants(self) -> dict[str, Any]:
+    def variants(self) -> dict[str, Variant]:
         """What the quantize stage says of each file, float32 first."""
-        return dict(self.rundir.record("quantize").result["variants"])
+        return self.rundir.record("quantize").result["variants"]
 
     @property
     def noise_floor(self) -> float:
@@ -98,7 +99,7 @@ class Scene:
         return float(entry(made, "adapter-vs-merged", self.rundir / "stages" / "merge.json")["facts"]["noise_floor"])
 
 
-def ledger_of(name: str, variant: Mapping[str, Any]) -> Ledger:
+def ledger_of(name: str, variant: Variant) -> Ledger:
     """The ledger of a variant's file; the stage that wrote it is to blame."""
     return Ledger(stage="export" if name == "fp32" else "quantize", file=variant["file"], variant=name)
 

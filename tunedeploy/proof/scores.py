@@ -1,10 +1,8 @@
 """Whether each file scores what training scored, under the labels that it learned."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tunedeploy.bundling.kit import SAME_MACHINE
 from tunedeploy.data.recipe_data import data_of
@@ -16,9 +14,10 @@ from tunedeploy.device.runtime import Session, logits_of
 from tunedeploy.proof.judge import kernels
 from tunedeploy.proof.scene import FLOAT32, Scene, ledger_of
 from tunedeploy.run.folder import read_logits
+from tunedeploy.run.results import Variant
 
 
-def labels_kept(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+def labels_kept(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     """A file's labels are those of the data, in order, and as many as its logits; so are the merged folder's."""
     labels = list(data_of(scene.recipe).labels)
     session = Session(scene.rundir / variant["file"])
@@ -32,7 +31,7 @@ def labels_kept(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Com
     return [ledger.at_most("labels", len(odd) + abs(width - len(labels)), 0)]
 
 
-def metric_kept(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+def metric_kept(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     """A file on the whole evaluation split: fp32 by the logits that training ended with, others by the metric."""
     data = data_of(scene.recipe)
     train = scene.rundir.record("train").result
@@ -58,7 +57,7 @@ def metric_kept(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Com
     return [lost, as_judged(scene, name, trained, got)]
 
 
-def trained_against_file(scene: Scene, trained: Array, got: Array, facts: dict[str, Any]) -> Comparison:
+def trained_against_file(scene: Scene, trained: Array, got: Array, facts: dict[str, float]) -> Comparison:
     """Logits of the whole evaluation split as training ended against the float32 file's."""
     floor = scene.noise_floor
     value, row = agreement.largest_difference(trained, got)

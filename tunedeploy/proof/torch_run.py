@@ -1,14 +1,16 @@
 """A run's models in torch, as training and merging left them, and their logits on some rows."""
 
 import copy
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from tunedeploy.device.encoders import Array, Features
+from tunedeploy.contracts.task import Task
+from tunedeploy.device.encoders import Array, Features, Row
 from tunedeploy.device.runtime import logits_of_features
 from tunedeploy.errors import ModelError, RunError
 from tunedeploy.models import start
@@ -47,7 +49,7 @@ def trained(recipe: "Recipe", rundir: RunDir, labels: int) -> Assembly:
     return assembly
 
 
-def loaded(task: Any, rundir: RunDir) -> Assembly:
+def loaded(task: Task, rundir: RunDir) -> Assembly:
     """The merged folder, its attention written out as an exporter wants it: fewer nodes than sdpa, and no NaN guards.
 
     Raises:
@@ -55,13 +57,13 @@ def loaded(task: Any, rundir: RunDir) -> Assembly:
     """
     folder = rundir / FOLDER
     try:
-        assembly: Assembly = task.load(folder, attention="eager")
+        assembly = task.load(folder, attention="eager")
     except Exception as error:  # of a damaged folder transformers, torch and tokenizers raise anything
         raise ModelError(f"{folder}: cannot be loaded: {type(error).__name__}: {first_line(error)}") from error
     return assembly
 
 
-def sample(rows: Any, count: int = ROWS) -> list[dict[str, Any]]:
+def sample(rows: Sequence[Row], count: int = ROWS) -> list[Row]:
     """Rows spread evenly over a data set."""
     return [rows[int(at)] for at in places(len(rows), count)]
 

@@ -5,10 +5,9 @@ VNNI, and every CPU that adds up in 32 bits as it does, ARM for one.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -18,6 +17,7 @@ from tunedeploy.device.runtime import Session
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.quantization.saturating_file import saturating
 from tunedeploy.quantization.saturation import can_saturate
+from tunedeploy.run.results import Decisions, OnCpu
 
 SATURATING, EXACT = "avx2", "vnni"
 KINDS = (SATURATING, EXACT)
@@ -56,9 +56,7 @@ def session_on(path: Path, kind: str) -> Session | None:
         return Session(Path(folder) / path.name)
 
 
-def on_each_kind(
-    path: Path, own: Mapping[str, Any], measure: Callable[[Session], Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
+def on_each_kind(path: Path, own: Decisions, measure: Callable[[Session], Decisions]) -> dict[str, OnCpu]:
     """How a file was shown to hold on each kind of CPU.
 
     Args:
@@ -70,7 +68,7 @@ def on_each_kind(
         For each kind `by`, with the figures: `measured` here; `proved` equal, since no pair of products can leave 16
         bits; `simulated`; or `nothing`, without figures.
     """
-    shown: dict[str, dict[str, Any]] = {}
+    shown: dict[str, OnCpu] = {}
     proved = not can_saturate(onnx_files.read(path))
     for kind in KINDS:
         if kind == native():

@@ -166,8 +166,7 @@ class Check:
 def _defaults(axis: str, name: str | None, source: str, *, method: str | None = None) -> dict[str, Value]:
     if name is None:
         return {}
-    plugin = plugins.load(axis, name)
-    given = getattr(plugin, "METHOD_DEFAULTS", {}).get(method, {}) if method else getattr(plugin, "DEFAULTS", {})
+    given = plugins.load("tasks", name).METHOD_DEFAULTS.get(method, {}) if method else plugins.load(axis, name).DEFAULTS
     return {key: Value(value, source) for key, value in given.items()}
 
 
@@ -200,7 +199,7 @@ def task_of(synonym: str) -> str | None:
     wanted = re.sub(r"[\s_]+", "-", synonym.strip()).casefold()
     for name in plugins.names("tasks"):
         try:
-            if wanted in getattr(plugins.load("tasks", name), "SYNONYMS", ()):
+            if wanted in plugins.load("tasks", name).SYNONYMS:
                 return name
         except UserError:  # a plug-in of another package that does not load is no answer
             continue

@@ -63,7 +63,7 @@ def loads(axis: str, name: str) -> bool:
 def _added(section: str, chosen: Chosen) -> Iterator[tuple[str, str, type[Section]]]:
     for axis, attribute in ADDED[section]:
         for name in chosen.get(axis, ()):
-            added = getattr(plugins.load(axis, name), attribute, None)
+            added = getattr(plugins.load(axis, name), attribute)
             if added is not None:
                 yield axis, name, added
 

@@ -24,7 +24,7 @@ def encoder_of(recipe: "Recipe", rundir: RunDir) -> Encoder:
     facts = onnx_facts(path)
     try:
         task = plugins.load("tasks", recipe.task)
-        encoder: Encoder = task.device_encoder(rundir / "merged", facts["preprocessing"])
+        encoder = task.device_encoder(rundir / "merged", facts["preprocessing"])
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise RunError(f"{path}: tunedeploy.preprocessing is not that of {recipe.task}: {error!r}") from error
     return encoder

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from tunedeploy.device.files import read_json, sha256
 from tunedeploy.errors import RunError
@@ -19,6 +19,9 @@ from tunedeploy.run.atomic import write_json as write_json
 from tunedeploy.run.atomic import write_text as write_text
 from tunedeploy.run.entries import identified
 
+if TYPE_CHECKING:
+    from tunedeploy.run import planned, results
+
 PACKAGES = (
     "tunedeploy", "torch", "transformers", "peft", "onnx", "onnxscript", "onnxruntime", "torchvision", "timm",
     "tokenizers", "pillow",
@@ -26,15 +29,18 @@ PACKAGES = (
 STAGE_FOLDER = "stages"
 
 
+Result = TypeVar("Result", bound=Mapping[str, Any])
+
+
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class Record(Generic[Result]):
     """What a stage did: `key` hashes all it depended on, `outputs` maps its files to their SHA-256."""
 
     stage: str
     key: str
     seconds: float
     outputs: Mapping[str, str]
-    result: Mapping[str, Any]
+    result: Result
     versions: Mapping[str, str]
 
 
@@ -47,7 +53,19 @@ class RunDir:
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
-    def record(self, stage: str) -> Record:
+    @overload
+    def record(self, stage: Literal["plan"]) -> "Record[planned.Plan]": ...
+    @overload
+    def record(self, stage: Literal["train"]) -> "Record[results.Train]": ...
+    @overload
+    def record(self, stage: Literal["merge"]) -> "Record[results.Merge]": ...
+    @overload
+    def record(self, stage: Literal["export"]) -> "Record[results.Export]": ...
+    @overload
+    def record(self, stage: Literal["quantize"]) -> "Record[results.Quantize]": ...
+    @overload
+    def record(self, stage: str) -> Record[Mapping[str, Any]]: ...
+    def record(self, stage: str) -> Record[Any]:
         """The record of a finished stage.
 
         Raises:
@@ -79,7 +97,7 @@ class RunDir:
             return False  # a damaged record says nothing: do the stage again
         return record.key == key and not self.changed(record)
 
-    def changed(self, record: Record) -> list[str]:
+    def changed(self, record: Record[Any]) -> list[str]:
         """Files of a record that are missing or differ, one line each."""
         lines = []
         for name, digest in record.outputs.items():
@@ -92,7 +110,7 @@ class RunDir:
 
     def finish(
         self, stage: str, *, key: str, seconds: float, files: Sequence[Path], result: Mapping[str, Any]
-    ) -> Record:
+    ) -> Record[Mapping[str, Any]]:
         """Write a stage's record, last of all."""
         outputs = {path.relative_to(self.path).as_posix(): sha256(path) for path in sorted(files)}
         record = Record(
@@ -101,24 +119,25 @@ class RunDir:
         write_json(self.path / STAGE_FOLDER / f"{stage}.json", record.__dict__)
         return record
 
-    def shipped(self) -> dict[str, Any]:
+    def shipped(self) -> "results.Shipped":
         """What an export ends with: metric, variants, and every comparison made."""
         ledger = self.ledger()
         made = self.record("quantize").result
         comparisons = [*ledger["merge"], *ledger["comparisons"]]
         return {"metric": made["metric"], "variants": made["variants"], "ledger": comparisons}
 
-    def ledger(self) -> dict[str, Any]:
+    def ledger(self) -> "results.LedgerFile":
         """ledger.json of the verify stage.
 
         Raises:
             RunError: it is missing or is no ledger.
         """
-        from tunedeploy.run.records import Ledger, check
+        from tunedeploy.run.records import LedgerFile, check
 
-        content: dict[str, Any] = read_json(self / "ledger.json")
-        check(Ledger, content, self / "ledger.json", f"run 'tunedeploy export {self.path}' to write it again")
-        return content | {part: identified(content[part]) for part in ("merge", "comparisons")}
+        content: LedgerFile = read_json(self / "ledger.json")
+        check(LedgerFile, content, self / "ledger.json", f"run 'tunedeploy export {self.path}' to write it again")
+        content["merge"], content["comparisons"] = identified(content["merge"]), identified(content["comparisons"])
+        return content
 
     def forget(self, stage: str) -> None:
         """Remove a stage's record, so that half of a redone stage is never taken for a whole one."""

@@ -27,7 +27,7 @@ STAGES = ("plan", "train", "merge", "export", "quantize", "verify", "bundle", "r
 
 def run(
     recipe: "Recipe", rundir: RunDir, *, until: str = "report", start: str = "plan", fresh: bool = False
-) -> dict[str, Record]:
+) -> dict[str, Record[Any]]:
     """Run the stages up to `until` that are not up to date.
 
     Args:
@@ -49,13 +49,13 @@ def run(
         return run_stages(recipe, rundir, until=until, start=start, fresh=fresh)
 
 
-def run_stages(recipe: "Recipe", rundir: RunDir, *, until: str, start: str, fresh: bool) -> dict[str, Record]:
+def run_stages(recipe: "Recipe", rundir: RunDir, *, until: str, start: str, fresh: bool) -> dict[str, Record[Any]]:
     """The stages of `run`, with the run folder held."""
     main = is_main_process()
     if main:
         begin(recipe, rundir, first=start == "plan", fresh=fresh)
     origin = origin_of(recipe)
-    records: dict[str, Record] = {}
+    records: dict[str, Record[Any]] = {}
     for at, name in enumerate(STAGES[: STAGES.index(until) + 1]):
         if not main and name != "train":
             continue  # all but training is one process's work
@@ -98,7 +98,7 @@ def held(rundir: RunDir, *, main: bool) -> Iterator[None]:
         lock.release()
 
 
-def kept(rundir: RunDir, name: str) -> Record:
+def kept(rundir: RunDir, name: str) -> Record[Any]:
     """The record of a stage that is up to date, and word of it."""
     record = rundir.record(name)
     progress.note(f"{name}: unchanged, kept ({record.seconds:.1f} s)")
@@ -113,7 +113,7 @@ def begin(recipe: "Recipe", rundir: RunDir, *, first: bool, fresh: bool) -> None
         discard(rundir / UNFINISHED)
 
 
-def run_stage(stage: ModuleType, recipe: "Recipe", rundir: RunDir, *, key: str, main: bool) -> Record:
+def run_stage(stage: ModuleType, recipe: "Recipe", rundir: RunDir, *, key: str, main: bool) -> Record[Any]:
     """Run one stage and write its record, last."""
     name = stage.__name__.rpartition(".")[2]
     before = outputs_of(rundir, name) if main else {}
@@ -179,7 +179,9 @@ def origin_of(recipe: "Recipe") -> dict[str, str]:
     }
 
 
-def stage_key(stage: ModuleType, recipe: "Recipe", origin: Mapping[str, str], records: Mapping[str, Record]) -> str:
+def stage_key(
+    stage: ModuleType, recipe: "Recipe", origin: Mapping[str, str], records: Mapping[str, Record[Any]]
+) -> str:
     """A hash of all that a stage depends on: its part of the recipe, its ancestors' files, and the origin."""
     resolved = recipe.resolved()
     part = {name: without_folders(value_at(resolved, name)) for name in stage.RECIPE_KEYS}

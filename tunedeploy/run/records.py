@@ -1,122 +1,37 @@
-"""What the stages of a run wrote down, as others read it back: every value has its type, or the file is refused."""
+"""What the stages of a run wrote down, as others read it back: every value has its type, or the file is refused.
+
+Keys that `results` does not have may be there too: nobody reads them back.
+"""
 
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from tunedeploy.errors import RunError
 from tunedeploy.run.entries import identified
+from tunedeploy.run.planned import Plan
+from tunedeploy.run.results import (
+    Bundle,
+    Export,
+    Facts,
+    FileName,
+    LedgerFile,
+    Merge,
+    Number,
+    Quantize,
+    Report,
+    Train,
+    Verify,
+)
 
-FINITE = Field(allow_inf_nan=False, ge=-1e300, le=1e300)
-Number = Annotated[float, FINITE]
-Count = Annotated[int, Field(ge=0, le=2**53)]
-Printed = Number | str | None  # of a comparison: infinity is written as text
-
-
-def inside_run(name: str) -> str:
-    """A file's name below the run's folder.
-
-    Raises:
-        ValueError: it leads out of it.
-    """
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or not path.parts:
-        raise ValueError("expected a path below the run's folder")
-    return name
-
-
-FileName = Annotated[str, AfterValidator(inside_run)]
+__all__ = ["LedgerFile", "check", "check_stage"]
 
 
-class Written(BaseModel):
-    """Values of one JSON object; keys that nobody reads back may be there too."""
-
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
-
-
-class Facts(Written):
-    """Of a merge's `adapter-vs-merged`, by which later stages judge."""
-
-    noise_floor: Number
-
-
-class Entry(Written):
-    """A comparison, as `Comparison.to_json` writes it."""
-
-    id: str = ""  # files of earlier versions have none; see run.entries
-    name: str
-    stage: str
-    file: str
-    value: Printed
-    limit: Printed
-    at_most: bool
-    unit: str
-    rows: Count
-    facts: dict[str, Any]
-    ok: bool
-
-
-class Metrics(Written):
-    """Of the evaluation split, in percent."""
-
-    accuracy: Number
-    macro_f1: Number
-    rows: Count
-
-
-class Train(Written):
-    """The train stage's result."""
-
-    labels: Annotated[list[str], Field(min_length=2)]
-    metric: str
-    metrics: Metrics
-    history: list[dict[str, Number]]
-
-
-class Merge(Written):
-    """The merge stage's result."""
-
-    comparisons: Annotated[list[Entry], Field(min_length=1)]
-
-
-class Export(Written):
-    """The export stage's result."""
-
-    opset: Count
-    ir: Count
-    fusions: dict[str, Count]
-
-
-class Variant(Written):
-    """One file of the quantize stage."""
-
-    file: FileName
-    metric: Number
-    drop: Number
-    bytes: Count
-    ms: Number
-
-
-class Quantize(Written):
-    """The quantize stage's result."""
-
-    metric: str
-    variants: dict[str, Variant]
-    made_on: dict[str, Any]
-
-
-class Ledger(Written):
-    """ledger.json."""
-
-    ok: bool
-    merge: list[Entry]
-    comparisons: list[Entry]
-
-
-class Stage(Written):
-    """A stage's record; see `rundir.Record`."""
+class Stage(BaseModel):
+    """A stage's record; see `folder.Record`."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -128,7 +43,10 @@ class Stage(Written):
     versions: dict[str, str]
 
 
-RESULTS: Mapping[str, type[Written]] = {"train": Train, "merge": Merge, "export": Export, "quantize": Quantize}
+RESULTS: Mapping[str, type] = {
+    "plan": Plan, "train": Train, "merge": Merge, "export": Export, "quantize": Quantize, "verify": Verify,
+    "bundle": Bundle, "report": Report,
+}  # fmt: skip
 # Files whose hashes are read from a record.
 OUTPUTS: Mapping[str, tuple[str, ...]] = {"train": ("train/adapter.safetensors", "train/head.safetensors")}
 
@@ -157,14 +75,19 @@ def check_stage(stage: str, content: Any, path: Path) -> None:
         raise RunError(f"{path}: missing result.variants.fp32; {cure}")
 
 
-def check(model: type[Written], content: Any, path: Path, cure: str) -> None:
+@cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def check(kind: type, content: Any, path: Path, cure: str) -> None:
     """Check one JSON value.
 
     Raises:
         RunError: one line with the first thing that is wrong.
     """
     try:
-        model.model_validate(content)
+        _adapter(kind).validate_python(content, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])

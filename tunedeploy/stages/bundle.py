@@ -1,7 +1,7 @@
 """Bundle: put what an app ships into one folder, with its parity kit, lineage and model card."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tunedeploy import plugins, progress
 from tunedeploy.bundling import kit, tokenizer_facts
@@ -10,10 +10,11 @@ from tunedeploy.bundling.layout import copy, manifest_of
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.comparison import breach_lines
 from tunedeploy.device.files import files_below, sha256
-from tunedeploy.device.manifest import MANIFEST
+from tunedeploy.device.manifest import MANIFEST, Manifest
 from tunedeploy.errors import ParityError
 from tunedeploy.proof.bundle import Bundle
 from tunedeploy.proof.torch_run import sample
+from tunedeploy.run import results
 from tunedeploy.run.entries import entry
 from tunedeploy.run.exported import encoder_of
 from tunedeploy.run.folder import RunDir, whole_folder, write_json, write_text
@@ -27,7 +28,7 @@ OUTPUTS = ("dist",)
 GOLDEN_ROWS = 16  # of the evaluation split, beside the edge rows
 
 
-def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
+def run(recipe: "Recipe", rundir: RunDir) -> results.Bundle:
     """Write `dist/` in one piece, once it has passed its own verification.
 
     Returns:
@@ -41,8 +42,8 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     train, quantize = rundir.record("train").result, rundir.record("quantize").result
     encoder = encoder_of(recipe, rundir)
     ledger = rundir.ledger()
-    rows = [*sample(data.eval, GOLDEN_ROWS)]
-    rows += task.edge_rows(rows[0])
+    real = sample(data.eval, GOLDEN_ROWS)
+    rows = [*real, *task.edge_rows(real[0])]
     with whole_folder(rundir / "dist") as folder:
         copy(rundir, folder, quantize["variants"], train["labels"])
         tokenizer_facts.settle(folder, encoder.facts)
@@ -51,9 +52,10 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
         limit = entry(ledger["comparisons"], "torch-vs-onnx", rundir / "ledger.json")["limit"]
         limits = {"variants": files, "fp32": limit, "labels": train["labels"]}
         kit.write(folder / "parity", bundle=folder, encoder=encoder, rows=rows, limits=limits)
-        manifest = manifest_of(recipe, rundir, folder, files)
-        write_text(folder / "README.md", card(manifest, ledger))
-        manifest["files"] = {path.relative_to(folder).as_posix(): sha256(path) for path in files_below(folder)}
+        contents = manifest_of(recipe, rundir, folder, files)
+        write_text(folder / "README.md", card(contents, ledger))
+        hashes = {path.relative_to(folder).as_posix(): sha256(path) for path in files_below(folder)}
+        manifest: Manifest = {**contents, "files": hashes}
         write_json(folder / MANIFEST, manifest)
         sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files_below(folder)}
         check(folder, rundir / "dist")

@@ -15,6 +15,7 @@ from tunedeploy.models.loading import COLOUR_CODES
 from tunedeploy.proof.torch_run import loaded, sample
 from tunedeploy.run.folder import RunDir, write_json, write_text
 from tunedeploy.run.lineage import FILE, lineage
+from tunedeploy.run.results import Export
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -25,7 +26,7 @@ OUTPUTS = ("onnx",)
 FOLDER = "onnx"
 
 
-def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
+def run(recipe: "Recipe", rundir: RunDir) -> Export:
     """Write `onnx/model.onnx` in float32 and `onnx/export.log`.
 
     Returns:
@@ -43,7 +44,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     onnx_files.describe(model, {**facts(recipe, rundir, merged), "variant": "fp32"})
     path = rundir / FILE
     onnx_files.write(model, path)
-    result = {
+    result: Export = {
         "opset": onnx_files.opset(model),
         "ir": model.ir_version,
         "bytes": path.stat().st_size,

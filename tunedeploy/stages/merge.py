@@ -1,7 +1,7 @@
 """Merge: fold the adapter into the base weights in float32, and prove on real rows that nothing else changed."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file
@@ -16,6 +16,7 @@ from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly
 from tunedeploy.proof.torch_run import FOLDER, logits, sample, trained
 from tunedeploy.run.folder import RunDir, whole_folder
+from tunedeploy.run.results import Merge, entries
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -27,7 +28,7 @@ MERGED = Ledger(stage="merge", file=FOLDER)
 FLOOR_ROWS = 24  # spread over all: a class may have ten times another's floor; convolutions are slow in float64
 
 
-def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
+def run(recipe: "Recipe", rundir: RunDir) -> Merge:
     """Write `merged/`, a plain model folder, and compare adapter-on, merged, reloaded and base.
 
     Returns:
@@ -65,10 +66,10 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
         breaches = [one.line() for one in comparisons if not one.ok]
         if breaches:
             raise ParityError(breaches)
-    return {"comparisons": [one.to_json() for one in comparisons]}
+    return {"comparisons": entries(comparisons)}
 
 
-def equal(id: str, first: Array, second: Array, limit: float, facts: dict[str, Any]) -> Comparison:
+def equal(id: str, first: Array, second: Array, limit: float, facts: dict[str, float]) -> Comparison:
     """A comparison of two outputs that should be the same program."""
     value, row = agreement.largest_difference(first, second)
     return MERGED.at_most(id, value, limit, rows=len(first), where=f"row {row}", facts=facts)

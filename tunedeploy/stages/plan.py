@@ -16,6 +16,8 @@ from tunedeploy.models.classifier import Assembly, set_training
 from tunedeploy.models.loading import foreign
 from tunedeploy.proof import preflight
 from tunedeploy.run.folder import RunDir, write_json
+from tunedeploy.run.planned import Effort, Plan, Sizes, Sourced
+from tunedeploy.run.results import Weights
 from tunedeploy.training.batches import balance_of
 from tunedeploy.training.feeds import VIEWS, Feed
 from tunedeploy.training.loop import forward
@@ -32,7 +34,7 @@ TIMED = 3  # steps; the first of them is thrown away
 PROBE_ROWS = 32  # a step; time grows with the rows beyond that
 
 
-def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
+def run(recipe: "Recipe", rundir: RunDir) -> Plan:
     """Write `data/doctor.json` and `data/fingerprint.json`.
 
     Returns:
@@ -42,12 +44,16 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     write_json(rundir / "data" / "doctor.json", found["data"]["doctor"])
     write_json(
         rundir / "data" / "fingerprint.json",
-        {name: found["data"][name] for name in ("fingerprint", "labels", "eval_source")},
+        {
+            "fingerprint": found["data"]["fingerprint"],
+            "labels": found["data"]["labels"],
+            "eval_source": found["data"]["eval_source"],
+        },
     )
     return found
 
 
-def describe(recipe: "Recipe") -> dict[str, Any]:
+def describe(recipe: "Recipe") -> Plan:
     """The plan as JSON; trains nothing."""
     set_threads(recipe.train.threads)
     data = data_of(recipe)
@@ -69,7 +75,7 @@ def describe(recipe: "Recipe") -> dict[str, Any]:
         "recipe": provenance(recipe),
         "decided": decided(recipe, assembly, data),
         "weights": weights,
-        "estimates": estimates(recipe, assembly, data, weights) | sizes(shipped, weights),
+        "estimates": {**estimates(recipe, assembly, data, weights), **sizes(shipped, weights)},
         "data": {
             "fingerprint": data.fingerprint,
             "labels": list(data.labels),
@@ -94,9 +100,9 @@ def decided(recipe: "Recipe", assembly: Assembly, data: "Data") -> dict[str, Any
     }
 
 
-def provenance(recipe: "Recipe") -> dict[str, dict[str, Any]]:
+def provenance(recipe: "Recipe") -> dict[str, Sourced]:
     """Dotted key to value and source."""
-    rows: dict[str, dict[str, Any]] = {"task": {"value": recipe.task, "source": recipe.sources["task"]}}
+    rows: dict[str, Sourced] = {"task": {"value": recipe.task, "source": recipe.sources["task"]}}
     for section, values in recipe.resolved().items():
         if isinstance(values, dict):
             for key, value in values.items():
@@ -104,7 +110,7 @@ def provenance(recipe: "Recipe") -> dict[str, dict[str, Any]]:
     return rows
 
 
-def estimates(recipe: "Recipe", assembly: Assembly, data: "Data", weights: dict[str, int]) -> dict[str, Any]:
+def estimates(recipe: "Recipe", assembly: Assembly, data: "Data", weights: Weights) -> Effort:
     """Minutes and memory of training, and sizes of the files.
 
     Time is that of a few real steps here; memory is exact for weights, gradients and optimizer, and what the steps
@@ -135,7 +141,7 @@ def estimates(recipe: "Recipe", assembly: Assembly, data: "Data", weights: dict[
     }
 
 
-def sizes(shipped_bytes: int, weights: dict[str, int]) -> dict[str, float]:
+def sizes(shipped_bytes: int, weights: Weights) -> Sizes:
     """Megabytes of the files to come."""
     return {
         "adapter_mb": round(4 * weights["trainable"] / 1e6, 2),
@@ -164,7 +170,7 @@ def step_seconds(recipe: "Recipe", assembly: Assembly, data: "Data") -> float:
             with torch.set_grad_enabled(not caches), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 loss = task.loss(forward(model, inputs), targets, 0.0).mean()
             if not caches:
-                loss.backward()
+                torch.autograd.backward(loss)
         times.append(time.monotonic() - began)
     model.zero_grad(set_to_none=True)
     return float(np.median(times[1:])) * recipe.train.batch_size / count

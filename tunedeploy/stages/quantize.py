@@ -2,13 +2,13 @@
 
 import math
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import onnx
 
 from tunedeploy import plugins, progress
+from tunedeploy.contracts.precision import Precision
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.comparison import within
 from tunedeploy.device.decisions import classes
@@ -19,9 +19,11 @@ from tunedeploy.proof.judge import CALIBRATION_ROWS, Judge, batches, kernels
 from tunedeploy.proof.torch_run import sample
 from tunedeploy.quantization.cpu_kinds import WORDS, on_each_kind
 from tunedeploy.quantization.workshop import workshop
+from tunedeploy.run import results
 from tunedeploy.run.atomic import scratch, write_array
 from tunedeploy.run.exported import encoder_of
 from tunedeploy.run.folder import RunDir
+from tunedeploy.run.results import Attempt, Decisions, Measured, OnCpu, OnCpus, Setting, Tried, Variant
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -33,7 +35,7 @@ FOLDER = "quantized"
 ROOM = 0.7  # of its limits is what a setting may use to be taken at sight: other rows will use more or less of them
 
 
-def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
+def run(recipe: "Recipe", rundir: RunDir) -> results.Quantize:
     """Write one file for each precision under `quantized/`, the first of its candidates that holds the budget.
 
     Returns:
@@ -48,29 +50,31 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     metric = rundir.record("train").result["metric"]
     fp32, logits = Judge(recipe=recipe, encoder=encoder, metric=metric)(source)
     judge = Judge(recipe=recipe, encoder=encoder, metric=metric, reference=fp32["metric"], answers=logits)
-    variants = {"fp32": {"file": "onnx/model.onnx", **fp32}}
+    variants: dict[str, Variant] = {
+        "fp32": {"file": "onnx/model.onnx", **fp32}  # type: ignore[typeddict-item]  # fp32 has no other keys
+    }
     asked = [one for one in recipe.export.quantize if one != "fp32"]
-    problems = [] if asked else over_budget(recipe, "fp32", fp32, source)
+    problems = [] if asked else over_budget(recipe, "quantize: fp32", fp32, source)
     for name in asked:
-        tried = attempts(recipe, rundir, name, judge)
-        if tried[-1]["problems"]:
-            problems += [line for one in tried for line in one["problems"]]
+        tried, chosen = attempts(recipe, rundir, name, judge)
+        if chosen["problems"]:
+            problems += [line for one in [*tried, chosen] for line in one["problems"]]
             continue
         file = f"{FOLDER}/{plugins.load('precisions', name).FILE}"
-        variants[name] = {"file": file, **tried[-1], "tried": tried[:-1]}
-        if tried[-1]["ms"] > fp32["ms"]:
-            progress.note(
-                f"quantize: {name} is slower than fp32 here: {tried[-1]['ms']:.2f} ms a row, {fp32['ms']:.2f}"
-            )
+        variants[name] = {"file": file, **chosen, "tried": tried}
+        if chosen["ms"] > fp32["ms"]:
+            progress.note(f"quantize: {name} is slower than fp32 here: {chosen['ms']:.2f} ms a row, {fp32['ms']:.2f}")
     if problems:
         raise BudgetError(problems)
     return {"metric": metric, "variants": variants, "made_on": kernels()}
 
 
-def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> list[dict[str, Any]]:
-    """Convert to a precision by its candidates in turn, up to the first with room; what each gave, the chosen one last.
+def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple[list[Tried], Attempt]:
+    """Convert to a precision by its candidates in turn, up to the first with room.
 
-    Where none has room, the one that uses least of its limits is chosen.
+    Returns:
+        What was tried and not taken, and the chosen one: the first with room, or else the one that uses least of its
+        limits.
 
     Raises:
         ModelError: the quantizer failed at every one.
@@ -78,10 +82,11 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> list[
     precision = plugins.load("precisions", name)
     source, target = rundir / "onnx" / "model.onnx", rundir / FOLDER / precision.FILE
     samples = batches(judge.encoder, sample(data_of(recipe).train, CALIBRATION_ROWS))
-    tried: list[dict[str, Any]] = []
-    chosen: dict[str, Any] = {}
+    tried: list[Tried] = []
+    chosen: Attempt | None = None
     for setting in precision.candidates(source, recipe.export, samples):
         progress.note(f"quantize: {name}, {setting['name']}")
+        how = f"quantize: {name} ({setting['name']})"
         with scratch(target) as beside:
             try:
                 with workshop(source) as copy:
@@ -89,53 +94,53 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> list[
                 label(beside, name, setting, source)
                 measured, logits = judge(beside)
             except (ModelError, RunError) as error:
-                failed = f"quantize: {name} ({setting['name']}): {error.lines[0]}"
-                tried.append({"setting": setting, "problems": [failed]})
+                tried.append({"setting": setting, "problems": [f"{how}: {error.lines[0]}"]})
                 continue
-            attempt = {"setting": setting, **measured, **on_cpus(precision, beside, judge, measured)}
-            attempt["problems"] = over_budget(recipe, name, attempt, beside)
+            shown = on_cpus(precision, beside, judge, measured)
+            attempt: Attempt = {"setting": setting, **measured, **shown, "problems": []}
+            attempt["problems"] += over_budget(recipe, how, attempt, beside)
             tried.append(attempt)
             if not chosen or chosen["problems"] or share_used(recipe, attempt) < share_used(recipe, chosen):
                 chosen = attempt
                 beside.replace(target)
                 write_array(target.with_suffix(".npy"), logits)  # what verify holds the file to
-        if share_used(recipe, chosen) <= ROOM:
+        if chosen and share_used(recipe, chosen) <= ROOM:
             break
     if not chosen:
         raise ModelError([line for one in tried for line in one["problems"]])
-    return [*(one for one in tried if one is not chosen), chosen]
+    return [one for one in tried if one is not chosen], chosen
 
 
-def on_cpus(precision: Any, path: Path, judge: Judge, measured: Mapping[str, Any]) -> dict[str, Any]:
+def on_cpus(precision: Precision, path: Path, judge: Judge, measured: Measured) -> OnCpus:
     """On which kinds of CPU a file was shown to hold, where its kernels differ among them."""
-    if not getattr(precision, "INTEGERS", False):
+    if not precision.INTEGERS:
         return {}
-    own = {name: measured[name] for name in ("drop", "flips", "agreement")}
+    own: Decisions = {"drop": measured["drop"], "flips": measured["flips"], "agreement": measured["agreement"]}
     return {"cpus": on_each_kind(path, own, judge.decisions)}
 
 
-def share_used(recipe: "Recipe", one: Mapping[str, Any]) -> float:
+def share_used(recipe: "Recipe", one: Attempt) -> float:
     """The largest share of its limits on answers that a variant uses on any kind of CPU; infinite where it breaks one.
 
     Near-ties that changed count here too, against what others may: on another split they fall the other way.
     """
     if one["problems"]:
         return math.inf
-    kinds = [one, *(figures for figures in one.get("cpus", {}).values() if figures["by"] != "nothing")]
+    elsewhere = [figures for figures in one.get("cpus", {}).values() if figures["by"] != "nothing"]
+    kinds: list[Decisions | OnCpu] = [one, *elsewhere]
     return max(share_of(recipe.export.max_drop, one["flips_allowed"], figures) for figures in kinds)
 
 
-def share_of(max_drop: float, flips_allowed: int, figures: Mapping[str, Any]) -> float:
+def share_of(max_drop: float, flips_allowed: int, figures: Decisions | OnCpu) -> float:
     """The largest share of the limits that `drop`, `flips` and `agreement` on one kind of CPU use."""
     drop = figures["drop"] / max_drop if figures["drop"] > 0 else 0.0
     changed = (1 - figures["agreement"] / 100) / classes.FLIPS
     return float(max(drop, figures["flips"] / max(flips_allowed, 1), changed))
 
 
-def over_budget(recipe: "Recipe", name: str, one: dict[str, Any], path: Path) -> list[str]:
-    """Which limits of the recipe and of its target a variant breaks, one line each."""
+def over_budget(recipe: "Recipe", how: str, one: Measured, path: Path) -> list[str]:
+    """Which limits of the recipe and of its target a file breaks, one line each that begins with `how`."""
     limits = recipe.export
-    how = f"quantize: {name}" + (f" ({one['setting']['name']})" if "setting" in one else "")
     lines = []
     if not within(one["metric"], None):
         lines.append(f"{how}: its metric is {one['metric']}; no budget can be held to it")
@@ -154,7 +159,7 @@ def over_budget(recipe: "Recipe", name: str, one: dict[str, Any], path: Path) ->
     return [*lines, *(f"{how}: target {limits.target}: {line}" for line in there)]
 
 
-def over_budget_elsewhere(max_drop: float, how: str, one: Mapping[str, Any]) -> list[str]:
+def over_budget_elsewhere(max_drop: float, how: str, one: Measured) -> list[str]:
     """The limits on answers that a variant breaks on the kind of CPU that this one is not."""
     lines = []
     for kind, figures in one.get("cpus", {}).items():
@@ -169,7 +174,7 @@ def over_budget_elsewhere(max_drop: float, how: str, one: Mapping[str, Any]) -> 
     return lines
 
 
-def label(path: Path, name: str, setting: dict[str, Any], source: Path) -> None:
+def label(path: Path, name: str, setting: Setting, source: Path) -> None:
     """Write into a quantized file what it is and what it was made from."""
     model, before = onnx.load(path), onnx.load(source)
     onnx_files.describe(model, {one.key.removeprefix("tunedeploy."): one.value for one in before.metadata_props})

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunedeploy.bundling.card import number
 from tunedeploy.run.folder import RunDir, write_text
+from tunedeploy.run.results import Report, value_of
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -20,10 +21,10 @@ STYLE = (
 )
 
 
-def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
+def run(recipe: "Recipe", rundir: RunDir) -> Report:
     """Write `report.html`, which loads nothing from elsewhere."""
     train = rundir.record("train").result
-    value = train["metrics"][train["metric"]]
+    value = value_of(train)
     seconds = [(name, f"{rundir.record(name).seconds:.1f}") for name in ("plan", *AFTER) if rundir.has(name)]
     history = [tuple(number(one) for one in epoch.values()) for epoch in train["history"]]
     text = (rundir / "train" / "report.txt").read_text(encoding="utf-8", errors="replace")

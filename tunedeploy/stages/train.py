@@ -7,12 +7,14 @@ import torch
 from safetensors.torch import save_file
 
 from tunedeploy import plugins, progress
+from tunedeploy.contracts.task import Task
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.encoders import Array
 from tunedeploy.errors import ModelError, UserError
 from tunedeploy.models import sources, start
 from tunedeploy.models.classifier import Assembly, load_trained, trained_names, trained_state
 from tunedeploy.run.folder import RunDir, key_of, whole_folder
+from tunedeploy.run.results import Course, Metrics, Train
 from tunedeploy.training.batches import balance_of, class_weights
 from tunedeploy.training.feeds import VIEWS, FeatureFeed, Feed, HeadOnly, View, alike, kept_features
 from tunedeploy.training.loop import EVAL_BATCH, FOLDER, Job, fit, is_sharded
@@ -31,7 +33,7 @@ AFTER = ()  # its key holds the recipe and the data; the plan adds nothing to th
 OUTPUTS = ("train",)
 
 
-def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
+def run(recipe: "Recipe", rundir: RunDir) -> Train | Course:
     """Train as the recipe says and write `train/`: adapter, head, metrics, report, confusion matrix.
 
     Returns:
@@ -52,7 +54,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     if is_sharded(job) and accelerator.is_main_process:  # no process holds the whole model: put it together anew
         assembly = start.attached(recipe, len(data.labels))
         load_trained(assembly.model, course.best_state)
-    result = {
+    result: Course = {
         "precision": precision,
         "processes": accelerator.num_processes,
         "labels": list(data.labels),
@@ -63,7 +65,9 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
         "weights": start.counts(assembly),
         "kept_features": isinstance(job.module, HeadOnly),
     }
-    return finish(job, assembly, data, rundir) | result if accelerator.is_main_process else result
+    if not accelerator.is_main_process:
+        return result
+    return {"metrics": finish(job, assembly, data, rundir), **result}
 
 
 def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", accelerator: "Accelerator") -> Job:
@@ -84,7 +88,7 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
             features = [kept(recipe, rundir, assembly, view, name) for name, view in views(train).items()]
             feeds = (FeatureFeed(*features), FeatureFeed(kept(recipe, rundir, assembly, evaluation, "eval")))
         module = HeadOnly(assembly.model.head, features[0])
-    elif getattr(method, "PROBES_FIRST", False) and pretrained(assembly):
+    elif method.PROBES_FIRST and pretrained(assembly):
         with accelerator.main_process_first():
             rows = Feed(data.train, assembly.encoder) if train.augmented else train
             plain = kept(recipe, rundir, assembly, rows, "train")
@@ -108,7 +112,7 @@ def views(feed: Feed) -> dict[str, Feed]:
     return {f"train view {number + 1} of {VIEWS}": View(feed, number) for number in range(VIEWS)}
 
 
-def freeze_unreached(assembly: Assembly, feed: Feed, label_ids: Array, task: Any, device: torch.device) -> None:
+def freeze_unreached(assembly: Assembly, feed: Feed, label_ids: Array, task: Task, device: torch.device) -> None:
     """Freeze what two real rows give no gradient, and say so."""
     few = np.arange(min(2, len(label_ids)))
     inputs = {name: value.to(device) for name, value in feed.inputs(few).items()}
@@ -150,7 +154,7 @@ def kept(recipe: "Recipe", rundir: RunDir, assembly: Assembly, feed: Feed, name:
     return features
 
 
-def finish(job: Job, assembly: Assembly, data: "Data", rundir: RunDir) -> dict[str, Any]:
+def finish(job: Job, assembly: Assembly, data: "Data", rundir: RunDir) -> Metrics:
     """Score the best state in float32, and write what was trained."""
     model = assembly.model.cpu().float().eval()
     feed = Feed(data.eval, assembly.encoder)
@@ -164,5 +168,4 @@ def finish(job: Job, assembly: Assembly, data: "Data", rundir: RunDir) -> dict[s
         save_file(head, folder / "head.safetensors")
         save_file({name: value for name, value in state.items() if name not in head}, folder / "adapter.safetensors")
         np.save(folder / "eval_logits.npy", logits)
-        metrics = write_report(folder, logits, job.eval_ids, data.labels)
-    return {"metrics": {name: metrics[name] for name in ("accuracy", "macro_f1", "rows")}}
+        return write_report(folder, logits, job.eval_ids, data.labels)

@@ -1,8 +1,8 @@
 """Verify: prove on real and edge rows that every file gives what the trained model gives, or stop the build."""
 
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tunedeploy import progress
 from tunedeploy.device.comparison import CHECKS, Comparison, Ledger, breach_lines, timed, tried
@@ -25,6 +25,7 @@ from tunedeploy.proof.vocabulary import vocabulary_kept
 from tunedeploy.proof.weights import tables_kept, weights_kept
 from tunedeploy.run.folder import RunDir, write_json
 from tunedeploy.run.lineage import FILE
+from tunedeploy.run.results import LedgerFile, Variant, Verify, entries
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -35,7 +36,7 @@ OUTPUTS = ("ledger.json",)
 LEDGER = "ledger.json"
 
 
-def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
+def run(recipe: "Recipe", rundir: RunDir) -> Verify:
     """Compare all neighbours of the pipeline and write `ledger.json`.
 
     Returns:
@@ -46,12 +47,13 @@ def run(recipe: "Recipe", rundir: RunDir) -> dict[str, Any]:
     """
     start = time.monotonic()
     comparisons = examine(recipe, rundir)
-    write_json(rundir / LEDGER, {
+    ledger: LedgerFile = {
         "ok": all(one.ok for one in comparisons),
         "seconds": round(time.monotonic() - start, 2),
         "merge": rundir.record("merge").result["comparisons"],
-        "comparisons": [one.to_json() for one in comparisons],
-    })  # fmt: skip
+        "comparisons": entries(comparisons),
+    }
+    write_json(rundir / LEDGER, ledger)
     breaches = breach_lines(comparisons, rundir.path)
     if breaches:
         raise ParityError(breaches)
@@ -104,7 +106,7 @@ WHOLE: dict[str, tuple[tuple[Callable[[Scene], list[Comparison]], str, str], ...
     "metric": ((scores_described, "train", "train"), (bundle_described, "bundle", "dist/manifest.json")),
 }
 # ... and of each variant's file.
-EACH: dict[str, tuple[Callable[[Scene, str, Mapping[str, Any]], list[Comparison]], ...]] = {
+EACH: dict[str, tuple[Callable[[Scene, str, Variant], list[Comparison]], ...]] = {
     "preprocessing": (labels_kept, metadata_described),
     "parity": (interface, two_sessions, quantized_decisions, explained_by_rounding, on_each_cpu),
     "metric": (metric_kept,),

@@ -12,6 +12,9 @@ from accelerate import Accelerator, DistributedType
 from accelerate.utils import broadcast_object_list
 
 from tunedeploy import plugins, progress
+from tunedeploy.contracts.method import ParameterGroup
+from tunedeploy.contracts.objective import Penalty
+from tunedeploy.contracts.task import Task
 from tunedeploy.device.comparison import within
 from tunedeploy.device.encoders import Array
 from tunedeploy.errors import RunError, UserError
@@ -36,7 +39,7 @@ class Job:
     """What the loop works on: either the whole model, or its head on kept features."""
 
     recipe: "Recipe"
-    task: Any
+    task: Task
     accelerator: Accelerator
     module: torch.nn.Module
     fresh: frozenset[str]
@@ -46,7 +49,7 @@ class Job:
     label_ids: Array
     eval_ids: Array
     metric: str
-    penalty: Any
+    penalty: Penalty | None
     row_weights: Array
     key: str  # of all that a checkpoint depends on
 
@@ -214,11 +217,7 @@ def optimizer_of(job: Job) -> torch.optim.Optimizer:
     """AdamW or SGD over what is trained; no weight decay on biases and norms (vectors)."""
     options = job.recipe.train
     method = plugins.load("methods", job.recipe.tune.method)
-    if hasattr(method, "parameter_groups") and not isinstance(job.module, HeadOnly):
-        groups = method.parameter_groups(job.module, job.recipe.tune, options.lr)
-    else:
-        groups = [{"params": [one for one in job.module.parameters() if one.requires_grad], "lr": options.lr}]
-    groups = faster_head(job, groups)
+    groups = faster_head(job, [*method.parameter_groups(job.module, job.recipe.tune, options.lr)])
     split = [
         {**group, "params": chosen, "weight_decay": options.weight_decay if matrices else 0.0}
         for group in groups
@@ -230,7 +229,7 @@ def optimizer_of(job: Job) -> torch.optim.Optimizer:
     return torch.optim.AdamW(split, lr=options.lr, fused=True)
 
 
-def faster_head(job: Job, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def faster_head(job: Job, groups: list[ParameterGroup]) -> list[ParameterGroup]:
     """The groups with fresh parameters moved to one of their own, at the method's `head_lr` where it has one.
 
     Of a trunk with random weights everything is fresh: then nothing is there to be careful with, and one rate does.
@@ -242,7 +241,9 @@ def faster_head(job: Job, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     fresh = {id(one): one for name, one in trained.items() if name in job.fresh}
     if len(fresh) == len(trained):
         return groups
-    rest = [{**group, "params": [one for one in group["params"] if id(one) not in fresh]} for group in groups]
+    rest: list[ParameterGroup] = [
+        {**group, "params": [one for one in group["params"] if id(one) not in fresh]} for group in groups
+    ]
     return [*rest, {"params": list(fresh.values()), "lr": rate}]
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from sklearn.metrics import classification_report, confusion_matrix
 from tunedeploy.device.decisions.classes import score
 from tunedeploy.device.encoders import Array
 from tunedeploy.run.folder import write_json, write_text
+from tunedeploy.run.results import Metrics
 from tunedeploy.training.batches import by_length
 
 SHOWN = 20  # a confusion matrix of more classes is a file, not a table in the terminal
@@ -45,7 +47,7 @@ def logits_of(
     return np.asarray(whole)
 
 
-def write_report(folder: Path, logits: Array, label_ids: Array, labels: Sequence[str]) -> dict[str, Any]:
+def write_report(folder: Path, logits: Array, label_ids: Array, labels: Sequence[str]) -> Metrics:
     """Write `report.txt`, `confusion.csv` and `metrics.json`, and return the metrics.
 
     Args:
@@ -56,17 +58,16 @@ def write_report(folder: Path, logits: Array, label_ids: Array, labels: Sequence
     """
     guesses = logits.argmax(1)
     ids = list(range(len(labels)))
-    options: dict[str, Any] = {"labels": ids, "target_names": list(labels), "zero_division": 0}
-    text = classification_report(label_ids, guesses, digits=4, **options)
+    report = partial(classification_report, label_ids, guesses, labels=ids, target_names=list(labels), zero_division=0)
+    text = report(digits=4)
     write_text(folder / "report.txt", f"{text}\n{confusion_text(label_ids, guesses, labels)}\n")
     write_text(folder / "confusion.csv", confusion_csv(label_ids, guesses, labels))
-    metrics = {
+    metrics: Metrics = {
         "accuracy": round(score("accuracy", logits, label_ids), 4),
         "macro_f1": round(score("macro_f1", logits, label_ids), 4),
         "rows": len(label_ids),
-        "per_class": classification_report(label_ids, guesses, output_dict=True, **options),
     }
-    write_json(folder / "metrics.json", metrics)
+    write_json(folder / "metrics.json", {**metrics, "per_class": report(output_dict=True)})
     return metrics
 
 

@@ -69,7 +69,7 @@ def noise(graph: Graph, path: Path, inputs: Inputs, precision: str = "") -> list
 
 def counterparts(graph: Graph, other: Graph, precision: str) -> dict[str, str]:
     """Each value of the float32 file that the other has too, by the name under which its readers get it there."""
-    rewrites = getattr(plugins.load("precisions", precision), "REWRITES", None) if precision else None
+    rewrites = plugins.load("precisions", precision).REWRITES if precision else None
     names = {name: name for name in [*other.inputs, *other.makers]}
     if rewrites is not None:
         matched = origins(graph, other, rewrites)
@@ -127,7 +127,8 @@ def summary(recipe: "Recipe", precision: str, tensors: list[dict[str, Any]]) -> 
     noisy = [one for one in tensors if one["own_db"] < EXACT_DB]
     bins = Counter(math.floor(one["own_db"] / BIN_DB) * BIN_DB for one in noisy)
     nodes = offenders(noisy)
-    has_option = "exclude" in plugins.load("precisions", precision).Options.model_fields
+    options = plugins.load("precisions", precision).Options
+    has_option = options is not None and "exclude" in options.model_fields
     note = "" if has_option else f"{precision} has no option 'exclude'"
     return {
         "tensors": sorted(tensors, key=lambda one: one["own_db"]),

@@ -1,0 +1,64 @@
+"""What the plan stage writes down; `results` has that of the others."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from typing_extensions import TypedDict
+
+from tunedeploy.run.results import Count, Number, Weights
+
+
+class Sourced(TypedDict):
+    """A value of the recipe, and where it came from."""
+
+    value: Any
+    source: str
+
+
+class Effort(TypedDict):
+    """What training will take."""
+
+    steps: Count
+    step_seconds: Number
+    minutes: Number
+    memory_mb: Count
+
+
+class Sizes(TypedDict):
+    """Megabytes of the files to come."""
+
+    adapter_mb: Number
+    fp32_mb: Number
+    int8_mb: Number
+
+
+class Estimates(Effort, Sizes):
+    """What training will take, and how large its files will be."""
+
+
+class RowCounts(TypedDict):
+    """Rows of each split."""
+
+    train: Count
+    eval: Count
+
+
+class PlannedData(TypedDict):
+    """The data as it was read."""
+
+    fingerprint: str
+    labels: list[str]
+    eval_source: str
+    rows: RowCounts
+    notes: list[str]
+    doctor: Mapping[str, Any]  # `data.doctor.report.Report` as JSON
+
+
+class Plan(TypedDict):
+    """The plan stage's result."""
+
+    recipe: dict[str, Sourced]  # by dotted key
+    decided: dict[str, Any]  # what the task's model says of itself is among it
+    weights: Weights
+    estimates: Estimates
+    data: PlannedData

@@ -1,0 +1,258 @@
+"""What the stages of a run write down and read back: one definition for both, so that a typo is a type error.
+
+Each result is a `TypedDict`, since its JSON is the contract; `records` holds what is read to it.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, NotRequired, cast
+
+from pydantic import AfterValidator, Field
+from typing_extensions import TypedDict  # pydantic takes that of `typing` from Python 3.12 on
+
+from tunedeploy.device.comparison import Comparison
+
+FINITE = Field(allow_inf_nan=False, ge=-1e300, le=1e300)
+Number = Annotated[float, FINITE]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Printed = Number | str | None  # of a comparison: infinity is written as text
+
+
+def inside_run(name: str) -> str:
+    """A file's name below the run's folder.
+
+    Raises:
+        ValueError: it leads out of it.
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or not path.parts:
+        raise ValueError("expected a path below the run's folder")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(inside_run)]
+
+
+# ---- what several stages write
+
+
+class Facts(TypedDict):
+    """Of the first comparison of a merge, by which later stages judge."""
+
+    noise_floor: Number
+
+
+class Entry(TypedDict):
+    """A comparison, as `Comparison.to_json` writes it."""
+
+    id: NotRequired[str]
+    name: str
+    stage: str
+    file: str
+    value: Printed
+    limit: Printed
+    at_most: bool
+    unit: str
+    rows: Count
+    where: NotRequired[str]
+    facts: dict[str, Any]  # each comparison has its own
+    seconds: NotRequired[Number]
+    ok: bool
+
+
+def entries(comparisons: Iterable[Comparison]) -> list[Entry]:
+    """Comparisons as a record or the ledger has them."""
+    return [cast(Entry, one.to_json()) for one in comparisons]
+
+
+class LedgerFile(TypedDict):
+    """ledger.json."""
+
+    ok: bool
+    seconds: NotRequired[Number]
+    merge: list[Entry]
+    comparisons: list[Entry]
+
+
+class Weights(TypedDict):
+    """Weights in all and trained, and bytes of the model in float32."""
+
+    total: Count
+    trainable: Count
+    bytes: Count
+
+
+# ---- train
+
+
+class Metrics(TypedDict):
+    """Of the evaluation split, in percent."""
+
+    accuracy: Number
+    macro_f1: Number
+    rows: Count
+
+
+class Course(TypedDict):
+    """What every process of a training knows at its end."""
+
+    precision: str
+    processes: Count
+    labels: Annotated[list[str], Field(min_length=2)]
+    metric: str
+    best_epoch: Count
+    steps: Count
+    history: list[dict[str, Number]]  # an epoch: its number, losses, and the metric under its name
+    weights: Weights
+    kept_features: bool
+
+
+class Train(Course):
+    """The train stage's result, of the main process."""
+
+    metrics: Metrics
+
+
+def value_of(train: Train) -> float:
+    """The metric by which the run is judged, in percent."""
+    return cast(Mapping[str, float], train["metrics"])[train["metric"]]
+
+
+# ---- merge, export
+
+
+class Merge(TypedDict):
+    """The merge stage's result."""
+
+    comparisons: Annotated[list[Entry], Field(min_length=1)]
+
+
+class Export(TypedDict):
+    """The export stage's result."""
+
+    opset: Count
+    ir: Count
+    bytes: Count
+    operators: dict[str, Count]
+    fusions: dict[str, Count]
+
+
+# ---- quantize
+
+
+class Setting(TypedDict):
+    """One way to convert. `name` is for people; the others are those of the int8 converters."""
+
+    name: str
+    method: NotRequired[str]  # of calibration, by the name that onnxruntime gives it
+    per_channel: NotRequired[bool]
+    exclude: NotRequired[list[str]]  # nodes kept in float32
+
+
+class Decisions(TypedDict):
+    """A file's answers against float32's: points lost, clear answers that changed, percent that are the same."""
+
+    drop: Number
+    flips: Count
+    agreement: Number
+
+
+class OnCpu(TypedDict):
+    """How a file was shown to hold on a kind of CPU, with the figures of `Decisions` unless by nothing."""
+
+    by: Literal["measured", "proved", "simulated", "nothing"]
+    drop: NotRequired[Number]
+    flips: NotRequired[Count]
+    agreement: NotRequired[Number]
+
+
+class Answers(TypedDict):
+    """A file's answers against float32's, and what verify will allow."""
+
+    flips: Count
+    flips_allowed: Count
+    gain: Number  # logits are so many times larger or smaller than float32's
+    agreement: Number
+
+
+class OnCpus(TypedDict, total=False):
+    """Kind of CPU to how a file was shown to hold there; of files that all kinds compute alike nothing."""
+
+    cpus: dict[str, OnCpu]
+
+
+class Measured(Answers):
+    """A file on the evaluation split: its metric in percent, its size, and milliseconds of one row."""
+
+    metric: Number
+    drop: Number
+    bytes: Count
+    ms: Number
+    cpus: NotRequired[dict[str, OnCpu]]
+
+
+class Tried(TypedDict):
+    """A setting that was tried, and why it was not taken; figures of its file are there too, if it has one."""
+
+    setting: Setting
+    problems: list[str]
+
+
+class Attempt(Measured):
+    """A setting whose file could be measured."""
+
+    setting: Setting
+    problems: list[str]
+
+
+class Variant(Measured):
+    """One file of the quantize stage."""
+
+    file: FileName
+    setting: NotRequired[Setting]
+    problems: NotRequired[list[str]]
+    tried: NotRequired[list[Tried]]
+
+
+class Kernels(TypedDict):
+    """What decides how integer kernels round."""
+
+    instruction_set: list[str]
+    onnxruntime: str
+
+
+class Quantize(TypedDict):
+    """The quantize stage's result."""
+
+    metric: str
+    variants: dict[str, Variant]
+    made_on: Kernels
+
+
+# ---- verify, bundle, report
+
+
+class Verify(TypedDict):
+    """The verify stage's result: how many comparisons the ledger has."""
+
+    comparisons: Count
+
+
+class Bundle(TypedDict):
+    """The bundle stage's result: bytes of each file."""
+
+    files: dict[str, Count]
+
+
+class Report(TypedDict):
+    """The report stage's result."""
+
+    file: FileName
+
+
+class Shipped(TypedDict):
+    """What an export ends with."""
+
+    metric: str
+    variants: dict[str, Variant]
+    ledger: list[Entry]
