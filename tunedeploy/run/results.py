@@ -37,7 +37,7 @@ FileName = Annotated[str, AfterValidator(inside_run)]
 
 
 class Facts(TypedDict):
-    """Of the first comparison of a merge, by which later stages judge."""
+    """Of a merge's `adapter-vs-merged`, by which later stages judge."""
 
     noise_floor: Number
 
@@ -45,10 +45,11 @@ class Facts(TypedDict):
 class Entry(TypedDict):
     """A comparison, as `Comparison.to_json` writes it."""
 
-    id: NotRequired[str]
+    id: NotRequired[str]  # files of earlier versions have neither it nor `variant`; see `entries.identified`
     name: str
     stage: str
     file: str
+    variant: NotRequired[str]
     value: Printed
     limit: Printed
     at_most: bool
