@@ -12,7 +12,8 @@ import pytest
 from tests.finished import Finished, repair_bundle
 from tests.test_bundle import parity_kit
 from tests.test_cli import tunedeploy as tunedeploy  # a fixture
-from tunedeploy import api, external_data
+from tunedeploy import api
+from tunedeploy.device import external_data
 from tunedeploy.device.files import files_below, read_json
 from tunedeploy.device.inside import inside
 from tunedeploy.errors import RunError
