@@ -29,6 +29,7 @@ from timm import create_model
 from torchvision.models import get_model
 
 from tests import tiny
+from tunedeploy.device.sentences import OF_LOGITS
 from tunedeploy.errors import TunedeployError, UserError
 from tunedeploy.recipe import read as recipe
 from tunedeploy.recipe.read import Recipe
@@ -250,10 +251,10 @@ def tune(folder: Path, one: Architecture, *, model: Any, method: str) -> tuple[s
     pipeline.run(made, rundir)
     shipped = rundir.shipped()
     ledger, fp32, int8 = shipped["ledger"], shipped["variants"]["fp32"], shipped["variants"]["int8"]
-    limited = [one for one in ledger if one["at_most"] and one["limit"] and "logit difference" in one["name"]]
+    limited = [one for one in ledger if one["at_most"] and one["limit"] and one["id"] in OF_LOGITS]
     share = max(one["value"] / one["limit"] for one in limited)
-    sqnr = next(one["facts"]["sqnr_db"] for one in ledger if "sqnr_db" in one["facts"])
-    count = next(one["facts"]["weights"] for one in ledger if "weights" in one["facts"])
+    sqnr = next(one["facts"]["sqnr_db"] for one in ledger if one["id"] == "flips")
+    count = next(one["facts"]["weights"] for one in ledger if one["id"] == "stored-weights")
     how = f"{int8['setting']['name']}, {count} tensors"
     return f"{fp32['metric']:.1f}", f"{int8['metric']:.1f}", how, f"{sqnr:.0f}", f"{share:.2f}"
 

@@ -25,7 +25,6 @@ from tunedeploy.device.files import files_below, read_json, sha256
 from tunedeploy.device.integrity import integrity
 from tunedeploy.errors import RunError
 from tunedeploy.proof.bundle import Bundle, load_bundle
-from tunedeploy.proof.scene import TORCH_VS_ONNX
 from tunedeploy.proof.torch_run import run_torch
 from tunedeploy.run.folder import write_json
 
@@ -74,7 +73,7 @@ def without_training_packages(code: str, *arguments: str | Path, folder: Path) -
     )  # fmt: skip
 
 
-TUNEDEPLOY = "from tunedeploy.cli import main\nmain(sys.argv[1:])"
+TUNEDEPLOY = "from tunedeploy.cli.commands import main\nmain(sys.argv[1:])"
 
 
 def test_the_block_blocks(tmp_path: Path) -> None:
@@ -113,7 +112,7 @@ def test_a_text_an_image_or_a_row_can_be_given(text_run: Finished, image_run: Fi
 
 
 def test_goldens_of_fp32_are_held_to_the_tolerance_of_torch_against_onnx(run: Finished) -> None:
-    (one,) = (one for one in read_json(run.run / "ledger.json")["comparisons"] if one["name"] == TORCH_VS_ONNX)
+    (one,) = (one for one in read_json(run.run / "ledger.json")["comparisons"] if one["id"] == "torch-vs-onnx")
     assert read_json(run.dist / "parity" / "tolerances.json")["variants"]["fp32"]["max_abs"] == one["limit"] > 0
 
 
@@ -340,7 +339,7 @@ def test_the_card_has_the_metric_the_ledger_and_the_limits(run: Finished) -> Non
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="is no bundle, it has no manifest.json; 'tunedeploy export' writes one"):
+    with pytest.raises(RunError, match="is not a bundle: missing manifest.json; 'tunedeploy export' writes one"):
         load_bundle(tmp_path)
 
 

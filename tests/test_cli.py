@@ -88,7 +88,7 @@ def test_verify_json_has_the_promised_shape_for_a_run_and_for_a_bundle(tunedeplo
         assert done.document["ok"] is True
         assert len(done.document["checks"]) >= 5
         for check in done.document["checks"]:
-            assert set(check) == {"name", "ok", "value", "limit", "at_most", "file"}
+            assert set(check) == {"id", "name", "ok", "value", "limit", "at_most", "file", "variant"}
             assert check["ok"] is True
 
 
@@ -98,7 +98,7 @@ def test_verify_json_of_a_breach_is_still_one_document(tunedeploy: Command, text
     assert done.code == 3
     assert done.document["ok"] is False
     broken = [check for check in done.document["checks"] if not check["ok"]]
-    assert [(check["name"], check["file"]) for check in broken] == [("file changed", "labels.json")]
+    assert [(check["id"], check["file"]) for check in broken] == [("file-changed", "labels.json")]
     assert len(done.errors) == 1
 
 
@@ -233,7 +233,7 @@ def test_a_folder_that_is_no_bundle_is_not_replaced(command: str, tunedeploy: Co
     (mine / "holiday.txt").write_text("mine")
     where = [text_run.run] if command == "export" else [text_run.recipe, "--run", text_run.run]
     for output in (mine, mine / "holiday.txt"):
-        refused(tunedeploy(command, *where, "-o", output), f"-o {output}: holds something that is no bundle")
+        refused(tunedeploy(command, *where, "-o", output), f"-o {output}: is not empty and is not a bundle")
     assert (mine / "holiday.txt").read_text() == "mine"
 
 
@@ -412,7 +412,7 @@ def test_init_writes_a_recipe_that_plans_and_never_replaces_one(
 
 
 def test_eval_of_a_bundle_without_data_exits_with_2(tunedeploy: Command, text_run: Finished) -> None:
-    refused(tunedeploy("eval", text_run.dist), "holds no data", "--data", code=2)
+    refused(tunedeploy("eval", text_run.dist), "has no data", "--data", code=2)
 
 
 def test_predict_of_nothing_exits_with_2(tunedeploy: Command, text_run: Finished) -> None:
@@ -422,7 +422,7 @@ def test_predict_of_nothing_exits_with_2(tunedeploy: Command, text_run: Finished
 def test_an_unknown_check_exits_with_2_and_lists_those_there_are(tunedeploy: Command, text_run: Finished) -> None:
     for path in (text_run.run, text_run.dist):
         done = tunedeploy("verify", path, "--checks", "parity,metrics")
-        refused(done, "no check 'metrics'; there are integrity, parity, preprocessing, metric", code=2)
+        refused(done, "unknown check 'metrics'; known: integrity, parity, preprocessing, metric", code=2)
 
 
 # ---- 3: breach
@@ -592,9 +592,9 @@ def test_a_node_that_is_to_be_excluded_and_is_not_there_is_named(tunedeploy: Com
 
 
 def test_no_check_at_all_is_a_mistake_and_blanks_are_not(tunedeploy: Command, text_run: Finished) -> None:
-    refused(tunedeploy("verify", text_run.dist, "--checks", ""), "no check ''", code=2)
+    refused(tunedeploy("verify", text_run.dist, "--checks", ""), "unknown check ''", code=2)
     assert tunedeploy("verify", text_run.dist, "--checks", "parity, metric").code == 0
 
 
 def test_init_into_a_folder_that_is_not_there_is_one_line(tunedeploy: Command, tiny: Tiny) -> None:
-    refused(tunedeploy("init", tiny["texts"], "-o", "no/such/r.yaml"), "there is no folder no/such")
+    refused(tunedeploy("init", tiny["texts"], "-o", "no/such/r.yaml"), "folder no/such does not exist")

@@ -45,7 +45,7 @@ def test_every_command_takes_json(name: str) -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["plan", "--help"], ["list"], ["list", "--json"]], ids=" ".join)
 def test_help_and_list_load_nothing_heavy(arguments: list[str]) -> None:
     code = (
-        "import sys\nfrom tunedeploy.cli import main\n"
+        "import sys\nfrom tunedeploy.cli.commands import main\n"
         f"try:\n    main({arguments!r})\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "print('LOADED', *sys.modules)"
     )
@@ -71,11 +71,11 @@ def test_a_mistyped_command_exits_with_2_and_no_traceback(arguments: list[str]) 
 def test_an_unknown_axis_exits_with_2_in_one_line() -> None:
     done = tunedeploy("list", "task")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: list: no axis 'task'; there are tasks, methods, objectives, precisions, targets\n"
+    assert done.stderr == "error: list: unknown axis 'task'; known: tasks, methods, objectives, precisions, targets\n"
 
 
 def test_a_path_that_is_no_run_exits_with_1_in_one_line() -> None:
     done = tunedeploy("verify", "nowhere")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("error: nowhere: is no run folder")
+    assert done.stderr.startswith("error: nowhere: is not a run folder")

@@ -228,7 +228,7 @@ def test_a_file_that_missed_its_budget_is_diagnosed(text_run: Finished) -> None:
 
 def test_what_is_missing_or_damaged_is_one_line(text_run: Finished) -> None:
     run = text_run.run
-    with pytest.raises(RunError, match="has no int4; there are fp32, int8"):
+    with pytest.raises(RunError, match="has no int4; it has fp32, int8"):
         found_in(run, "int4")
     with graphs.edited(run / FP32) as model:
         graphs.nodes(model, "Softmax")[0].op_type = "Sofdmax"
@@ -236,7 +236,7 @@ def test_what_is_missing_or_damaged_is_one_line(text_run: Finished) -> None:
         found_in(run)
     assert len(caught.value.lines) == 1 and "\n" not in caught.value.lines[0]
     (run / FP32).write_bytes(b"no protobuf")
-    with pytest.raises(ModelError, match="is no ONNX file"):
+    with pytest.raises(ModelError, match="is not an ONNX file"):
         found_in(run)
     (run / FP32).unlink()
     with pytest.raises(RunError, match=f"has no {FP32}; run 'tunedeploy export"):
@@ -278,7 +278,7 @@ def test_a_folder_that_is_no_run_exits_with_1_in_one_line(tiny: Tiny, capfd: pyt
         main(["diagnose", str(tiny.folder)])
     out, err = capfd.readouterr()
     assert (end.value.code, out, err.count("\n")) == (1, "", 1)
-    assert "is no run folder" in err
+    assert "is not a run folder" in err
 
 
 def main_ends_well(arguments: list[str]) -> None:

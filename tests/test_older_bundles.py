@@ -66,8 +66,8 @@ def test_what_it_has_not_is_left_out_or_reported_without_a_limit(older: Path) ->
     assert "max_characters" not in read_json(older / "manifest.json")["preprocessing"]
     comparisons = api.comparisons_of(older)
     assert breaches(older) == []
-    assert not [comparison for comparison in comparisons if "probe" in comparison.name]
-    (saturation,) = (comparison for comparison in comparisons if "can saturate" in comparison.name)
+    assert not [comparison for comparison in comparisons if comparison.id.startswith("tokenizer-probe")]
+    (saturation,) = (comparison for comparison in comparisons if comparison.id == "saturation")
     assert saturation.value > 0
     assert saturation.limit is None
 

@@ -62,7 +62,7 @@ def test_the_wheel_carries_the_version_the_licence_and_the_command(wheel: zipfil
     info = f"tunedeploy-{tunedeploy.__version__}.dist-info"
     assert "License-Expression: Apache-2.0" in wheel.read(f"{info}/METADATA").decode()
     assert "Apache License" in wheel.read(f"{info}/licenses/LICENSE").decode()
-    assert "tunedeploy = tunedeploy.cli:main" in wheel.read(f"{info}/entry_points.txt").decode()
+    assert "tunedeploy = tunedeploy.cli.commands:main" in wheel.read(f"{info}/entry_points.txt").decode()
 
 
 def test_every_package_that_the_code_imports_is_declared(project: dict[str, Any], checkout: Path) -> None:

@@ -170,7 +170,9 @@ def test_top_k_overlap_is_the_share_of_best_labels_kept() -> None:
 
 
 def comparison(**values: object) -> Comparison:
-    return Comparison(**{"name": "a vs b", "stage": "export", "file": "onnx/model.onnx", "value": 0.5} | values)  # type: ignore[arg-type]
+    return Comparison(
+        **{"id": "flips", "name": "a vs b", "stage": "export", "file": "onnx/model.onnx", "value": 0.5} | values
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -218,7 +220,7 @@ def test_a_breach_is_one_line_with_stage_file_number_row_and_limit() -> None:
     ],
 )  # fmt: skip
 def test_a_breach_of_a_count_reads_as_a_count(name: str, values: dict[str, Any], line: str) -> None:
-    counted = Comparison(**{"name": name, "stage": "bundle", "file": "a.json", "limit": 0, **values})
+    counted = Comparison(**{"id": "flips", "name": name, "stage": "bundle", "file": "a.json", "limit": 0, **values})
     assert counted.line() == f"bundle: a.json: {line}"
 
 

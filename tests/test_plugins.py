@@ -36,7 +36,7 @@ def __getattr__(name):
 from torch import nn
 
 from tunedeploy.models.classifier import freeze_trunk
-from tunedeploy.recipe import Section
+from tunedeploy.recipe.read import Section
 
 DEFAULTS = {"train.lr": 0.0123}
 CACHES_FEATURES = False
@@ -62,7 +62,7 @@ def fold(model):
 ''',
     "objectives/small_head.py": '''"""Small head: pulls the head to zero."""
 
-from tunedeploy.recipe import Section
+from tunedeploy.recipe.read import Section
 
 
 class Options(Section):
@@ -86,8 +86,8 @@ class Objective:
 import numpy as np
 import onnx
 
-from tunedeploy import onnx_files
-from tunedeploy.recipe import Section
+from tunedeploy.graphs import files as onnx_files
+from tunedeploy.recipe.read import Section
 
 FILE = "model_bf16.onnx"
 
@@ -221,7 +221,7 @@ def test_mistakes_in_a_dropped_files_keys_and_a_missing_package_are_one_line_eac
         (tmp_path / f"{name}.yaml").write_text(content, encoding="utf-8")
     code = f"""
 from pathlib import Path
-from tunedeploy import recipe
+from tunedeploy.recipe import read as recipe
 from tunedeploy.errors import RecipeError
 for name in ("good", "typo", "type", "extra"):
     try:
@@ -251,7 +251,8 @@ def test_an_entry_point_of_another_package_is_loaded_and_used(outside: Path, tin
     recipe = tiny.write(tmp_path / "r.yaml", "text-classification", tune={"method": "lora"})
     recipe.write_text(recipe.read_text().replace("method: lora", "method: acme-last"), encoding="utf-8")
     code = (
-        "from pathlib import Path; from tunedeploy import plugins, recipe; from tunedeploy.models import start;"
+        "from pathlib import Path; from tunedeploy import plugins; from tunedeploy.models import start;"
+        "from tunedeploy.recipe import read as recipe;"
         f"made = recipe.read(Path({str(recipe)!r}));"
         "names = [n for n, p in start.attached(made, 3).model.named_parameters() if p.requires_grad];"
         "print(plugins.load('methods', 'acme-last').__name__, made.sources['train.epochs'], *names, sep='|')"
@@ -276,7 +277,8 @@ def test_an_entry_point_whose_package_is_gone_is_one_line(outside: Path) -> None
 def test_help_and_list_import_nothing_heavy_and_no_plugin(outside: Path) -> None:
     for arguments in (["--help"], ["list"]):
         code = (
-            f"import sys\nfrom tunedeploy.cli import main\ntry:\n    main({arguments!r})\nexcept SystemExit as end:\n"
+            "import sys\nfrom tunedeploy.cli.commands import main\n"
+            f"try:\n    main({arguments!r})\nexcept SystemExit as end:\n"
             "    assert not end.code\nprint('LOADED', *sys.modules)"
         )
         done = python("-c", code, path=outside)

@@ -529,7 +529,7 @@ def test_reading_yaml_loads_nothing_heavy(checkout: Path) -> None:
 def test_a_task_by_its_name_elsewhere_is_found_without_loading_anything_heavy(checkout: Path) -> None:
     """In a process of its own, with the real tasks."""
     program = (
-        "import sys\nfrom tunedeploy.recipe_check import task_of\n"
+        "import sys\nfrom tunedeploy.recipe.check import task_of\n"
         "print(task_of('sentiment-analysis'), task_of('Sequence_Classification'), task_of('summarization'))\n"
         "print(sorted({'torch', 'transformers', 'onnx', 'datasets', 'optimum', 'pandas'} & set(sys.modules)))"
     )

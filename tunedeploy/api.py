@@ -110,7 +110,7 @@ def comparisons_of(
 
     unknown = [one for one in checks or () if one not in CHECKS]
     if unknown:
-        raise UsageError(f"--checks: no check {unknown[0]!r}; there are {', '.join(CHECKS)}")
+        raise UsageError(f"--checks: unknown check {unknown[0]!r}; known: {', '.join(CHECKS)}")
     if holds_manifest(path):
         return examine_bundle(path, checks or CHECKS, expect=expect, key=key)
     if expect is not None or key is not None:
@@ -164,7 +164,7 @@ def recipe_of(run: Path, overrides: Sequence[str] = ()) -> "Recipe":
 
     if not (run / "recipe.yaml").is_file():
         raise RunError(
-            f"{run}: is no run folder, it has no recipe.yaml; 'tunedeploy train RECIPE --run {run}' makes one"
+            f"{run}: is not a run folder: missing recipe.yaml; 'tunedeploy train RECIPE --run {run}' makes one"
         )
     return recipes.read_dumped(run / "recipe.yaml", overrides)
 
@@ -182,7 +182,7 @@ def check_run(folder: Path, recipe: Path) -> None:
         return
     own = folder / "recipe.yaml"
     if not own.is_file() or (recipe.is_file() and own.samefile(recipe)):
-        raise RunError(f"--run {folder}: holds something that is no run; name another folder")
+        raise RunError(f"--run {folder}: is not empty and is not a run folder; name another folder")
 
 
 def run_folder(run: str | Path | None) -> Path:
@@ -210,7 +210,7 @@ def check_output(output: str | Path | None, run: Path | None = None) -> None:
     if os.path.ismount(os.path.realpath(path)):
         raise RunError(f"-o {path}: is a mount point, which a bundle cannot replace; name a folder inside it")
     if path.is_file() or (path.is_dir() and any(path.iterdir()) and not is_bundle(path)):
-        raise RunError(f"-o {path}: holds something that is no bundle; name another folder")
+        raise RunError(f"-o {path}: is not empty and is not a bundle; name another folder")
 
 
 def place(run: Path, output: str | Path | None) -> Path:

@@ -200,8 +200,13 @@ TEXT_FILES = {
         "a.jsonl:11: a number of thousands of digits",
         "write one JSON record a line",
     ),
-    "unknown suffix": ("a.xls", b"x", "a.xls: '.xls' is no data file's suffix", ".csv, .json, .jsonl, .parquet, .tsv"),
-    "no suffix": ("data", b"text,label\n", "data: 'no suffix' is no data file's suffix", ".csv"),
+    "unknown suffix": (
+        "a.xls",
+        b"x",
+        "a.xls: '.xls' is not a supported file type",
+        ".csv, .json, .jsonl, .parquet, .tsv",
+    ),
+    "no suffix": ("data", b"text,label\n", "data: 'no suffix' is not a supported file type", ".csv"),
 }
 
 

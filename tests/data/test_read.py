@@ -340,7 +340,7 @@ def test_what_is_no_image_is_left_out_with_a_note(tmp_path: Path) -> None:
     data = read({"train": str(root)}, IMAGES)
     assert data.labels == ("iris", "rose")
     assert data.notes == (
-        "flowers: the class folder 'tulip' holds no image; left out",
+        "flowers: class folder 'tulip' has no images; left out",
         "flowers: 1 file (stray.png) beside the class folders left out",
         "flowers: 2 files (readme.md, ...) that no image reader knows left out",
     )
@@ -523,7 +523,7 @@ import sys
 from tunedeploy.data.columns import CATEGORY, IMAGE, TEXT, Column
 assert "datasets" not in sys.modules and "numpy" not in sys.modules
 from tunedeploy.data.read import read
-from tunedeploy.data.doctor import examine
+from tunedeploy.data.doctor.examine import examine
 images = Column(key="image", kind=IMAGE), Column(key="label", kind=CATEGORY)
 texts = Column(key="text", kind=TEXT), Column(key="label", kind=CATEGORY)
 for name, columns in ({str(tmp_path / "flowers")!r}, images), ({str(tmp_path / "train.parquet")!r}, texts):

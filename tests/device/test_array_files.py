@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tunedeploy.device.array_files import RATIO, UNCOMPRESSED, declared_bytes
-from tunedeploy.device.files import read_array
+from tunedeploy.device.array_files import RATIO, UNCOMPRESSED, declared_bytes, read_array
 from tunedeploy.errors import RunError
 
 

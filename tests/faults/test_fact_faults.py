@@ -13,6 +13,7 @@ from tests.faults import graphs
 from tests.finished import Finished, repair_bundle, repair_run
 from tunedeploy import api
 from tunedeploy.bundling.tokenizer_facts import contradictions, settle
+from tunedeploy.device.comparison import Ledger
 from tunedeploy.errors import RunError
 from tunedeploy.graphs.tensor_files import tensor
 from tunedeploy.proof.bundle import Bundle
@@ -311,7 +312,7 @@ def test_a_bug_in_a_comparison_of_facts_keeps_its_traceback(bug: Exception) -> N
         raise bug
 
     with pytest.raises(type(bug)) as caught:
-        compared("facts", "a.json", differ)
+        compared(Ledger(stage="bundle", file="a.json"), "scores", differ)
     assert caught.value is bug
 
 
@@ -319,7 +320,8 @@ def test_a_file_that_cannot_be_read_is_a_fact_that_differs() -> None:
     def differ() -> list[str]:
         raise RunError("a.json: is not JSON")
 
-    assert compared("facts", "a.json", differ).line() == "bundle: a.json: facts that differ: a.json: is not JSON"
+    comparison = compared(Ledger(stage="bundle", file="a.json"), "scores", differ)
+    assert comparison.line() == "bundle: a.json: scores that differ: a.json: is not JSON"
 
 
 @pytest.mark.parametrize("values", [{"bytes": 1}, {"sha256": "0" * 64}])

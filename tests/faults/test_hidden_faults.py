@@ -24,8 +24,9 @@ from tests.tiny import Tiny
 from tunedeploy import api, plugins
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device import agreement
+from tunedeploy.device.array_files import read_array
 from tunedeploy.device.comparison import Comparison
-from tunedeploy.device.files import read_array, read_json
+from tunedeploy.device.files import read_json
 from tunedeploy.errors import BudgetError, ParityError
 from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.proof.judge import CALIBRATION_ROWS, batches

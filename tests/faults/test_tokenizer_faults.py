@@ -231,7 +231,7 @@ def test_a_healthy_bundle_raises_no_alarm_and_one_from_before_the_probe_still_ho
     graphs.rewrite(dist / "parity" / "golden.json", lambda golden: golden.pop("tokenizer_probe") and None)
     repair_bundle(dist)
     assert breach_lines(dist) == []
-    assert not [one for one in Bundle(dist).verify() if "probe" in one.name]
+    assert not [one for one in Bundle(dist).verify() if one.id.startswith("tokenizer-probe")]
 
 
 def test_a_breach_under_another_version_of_the_package_names_both(run: Finished, tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_probe_of_an_earlier_version_of_the_texts_is_reported_and_not_compared
     dist = of_version(run, tmp_path, tokenizer_probe.VERSION)
     monkeypatch.setattr(tokenizer_probe, "VERSION", tokenizer_probe.VERSION + 1)
     assert breach_lines(dist) == []
-    (reported,) = (comparison for comparison in Bundle(dist).verify() if "probe" in comparison.name)
+    (reported,) = (comparison for comparison in Bundle(dist).verify() if comparison.id.startswith("tokenizer-probe"))
     assert reported.limit is None
     assert "not compared" in reported.name
 

@@ -125,10 +125,10 @@ def test_the_merged_model_computes_what_the_adapter_computed(
 def test_every_switch_holds_through_the_merge_stage(task: str, switch: str, tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path / "r.yaml", task, tune={"method": "lora", **SWITCHES[switch]})
     record = pipeline.run(recipe, RunDir(tmp_path / "run"), until="merge")["merge"]
-    made = {one["name"]: one for one in record.result["comparisons"]}
+    made = {one["id"]: one for one in record.result["comparisons"]}
     assert len(made) == 4
     assert all(one["ok"] for one in made.values())
-    changed = made["trained trunk tensors that differ from base"]
+    changed = made["trained-tensors"]
     assert changed["value"] >= 4
     names = load_file(tmp_path / "run" / "train" / "adapter.safetensors")
     assert any("magnitude" in name for name in names) == bool(SWITCHES[switch].get("dora"))

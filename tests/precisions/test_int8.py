@@ -29,7 +29,6 @@ from tunedeploy.stages import quantize
 from tunedeploy.stages.quantize import over_budget_elsewhere, share_used
 
 FP32, INT8 = "onnx/model.onnx", "quantized/model_int8.onnx"
-PRODUCTS = "int8: products that can saturate without VNNI"
 
 
 def samples_of(run: Finished) -> list[Inputs]:
@@ -68,7 +67,7 @@ def test_the_record_and_the_manifest_say_on_which_cpus_a_file_holds_and_how_that
     manifest = read_json(text_run.dist / "manifest.json")
     assert manifest["variants"]["int8"]["cpus"] == cpus
     for path in (text_run.run, text_run.dist):
-        (made,) = [one for one in api.comparisons_of(path, ["parity"]) if one.name == PRODUCTS]
+        (made,) = [one for one in api.comparisons_of(path, ["parity"]) if one.id == "saturation"]
         assert (made.value, made.limit, made.ok) == (0, 0, True)
 
 
@@ -90,7 +89,7 @@ def test_a_file_that_was_not_proved_to_hold_is_a_breach_where_it_says_so(
 ) -> None:
     with_the_quantizer_s_own_ranges(text_run, monkeypatch)
     for path, stage in ((text_run.run, "quantize"), (text_run.dist, "bundle")):
-        (made,) = [one for one in api.comparisons_of(path, ["parity"]) if one.name == PRODUCTS]
+        (made,) = [one for one in api.comparisons_of(path, ["parity"]) if one.id == "saturation"]
         assert not made.ok
         assert (made.stage, made.value > 0, made.where != "") == (stage, True, True)
 
@@ -99,7 +98,7 @@ def test_a_run_simulates_the_other_cpu_where_a_product_can_saturate(
     text_run: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_the_quantizer_s_own_ranges(text_run, monkeypatch)
-    made = [one for one in api.comparisons_of(text_run.run, ["parity"]) if "simulated" in one.name]
+    made = [one for one in api.comparisons_of(text_run.run, ["parity"]) if one.id == "flips-on-the-other-cpu"]
     assert len(made) == 1
     assert made[0].ok
     assert made[0].rows > 0
@@ -210,9 +209,9 @@ def test_a_precision_that_names_no_rewrites_is_reported_with_its_nodes_and_can_b
     monkeypatch.setattr(int8, "REWRITES", None)  # what `plugins.load` puts where a plug-in has none
     comparisons = api.comparisons_of(text_run.run, ["parity"])
     assert [one.line() for one in comparisons if not one.ok] == []
-    (reported,) = [one for one in comparisons if "names no REWRITES" in one.name]
+    (reported,) = [one for one in comparisons if one.id == "nodes-not-compared"]
     assert (reported.value, reported.limit) == (len(onnx.load(text_run.run / INT8).graph.node), None)
-    assert not [one for one in comparisons if one.name.startswith("int8: ") and "float32 file" in one.name]
+    assert not [one for one in comparisons if one.id == "unexplained-nodes"]
     assert diagnose.examine(api.recipe_of(text_run.run), text_run.rundir, "int8")["variants"]["int8"]
 
 

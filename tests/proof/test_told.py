@@ -57,5 +57,5 @@ def test_a_text_model_without_a_table_of_embeddings_gets_a_row_without_a_verdict
 
     monkeypatch.setattr(type(scene.merged.model.trunk), "get_input_embeddings", none)
     (made,) = vocabulary.vocabulary_kept(scene)
-    assert made.name.endswith("since the model names no table of embeddings")
+    assert made.id == "embedded-ids-not-compared"
     assert (made.value, made.limit, made.ok) == (0, None, True)

@@ -3,10 +3,10 @@
 from typing import Any
 
 from tunedeploy.device.manifest import Contents
-from tunedeploy.run.results import Ledger
+from tunedeploy.run.results import LedgerFile
 
 
-def card(manifest: Contents, ledger: Ledger) -> str:
+def card(manifest: Contents, ledger: LedgerFile) -> str:
     """README.md of a bundle: what it is, how good, what was compared, what it is not for.
 
     Latency is left to `tunedeploy bench`: a figure of another machine would be wrong here, and would change the bytes.
@@ -55,7 +55,7 @@ def files(manifest: Contents) -> str:
     )
 
 
-def comparisons(ledger: Ledger) -> str:
+def comparisons(ledger: LedgerFile) -> str:
     """Rows of the ledger's table."""
     return "\n".join(
         f"| {one['name']} | {number(one['value'])}{one['unit']} | {number(one['limit'])} | {one['rows']} |"

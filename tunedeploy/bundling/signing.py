@@ -72,11 +72,11 @@ def identity(folder: Path, manifest: bytes, *, expect: str | None, key: Any) -> 
         if len(digits) < SHORTEST_ID or len(digits) > 64 or set(digits) - set("0123456789abcdef"):
             raise UsageError(f"--expect {expect}: is not an id; expected {SHORTEST_ID} to 64 hexadecimal digits")
         own = bundle_id(manifest)
-        what = "bundle ids other than the one expected"
-        made.append(entry(what, MANIFEST, int(not own.startswith(digits)), "" if own.startswith(digits) else own))
+        same = own.startswith(digits)
+        made.append(entry("bundle-id", MANIFEST, int(not same), "" if same else own))
     if key is not None:
         found = flaw(folder, manifest, key)
-        made.append(entry("signatures that do not hold", SIGNATURE, int(found is not None), found or ""))
+        made.append(entry("signature", SIGNATURE, int(found is not None), found or ""))
     return made
 
 

@@ -139,7 +139,7 @@ def verify(
         made = api.comparisons_of(path, asked, expect=expect, key=key)
     breaches = breach_lines(made, None if api.holds_manifest(path) else path)
     entries = [one.to_json() for one in made]
-    keys = ("name", "ok", "value", "limit", "at_most", "file")
+    keys = ("id", "name", "ok", "value", "limit", "at_most", "file", "variant")
     short = [{key: one[key] for key in keys} for one in entries]
     say(as_json, {"ok": not breaches, "checks": short}, lambda: ledger_table(entries))
     if breaches:
@@ -244,7 +244,7 @@ def list_names(
     """Names as the recipe writes them."""
     with heard(as_json):
         if axis is not None and axis not in plugins.AXES:
-            raise UsageError(f"list: no axis {axis!r}; there are {', '.join(plugins.AXES)}")
+            raise UsageError(f"list: unknown axis {axis!r}; known: {', '.join(plugins.AXES)}")
         found = {one: plugins.names(one) for one in ([axis] if axis else plugins.AXES)}
     say(as_json, found, lambda: "\n\n".join(f"{one}\n" + indented(list(names.items())) for one, names in found.items()))
 

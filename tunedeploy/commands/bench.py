@@ -50,7 +50,7 @@ def measure(path: Path) -> Bench:
     if bundle != path and bundle.is_dir():
         RunDir(path).record("bundle")  # without it, dist/ is that of an earlier recipe
     if not (bundle / "manifest.json").is_file():
-        raise RunError(f"{path}: holds no bundle; 'tunedeploy export' writes one")
+        raise RunError(f"{path}: is not a bundle; 'tunedeploy export' writes one")
     opened_bundle = Bundle(bundle)
     manifest, arrays = opened_bundle.manifest, read_arrays(bundle)
     sessions, opened = {}, {}

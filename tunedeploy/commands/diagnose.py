@@ -16,10 +16,10 @@ from tunedeploy.errors import RunError
 from tunedeploy.graphs.onnx_graph import Graph, origin
 from tunedeploy.proof.inside import noise as quantization_noise
 from tunedeploy.proof.inside.torch_modules import Call, calls
-from tunedeploy.proof.scene import BATCHES, Scene, scene_of
+from tunedeploy.proof.scene import BATCHES, FLOAT32, Scene, scene_of
 from tunedeploy.run.folder import RunDir
 from tunedeploy.run.lineage import FILE
-from tunedeploy.run.results import Entry, entries
+from tunedeploy.run.results import Entry, entries_of
 from tunedeploy.stages.quantize import FOLDER
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def examine(recipe: "Recipe", rundir: RunDir, variant: str | None = None) -> Dia
     files = files_of(rundir)
     if variant not in (None, "fp32", *files):
         there = ", ".join(("fp32", *files))
-        raise RunError(f"{rundir.path}: has no {variant}; there are {there}")
+        raise RunError(f"{rundir.path}: has no {variant}; it has {there}")
     scene = scene_of(recipe, rundir)
     graph = Graph(rundir / FILE)
     found: Diagnosis = {"torch_vs_onnx": torch_and_onnx(scene, graph), "variants": {}}
@@ -152,7 +152,7 @@ def torch_and_onnx(scene: Scene, graph: Graph) -> Divergence:
     compared = [
         comparison(graph, key, kinds.get(key, ""), matched.get(key, graph.outputs[0]), measured[key]) for key in order
     ]
-    over = entries(one for one in compared if not one.ok)
+    over = entries_of(one for one in compared if not one.ok)
     return {
         "compared": len(compared) - 2, "not_matched": len(kinds) - len(compared) + 2,
         "first": over[0] if over else None, "over": over,
@@ -211,10 +211,7 @@ def comparison(graph: Graph, key: Key, kind: str, value: str, figures: list[Meas
     floor, spread = max(one.floor for one in figures), max(one.spread for one in figures)
     path, number = key
     source = origin(graph.makers[value])
-    return Comparison(
-        name=(path or "the whole model") + (f", call {number + 1}" if number else ""), stage="export", file=FILE,
-        value=worst.difference, limit=agreement.tolerance(floor, spread), where=worst.where,
-        facts={
-            "value": value, "node": source.node, "operator": source.operator, "class": kind, "noise_floor": floor,
-        },
-    )  # fmt: skip
+    facts = {"value": value, "node": source.node, "operator": source.operator, "class": kind, "noise_floor": floor}
+    words = {"module": (path or "the whole model") + (f", call {number + 1}" if number else "")}
+    limit = agreement.tolerance(floor, spread)
+    return FLOAT32.at_most("module", worst.difference, limit, where=worst.where, facts=facts, words=words)

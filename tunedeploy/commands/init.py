@@ -43,7 +43,7 @@ def write_recipe(data: str, output: Path) -> WrittenRecipe:
     if output.exists():
         raise RunError(f"{output}: is there already; name another file with -o")
     if not output.absolute().parent.is_dir():
-        raise RunError(f"{output}: there is no folder {output.parent}; make it, or name another file with -o")
+        raise RunError(f"{output}: folder {output.parent} does not exist; create it, or name another file with -o")
     source = open_source(data)
     first = source.splits[next(iter(source.splits))]()
     task, columns = guess(list(first.header), data)

@@ -128,7 +128,7 @@ def evaluate(path: Path, data: str | None = None, variant: str | None = None) ->
     if data is not None:
         rows = read_rows(data, model)
     elif (path / "manifest.json").is_file():
-        raise UsageError(f"eval: {path} is a bundle and holds no data; name a file with --data")
+        raise UsageError(f"eval: {path} is a bundle, which has no data; name a file with --data")
     else:
         from tunedeploy import api
         from tunedeploy.data.recipe_data import data_of_run

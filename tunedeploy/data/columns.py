@@ -85,7 +85,7 @@ def parse_image(cell: Any, folder: Path) -> ImageCell:
         return {"path": "", "bytes": cell["bytes"]}
     name = cell.get("path") if isinstance(cell, Mapping) else cell
     if not isinstance(name, str) or not name.strip():
-        raise ValueError("the image is empty; give a file's path" if not name else f"{shown(cell)} is no image")
+        raise ValueError("the image is empty; give a file's path" if not name else f"{shown(cell)} is not an image")
     if re.match(r"[a-z]+://", name):
         raise ValueError(f"{shown(name)} is an address; download it and name the file")
     path = Path(folder, name.strip()).absolute()

@@ -204,7 +204,9 @@ def _limited(train: Rows, limit: int, notes: list[str]) -> Rows:
         return train
     classes = len({text for texts in train.labels for text in texts})
     if limit < classes:
-        raise DataError(f"{train.name}: data.limit {limit} leaves classes without a row; there are {classes} classes")
+        raise DataError(
+            f"{train.name}: data.limit {limit} leaves classes without a row; the data has {classes} classes"
+        )
     notes.append(f"{train.name}: data.limit keeps {limit} of {len(train)} training rows")
     return train.take(limit_rows(train.inputs, train.labels, limit))
 

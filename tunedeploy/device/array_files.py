@@ -1,16 +1,33 @@
-"""How much memory a .npy or .npz file would take, by its own headers, before any of it is read."""
+"""Read .npy and .npz files that others may have written, once their headers say that they fit into memory."""
 
 import zipfile
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+
+from .errors import RunError
 
 SUFFIX = ".npz"
 # Deflate packs zeros a thousandfold, but arrays that say anything tenfold at most. Goldens of a text model, which are
 # mostly padding, are far smaller than the first limit.
 UNCOMPRESSED = 128 << 20
 RATIO = 20
+
+
+def read_array(path: Path) -> Any:
+    """Read a .npy file, or a .npz file as a dict.
+
+    Raises:
+        RunError: the file is missing or is none, or would take far more memory than it has bytes.
+    """
+    try:
+        check_size(path)
+        with path.open("rb") as file:
+            loaded = np.load(file)
+            return dict(loaded) if path.suffix == ".npz" else loaded
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path}: cannot be read: {str(error)[:120]}") from error
 
 
 def check_size(path: Path) -> None:

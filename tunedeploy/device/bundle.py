@@ -31,7 +31,7 @@ class Bundle:
 
     def __init__(self, path: Path) -> None:
         if not (path / MANIFEST).is_file():
-            raise RunError(f"{path}: is no bundle, it has no manifest.json; 'tunedeploy export' writes one")
+            raise RunError(f"{path}: is not a bundle: missing manifest.json; 'tunedeploy export' writes one")
         self.path = path
         content = read_bytes(path)
         self.id = bundle_id(content)

@@ -4,28 +4,33 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
 from .errors import ModelError, RunError
 from .runtime import OUTPUT, Session
+from .sentences import OF_ANSWERS, SENTENCES
 
 CHECKS = ("integrity", "parity", "preprocessing", "metric")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One entry of the ledger.
+    """One entry of the ledger, made by a `Ledger`.
 
+    `id` is a key of `sentences.SENTENCES` and `name` the sentence that stands there; `variant` is the one whose file is
+    compared, or ''.
     `value` must not exceed `limit` where `at_most`, nor be below it otherwise; without a limit it is only told.
     `where` names the row, batch and shape of the worst value; `seconds` is what it took, with an equal part of the
     work that it shared with others.
     """
 
+    id: str
     name: str
     stage: str
     file: str
+    variant: str = ""
     value: float
     limit: float | None = None
     at_most: bool = True
@@ -63,6 +68,49 @@ class Comparison:
         return not self.unit and all(one is not None and np.isfinite(one) and one == int(one) for one in numbers)
 
 
+class Details(TypedDict, total=False):
+    """What else a comparison may say, see there."""
+
+    unit: str
+    rows: int
+    where: str
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """Makes the comparisons of one file, each by its id; the stage is the one that is to blame for a breach."""
+
+    stage: str
+    file: str
+    variant: str = ""
+
+    def at_most(
+        self,
+        id: str,
+        value: float,
+        limit: float | None,
+        *,
+        words: Mapping[str, str] | None = None,
+        **details: Unpack[Details],
+    ) -> Comparison:
+        """A breach where the value is over its limit; where that is None, as `informational`.
+
+        `words` stand in the sentence, as the variant does.
+        """
+        assert id in SENTENCES, f"{id!r} has no sentence"
+        name = SENTENCES[id].format_map({"variant": self.variant, **(words or {})})
+        return Comparison(id=id, name=name, **asdict(self), value=value, limit=limit, **details)
+
+    def at_least(self, id: str, value: float, limit: float, **details: Unpack[Details]) -> Comparison:
+        """A breach where the value is under its limit."""
+        return replace(self.at_most(id, value, limit, **details), at_most=False)
+
+    def informational(self, id: str, value: float, **details: Unpack[Details]) -> Comparison:
+        """A value that has no limit; NaN and infinity are a breach all the same."""
+        return self.at_most(id, value, None, **details)
+
+
 def within(value: float, limit: float | None, *, at_most: bool = True) -> bool:
     """Whether a value is finite and not over its limit, or under it: NaN is never `> limit` and must not pass."""
     if not np.isfinite(value):
@@ -89,18 +137,14 @@ def tried(check: Callable[..., Iterable[Comparison]], *arguments: Any, stage: st
 def unusable(error: Exception, *, stage: str, file: str) -> Comparison:
     """The breach of a file that cannot be read, loaded or run."""
     reason = f"no entry {error}" if isinstance(error, KeyError) else str(error)
-    return Comparison(
-        name="failures to load or run", stage=stage, file=file, value=1, limit=0, where=reason.splitlines()[0]
-    )
+    return Ledger(stage=stage, file=file).at_most("failures", 1, 0, where=reason.splitlines()[0])
 
 
 def breach_lines(made: Iterable[Comparison], run: Path | None = None) -> list[str]:
     """One line a breach. In a run, the first one inside a graph says how to find where it begins."""
     breaches = [one for one in made if not one.ok]
     lines = [one.line() for one in breaches]
-    inside = next(
-        (at for at, one in enumerate(breaches) if "logit difference" in one.name or "flipped" in one.name), None
-    )
+    inside = next((at for at, one in enumerate(breaches) if one.id in OF_ANSWERS), None)
     if run is not None and inside is not None and breaches[inside].stage in ("export", "quantize"):
         lines[inside] += f"; run 'tunedeploy diagnose {run}' to find where it begins"
     return lines
@@ -112,10 +156,7 @@ def timed(made: Sequence[Comparison], seconds: float) -> list[Comparison]:
     return [replace(one, seconds=round(one.seconds + share, 3)) for one in made]
 
 
-def names_kept(session: Session, inputs: Sequence[str], *, stage: str, file: str) -> Comparison:
+def names_kept(ledger: Ledger, session: Session, inputs: Sequence[str]) -> Comparison:
     """Inputs and outputs of a file that an app would not find, or that it would not expect."""
     odd = sorted({*inputs, OUTPUT} ^ {*session.inputs, *session.outputs})
-    return Comparison(
-        name="inputs and outputs under another name", stage=stage, file=file, value=len(odd), limit=0,
-        where=", ".join(odd),
-    )  # fmt: skip
+    return ledger.at_most("interface", len(odd), 0, where=", ".join(odd))

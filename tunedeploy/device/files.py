@@ -1,14 +1,10 @@
-"""Read files that others may have written: JSON, arrays, hashes."""
+"""Read files that others may have written: JSON, hashes. It needs no numpy: `--help` loads it."""
 
 import hashlib
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from .array_files import check_size
 from .errors import RunError
 
 
@@ -52,18 +48,3 @@ def parsed(text: str) -> Any:
     if "\\ud" in text.lower():
         json.dumps(value, ensure_ascii=False).encode()
     return value
-
-
-def read_array(path: Path) -> Any:
-    """Read a .npy file, or a .npz file as a dict.
-
-    Raises:
-        RunError: the file is missing or is none, or would take far more memory than it has bytes.
-    """
-    try:
-        check_size(path)
-        with path.open("rb") as file:
-            loaded = np.load(file)
-            return dict(loaded) if path.suffix == ".npz" else loaded
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path}: cannot be read: {str(error)[:120]}") from error

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from .comparison import Comparison
+from .comparison import Comparison, Ledger
 from .files import sha256
 from .inside import entries_below, inside
 from .manifest import MANIFEST, SIGNATURE
@@ -20,28 +20,28 @@ def integrity(bundle: "Bundle", *, pytest_ran: bool = True) -> list[Comparison]:
     """
     folder, listed = bundle.path, bundle.manifest["files"]
     entries = dict(entries_below(folder))
-    made = [(name, "is a link, or not a regular file") for name, regular in entries.items() if not regular]
+    made = [(name, "file-not-regular") for name, regular in entries.items() if not regular]
     for name, digest in listed.items():
         if name in (MANIFEST, SIGNATURE):
-            made.append((name, "cannot be listed"))
+            made.append((name, "file-not-listable"))
         elif name not in entries:
-            made.append((name, "missing"))
+            made.append((name, "file-missing"))
         elif entries[name] and sha256(inside(folder, name)) != digest:
-            made.append((name, "changed"))
+            made.append((name, "file-changed"))
     known = {*listed, MANIFEST, SIGNATURE}
     made += [
-        (name, "added")
+        (name, "file-added")
         for name, regular in entries.items()
         if regular and name not in known and not (pytest_ran and _by_pytest(name))
     ]
     if not made:
-        return [entry("files missing, changed or added", MANIFEST, 0)]
-    return [entry(f"file {what}", name, 1) for name, what in made]
+        return [entry("bundle-files", MANIFEST, 0)]
+    return [entry(id, name, 1) for name, id in made]
 
 
-def entry(name: str, file: str, value: int, where: str = "") -> Comparison:
+def entry(id: str, file: str, value: int, where: str = "") -> Comparison:
     """A comparison that is a breach unless the value is 0."""
-    return Comparison(name=name, stage="bundle", file=file, value=value, limit=0, where=where)
+    return Ledger(stage="bundle", file=file).at_most(id, value, 0, where=where)
 
 
 def _by_pytest(name: str) -> bool:

@@ -64,7 +64,7 @@ class Session:
         """
         lacking = [name for name in self.inputs if name not in inputs]
         if lacking:
-            raise RunError(f"{self.path}: wants the input {lacking[0]!r}; there are {', '.join(inputs)}")
+            raise RunError(f"{self.path}: missing input {lacking[0]!r}; got {', '.join(inputs)}")
         try:
             out: list[Any] = self.session.run(self.outputs[:1], {name: inputs[name] for name in self.inputs})
         except Exception as error:

@@ -5,13 +5,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .comparison import Comparison
+from .comparison import Comparison, Ledger
 from .encoders.text import open_tokenizer
 from .errors import RunError
 from .inside import inside
 from .kit import tokenizer_probe
 
 FILE = "tokenizer.json"
+TOKENIZER = Ledger(stage="bundle", file=FILE)
 
 
 def probed(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -62,13 +63,8 @@ def as_probed(folder: Path, golden: Mapping[str, Any]) -> list[Comparison]:
     got = digests(inside(folder, FILE), pairs=wanted["pairs"])
     parts = {**wanted["sha256"], **got["sha256"]}
     changed = [name for name in parts if wanted["sha256"].get(name) != got["sha256"].get(name)]
-    return [
-        Comparison(
-            name="tokenizer's probe: parts that differ", stage="bundle", file=FILE, value=len(changed), limit=0,
-            rows=got["texts"], where=", ".join(changed[:4]) + another_version(wanted) * bool(changed),
-            facts={"parts": len(parts)},
-        )
-    ]  # fmt: skip
+    where, facts = ", ".join(changed[:4]) + another_version(wanted) * bool(changed), {"parts": len(parts)}
+    return [TOKENIZER.at_most("tokenizer-probe", len(changed), 0, rows=got["texts"], where=where, facts=facts)]
 
 
 def other_texts(place: str, probe_version: int) -> Comparison:
@@ -82,8 +78,7 @@ def other_texts(place: str, probe_version: int) -> Comparison:
             f"{place}: version: expected {tokenizer_probe.VERSION} or lower, got {probe_version}; a later version of "
             f"tunedeploy wrote it: verify with that one, or run pytest on the parity kit, which has the texts"
         )
-    name = "tokenizer's probe: version of its texts, which are not compared"
-    return Comparison(name=name, stage="bundle", file=FILE, value=probe_version)
+    return TOKENIZER.informational("tokenizer-probe-version", probe_version)
 
 
 def is_probe(value: Any) -> bool:

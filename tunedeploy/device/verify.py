@@ -9,11 +9,12 @@ import onnxruntime
 
 from . import typed
 from .agreement import largest_difference
-from .comparison import Comparison, names_kept, tried
+from .comparison import Comparison, Ledger, names_kept, tried
 from .decisions import classes
 from .encoders import Array
 from .goldens import Golden, Goldens, Rule, raw_row, read_goldens
 from .inside import inside
+from .manifest import MANIFEST
 from .runtime import instruction_set
 from .tokenizer_checks import as_probed
 
@@ -49,12 +50,8 @@ def rules_kept(bundle: "Bundle", goldens: Goldens) -> list[Comparison]:
     """Every variant is held to a rule, and every rule is of a variant."""
     listed = {name: one["file"] for name, one in bundle.manifest["variants"].items()}
     ruled = {name: one["file"] for name, one in goldens.rules["variants"].items()}
-    return [
-        Comparison(
-            name="variants that manifest.json and tolerances.json tell otherwise", stage="bundle",
-            file="parity/tolerances.json", value=len(set(listed.items()) ^ set(ruled.items())) + (not ruled), limit=0,
-        )
-    ]  # fmt: skip
+    odd = len(set(listed.items()) ^ set(ruled.items())) + (not ruled)
+    return [Ledger(stage="bundle", file="parity/tolerances.json").at_most("golden-rules", odd, 0)]
 
 
 def variant_again(bundle: "Bundle", variant: str, goldens: Goldens, checks: Sequence[str]) -> list[Comparison]:
@@ -62,25 +59,22 @@ def variant_again(bundle: "Bundle", variant: str, goldens: Goldens, checks: Sequ
     made: list[Comparison] = []
     rule, made_on = goldens.rules["variants"][variant], goldens.rules["made_on"]
     here = made_on == made_on | {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__}
-    file = rule["file"]
+    ledger = Ledger(stage="bundle", file=rule["file"], variant=variant)
     if "parity" in checks:
         inputs = list(goldens.inputs(goldens.groups[0]))  # read_goldens held their names to the preprocessing
-        made.append(names_kept(bundle.session(variant), inputs, stage="bundle", file=file))
+        made.append(names_kept(ledger, bundle.session(variant), inputs))
         made += bundle.graph_kept(variant)
     if {"parity", "metric"} & set(checks):
         expected, got = goldens.outputs(variant), outputs_again(bundle, variant, goldens)
         if "parity" in checks:
             # Goldens that lie no further apart than quantization moves them tell no gain; the file's own do.
             base = "fp32" if classes.tells_gain(goldens.outputs("fp32"), expected) else variant
-            made.append(
-                Comparison(
-                    name=f"{base} goldens vs {variant}: gain of the logits", stage="bundle", file=file,
-                    value=classes.gain(goldens.outputs(base), got), limit=classes.GAIN, rows=len(got),
-                )
-            )  # fmt: skip
-            made.append(outputs_kept(variant, rule, expected, got, exact=here or variant == "fp32"))
+            gain, words = classes.gain(goldens.outputs(base), got), {"reference": base}
+            made.append(ledger.at_most("golden-gain", gain, classes.GAIN, rows=len(got), words=words))
+            exact = here or variant == "fp32"
+            made.append(outputs_kept(ledger, rule, expected, got, exact=exact))
         if "metric" in checks:
-            made.append(answers_kept(f"{variant}: golden answers that changed", rule, expected, got))
+            made.append(answers_kept(ledger, "golden-answers", rule, expected, got))
     return made
 
 
@@ -93,13 +87,10 @@ def inputs_again(bundle: "Bundle", golden: Golden, arrays: Mapping[str, Array]) 
             difference = largest_difference(value, arrays[f"raw{at:03d}/input/{name}"])[0]
             if difference > worst:
                 worst, where = difference, f"golden row {at}, {name}"
-    return [
-        Comparison(
-            name="raw rows vs golden inputs: largest difference", stage="bundle", file="parity/golden.npz",
-            value=worst, limit=golden["input_tolerance"], rows=len(golden["rows"]),
-            where=where + another_decoder(bundle.manifest) * bool(where),
-        )
-    ]  # fmt: skip
+    ledger = Ledger(stage="bundle", file="parity/golden.npz")
+    where += another_decoder(bundle.manifest) * bool(where)
+    rows = len(golden["rows"])
+    return [ledger.at_most("golden-inputs", worst, golden["input_tolerance"], rows=rows, where=where)]
 
 
 def another_decoder(manifest: Mapping[str, Any]) -> str:
@@ -130,16 +121,13 @@ def told_alike(bundle: "Bundle", golden: Golden) -> list[Comparison]:
         told = metadata["tunedeploy.preprocessing"]
         facts.append(typed.parse(told, typed.OBJECT, f"{place}: tunedeploy.preprocessing"))
     odd = bundle.encoder.contradictions(bundle.path)
+    other_labels = sum(one != golden["labels"] for one in labels)
+    other_facts = sum(one != golden["preprocessing"] for one in facts) + len(odd)
+    described = Ledger(stage="bundle", file=MANIFEST)
     return [
-        Comparison(
-            name="label lists that differ", stage="bundle", file="labels.json", limit=0, rows=len(labels),
-            value=sum(one != golden["labels"] for one in labels),
-        ),
-        Comparison(
-            name="preprocessing told otherwise", stage="bundle", file="manifest.json", limit=0, rows=len(facts) + 1,
-            value=sum(one != golden["preprocessing"] for one in facts) + len(odd), where=", ".join(odd),
-        ),
-    ]  # fmt: skip
+        Ledger(stage="bundle", file="labels.json").at_most("label-lists", other_labels, 0, rows=len(labels)),
+        described.at_most("preprocessing-facts", other_facts, 0, rows=len(facts) + 1, where=", ".join(odd)),
+    ]
 
 
 def outputs_again(bundle: "Bundle", variant: str, goldens: Goldens) -> Array:
@@ -147,22 +135,18 @@ def outputs_again(bundle: "Bundle", variant: str, goldens: Goldens) -> Array:
     return np.concatenate([bundle.outputs(goldens.inputs(group), variant) for group in goldens.groups])
 
 
-def outputs_kept(variant: str, rule: Rule, expected: Array, got: Array, *, exact: bool) -> Comparison:
+def outputs_kept(ledger: Ledger, rule: Rule, expected: Array, got: Array, *, exact: bool) -> Comparison:
     """Outputs against goldens: by difference on an equal machine, by decisions on another."""
     value, row = largest_difference(expected, got)
     if exact or not np.isfinite(value):
-        return Comparison(
-            name=f"{variant} vs golden outputs: largest logit difference", stage="bundle", file=rule["file"],
-            value=value, limit=rule["max_abs"], rows=len(expected), where=f"golden row {row}",
-        )  # fmt: skip
-    return answers_kept(f"{variant} vs golden outputs: answers changed outside near-ties", rule, expected, got)
+        limit, where = rule["max_abs"], f"golden row {row}"
+        return ledger.at_most("golden-outputs", value, limit, rows=len(expected), where=where)
+    return answers_kept(ledger, "golden-flips", rule, expected, got)
 
 
-def answers_kept(name: str, rule: Rule, expected: Array, got: Array) -> Comparison:
+def answers_kept(ledger: Ledger, id: str, rule: Rule, expected: Array, got: Array) -> Comparison:
     """Golden rows whose answer changed though it was no near-tie: none may, on any machine."""
     changed = classes.flipped(expected, got, rule.get("near_tie", 2 * rule["max_abs"]))
-    return Comparison(
-        name=name, stage="bundle", file=rule["file"], value=len(changed), limit=0, rows=len(expected),
-        where=f"golden row {changed[0]}" if len(changed) else "",
-        facts={"largest_difference": largest_difference(expected, got)[0]},
-    )  # fmt: skip
+    where = f"golden row {changed[0]}" if len(changed) else ""
+    facts = {"largest_difference": largest_difference(expected, got)[0]}
+    return ledger.at_most(id, len(changed), 0, rows=len(expected), where=where, facts=facts)

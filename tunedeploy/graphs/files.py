@@ -29,7 +29,7 @@ def read(path: Path) -> onnx.ModelProto:
         # protobuf's own error has no public name; another bug keeps its trace.
         if not isinstance(error, OSError) and type(error).__name__ not in ("DecodeError", "ValidationError"):
             raise
-        raise RunError(f"{path}: is no ONNX file: {str(error)[:200]}") from error
+        raise RunError(f"{path}: is not an ONNX file: {str(error)[:200]}") from error
 
 
 def clean(model: onnx.ModelProto) -> None:

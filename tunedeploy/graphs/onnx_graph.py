@@ -41,7 +41,7 @@ class Graph:
         model: what to look into in its place, as messages about this file.
 
     Raises:
-        ModelError: it is no ONNX file.
+        ModelError: it is not an ONNX file.
     """
 
     def __init__(self, path: Path, model: onnx.ModelProto | None = None) -> None:
@@ -52,7 +52,7 @@ class Graph:
             # The errors of protobuf and of onnx's checker have no base but Exception; another bug keeps its trace.
             if type(error).__name__ not in ("DecodeError", "ValidationError"):
                 raise
-            raise ModelError(f"{path}: is no ONNX file: {str(error)[:200]}") from error
+            raise ModelError(f"{path}: is not an ONNX file: {str(error)[:200]}") from error
         self.inputs = [one.name for one in self.model.graph.input]
         self.outputs = [one.name for one in self.model.graph.output]
 

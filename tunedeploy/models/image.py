@@ -152,7 +152,7 @@ def _timm(source: Source) -> tuple[nn.Module, set[str], list[str]]:
             f"timm://{source.name} needs timm; install it with pip install 'tunedeploy[vision]'"
         ) from error
     if source.weights and not Path(source.weights).is_file():
-        raise ModelError(f"timm://{source.name}: weights {source.weights!r} is no file; timm's own are on the hub")
+        raise ModelError(f"timm://{source.name}: weights {source.weights!r} is not a file; timm's own are on the hub")
     near = ", ".join(timm.list_models(f"*{source.name.split('_')[0]}*")[:5])
     with foreign(f"timm://{source.name}: cannot be made" + (f"; near it: {near}" if near else "")):
         trunk = timm.create_model(source.name)

@@ -16,10 +16,8 @@ from tunedeploy.device.comparison import Comparison
 from tunedeploy.device.encoders import Array, Features, Inputs
 from tunedeploy.device.files import sha256
 from tunedeploy.graphs.onnx_graph import Graph
-from tunedeploy.proof.scene import Scene
+from tunedeploy.proof.scene import FLOAT32, Scene
 from tunedeploy.proof.torch_run import run_torch
-from tunedeploy.run.lineage import FILE
-from tunedeploy.run.results import noise_floor
 
 BATCHES = (4, 33, 65)  # none of the small ones, and past the two sizes at which kernels and batching change
 LARGEST_BATCH = 130
@@ -35,7 +33,6 @@ SHORT = 8  # tokens of the rows that fill large batches
 
 def beyond_the_trace(scene: Scene) -> list[Comparison]:
     """The merged model in torch against the file on those inputs, within the noise floor of what differs most."""
-    measured = noise_floor(scene.rundir.record("merge").result)
     spread, rows, refused = 1e-6, 0, 0
     inputs = scene.encoder.collate(scene.features, cut(scene))
     alone = run_torch(scene.merged.model, inputs, double=False)  # in torch a row has no batch mates
@@ -56,14 +53,10 @@ def beyond_the_trace(scene: Scene) -> list[Comparison]:
         rows += len(chosen)
     # An edge row may have ten times the rounding error of the rows that the merge measured.
     own = [agreement.noise_floor(kept.single, run_torch(scene.double, kept.inputs, double=True)) for kept in largest]
-    floor = max(measured, *own)
-    return [
-        Comparison(
-            name="beyond what was traced, torch vs onnx: largest logit difference", stage="export", file=FILE,
-            value=largest[0].value, limit=agreement.tolerance(floor, spread), rows=rows, where=largest[0].where,
-            facts={"noise_floor": floor, "output_range": spread, "refused_by_torch": refused} | not_tried(scene),
-        )
-    ]  # fmt: skip
+    floor = max(scene.noise_floor, *own)
+    worst, limit = largest[0], agreement.tolerance(floor, spread)
+    facts = {"noise_floor": floor, "output_range": spread, "refused_by_torch": refused} | not_tried(scene)
+    return [FLOAT32.at_most("beyond-the-trace", worst.value, limit, rows=rows, where=worst.where, facts=facts)]
 
 
 @dataclass(frozen=True, kw_only=True)

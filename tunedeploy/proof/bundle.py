@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tunedeploy.bundling import signing as signature
 from tunedeploy.device import bundle as device
-from tunedeploy.device.comparison import CHECKS, Comparison, tried, unusable
+from tunedeploy.device.comparison import CHECKS, Comparison, Ledger, tried, unusable
 from tunedeploy.device.encoders import Array
 from tunedeploy.device.inside import inside
 from tunedeploy.device.manifest import MANIFEST, read_bytes
@@ -34,10 +34,10 @@ class Bundle(device.Bundle):
 
     def graph_kept(self, variant: str) -> list[Comparison]:
         """Nodes that compute as in training, and products that can saturate though they were said not to."""
-        file = self.manifest["variants"][variant]["file"]
-        path = inside(self.path, file)
-        made = evaluation_kept(path, name=variant, stage="bundle", file=file)
-        return [*made, *cpus_kept(path, variant, self.manifest["variants"][variant])]
+        described = self.manifest["variants"][variant]
+        ledger = Ledger(stage="bundle", file=described["file"], variant=variant)
+        path = inside(self.path, described["file"])
+        return [*evaluation_kept(ledger, path), *cpus_kept(ledger, path, described)]
 
 
 def load_bundle(path: str | Path) -> Bundle:

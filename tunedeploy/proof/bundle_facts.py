@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from tunedeploy.bundling.tokenizer_facts import contradictions
 from tunedeploy.device import typed
-from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.encoders import Array
 from tunedeploy.device.files import sha256
 from tunedeploy.device.inside import inside
+from tunedeploy.device.manifest import MANIFEST
 from tunedeploy.errors import RunError
 from tunedeploy.graphs.tensor_files import tensor
 from tunedeploy.run.folder import key_of, without_folders
@@ -29,17 +30,22 @@ def facts_kept(bundle: "Bundle", arrays: Mapping[str, Array], checks: Sequence[s
     """Facts that differ from what they speak of, by the checks asked for."""
     made: list[Comparison] = []
     if "preprocessing" in checks:
-        made.append(compared("facts of the model's configuration", "config.json", lambda: config_differs(bundle)))
-        made.append(compared("facts of the tokenizer", "tokenizer_config.json", lambda: tokenizer_differs(bundle)))
+        made.append(compared(of("config.json"), "config-facts", lambda: config_differs(bundle)))
+        made.append(compared(of("tokenizer_config.json"), "tokenizer-facts", lambda: tokenizer_differs(bundle)))
     if "parity" in checks:
-        made.append(compared("facts of the recipe", "manifest.json", lambda: recipe_differs(bundle.manifest)))
-        made.append(compared("ONNX test sets", "parity", lambda: test_sets_differ(bundle, arrays)))
+        made.append(compared(of(MANIFEST), "recipe-facts", lambda: recipe_differs(bundle.manifest)))
+        made.append(compared(of("parity"), "onnx-test-sets", lambda: test_sets_differ(bundle, arrays)))
         for name, one in bundle.manifest["variants"].items():
             differ = partial(metadata_differs, bundle, name)
-            made.append(compared(f"{name}: facts in the file", one["file"], differ))
+            made.append(compared(of(one["file"], name), "metadata", differ))
     if "metric" in checks:
-        made.append(compared("scores", "manifest.json", lambda: scores_differ(bundle.manifest)))
+        made.append(compared(of(MANIFEST), "scores", lambda: scores_differ(bundle.manifest)))
     return made
+
+
+def of(file: str, variant: str = "") -> Ledger:
+    """The ledger of a bundle's file."""
+    return Ledger(stage="bundle", file=file, variant=variant)
 
 
 class Figures(TypedDict):
@@ -63,7 +69,7 @@ class Scored(TypedDict):
     variants: dict[str, Figures]
 
 
-def compared(what: str, file: str, differ: Callable[[], Sequence[str]]) -> Comparison:
+def compared(ledger: Ledger, id: str, differ: Callable[[], Sequence[str]]) -> Comparison:
     """A comparison of facts. The names of those that differ are its place; a file that cannot be read differs too.
 
     Any other error is ours and keeps its traceback: what a file may hold is checked where it is read.
@@ -72,9 +78,7 @@ def compared(what: str, file: str, differ: Callable[[], Sequence[str]]) -> Compa
         odd = differ()
     except RunError as error:
         odd = [error.lines[0]]
-    return Comparison(
-        name=f"{what} that differ", stage="bundle", file=file, value=len(odd), limit=0, where=", ".join(odd[:4])
-    )
+    return ledger.at_most(id, len(odd), 0, where=", ".join(odd[:4]))
 
 
 def differing(pairs: Mapping[str, tuple[Any, Any]]) -> list[str]:
@@ -88,7 +92,7 @@ def variants_described(bundle: "Bundle") -> list[Comparison]:
     for name, one in bundle.manifest["variants"].items():
         path = inside(bundle.path, one["file"])
         odd += [name] * ((path.stat().st_size, sha256(path)) != (one.get("bytes"), one.get("sha256")))
-    return [compared("bytes or SHA-256 of variants", "manifest.json", lambda: odd)]
+    return [compared(of(MANIFEST), "variant-files", lambda: odd)]
 
 
 def metadata_differs(bundle: "Bundle", name: str) -> list[str]:

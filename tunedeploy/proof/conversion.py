@@ -1,77 +1,66 @@
 """A converted file against the float32 file from the inside: all that differs between them is explained by rounding."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from tunedeploy import plugins
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.encoders import Inputs
 from tunedeploy.device.runtime import row_size
 from tunedeploy.graphs.onnx_graph import Graph, well_formed
 from tunedeploy.graphs.reading import Rewrite
-from tunedeploy.proof.inside.local import halved, local_parity
+from tunedeploy.proof.inside.local import Node, halved, local_parity
 from tunedeploy.proof.inside.origins import Origins, origins
 from tunedeploy.proof.inside.ranges import observed, unexplained
 from tunedeploy.proof.inside.stored import scales_apart, worst_rounding
 from tunedeploy.proof.judge import CALIBRATION_ROWS, batches
-from tunedeploy.proof.scene import Scene
+from tunedeploy.proof.scene import Scene, ledger_of
 from tunedeploy.proof.torch_run import sample
 from tunedeploy.run.lineage import FILE
+from tunedeploy.run.results import Variant
 
 LONGEST = 64  # tokens; every value of the model is held for the batch, several times over
 ROWS = 4  # in one batch, of the shorter half: attention's tensors grow with the square of the length
 
 
-def explained_by_rounding(scene: Scene, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+def explained_by_rounding(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     """Nodes, stored tensors, ranges of activations, and what each node gives by itself; of precisions that can tell."""
     rewrites = plugins.load("precisions", name).REWRITES
     if rewrites is None:
         if name == "fp32":
             return []
         nodes = len(Graph(scene.rundir / variant["file"]).model.graph.node)
-        what = f"{name}: nodes that nothing explains, since the precision names no REWRITES"
-        return [Comparison(name=what, stage="quantize", file=variant["file"], value=nodes)]
+        return [ledger_of(name, variant).informational("nodes-not-compared", nodes)]
     with well_formed(scene.rundir / variant["file"]):
         return compared(scene, name, variant, rewrites)
 
 
-def compared(scene: Scene, name: str, variant: Mapping[str, Any], rewrites: Sequence[Rewrite]) -> list[Comparison]:
+def compared(scene: Scene, name: str, variant: Variant, rewrites: Sequence[Rewrite]) -> list[Comparison]:
     """The comparisons of `explained_by_rounding`."""
     source, target = Graph(scene.rundir / FILE), Graph(scene.rundir / variant["file"])
     matched = origins(source, target, rewrites)
     problems = [*matched.problems, *(f"scale of the bias of {node}" for node in scales_apart(matched.products))]
     worst, where, count = worst_rounding(matched.pairs, matched.products)
-
-    def entry(what: str, value: float, **parts: Any) -> Comparison:
-        return Comparison(
-            **{"stage": "quantize", "file": variant["file"], "name": f"{name}: {what}", "value": value, "limit": 0}
-            | parts
-        )
-
+    ledger = ledger_of(name, variant)
     made = [
-        entry("nodes that the float32 file does not explain", len(problems), where="; ".join(problems[:2])),
-        entry(
-            "largest error of a stored weight, in rounding steps", worst, limit=1.0, where=where,
-            facts={"weights": count},
-        ),
-        entry("stored weights that were rounded", count, limit=1, at_most=False),
-    ]  # fmt: skip
+        ledger.at_most("unexplained-nodes", len(problems), 0, where="; ".join(problems[:2])),
+        ledger.at_most("stored-weights", worst, 1.0, where=where, facts={"weights": count}),
+        ledger.at_least("rounded-weights", count, 1),
+    ]
     if problems:
         return made  # what is not matched cannot be fed
     odd = odd_ranges(scene, source, matched, variant)
-    made.append(entry("ranges of activations that the data do not show", len(odd), where="; ".join(odd[:2])))
+    made.append(ledger.at_most("activation-ranges", len(odd), 0, where="; ".join(odd[:2])))
     if any(matched.roundings.values()) or halved(matched):
-        made.append(local_entry(entry, source, target, matched, short_rows(scene)))
+        nodes = local_parity(source, target, matched, short_rows(scene))
+        made.append(least_explained(ledger, nodes))
     return made
 
 
-def odd_ranges(scene: Scene, source: Graph, matched: Origins, variant: Mapping[str, Any]) -> list[str]:
+def odd_ranges(scene: Scene, source: Graph, matched: Origins, variant: Variant) -> list[str]:
     """Ranges that were stored for activations and that the calibration rows do not show."""
-    static = {
-        name: parts for name, parts in matched.roundings.items() if not all(one.dynamic for one in parts)
-    }  # fmt: skip
+    static = {name: parts for name, parts in matched.roundings.items() if not all(one.dynamic for one in parts)}
     if not static:
         return []
     rows = sample(data_of(scene.recipe).train, CALIBRATION_ROWS)
@@ -79,17 +68,12 @@ def odd_ranges(scene: Scene, source: Graph, matched: Origins, variant: Mapping[s
     return unexplained(source, static, ranges, str(variant["setting"].get("method", "")))
 
 
-def local_entry(entry: Any, source: Graph, target: Graph, matched: Origins, inputs: Inputs) -> Comparison:
+def least_explained(ledger: Ledger, nodes: Sequence[Node]) -> Comparison:
     """The node that rounding explains least, when it is fed what float32 computes."""
-    nodes = local_parity(source, target, matched, inputs)
     worst = max(nodes, key=lambda node: math.inf if math.isnan(node.share) else node.share)
     here = [node for node in nodes if node.here > 1]
     facts = {"nodes": len(nodes), "nodes_that_saturate_here": len(here)}
-    comparison: Comparison = entry(
-        "local parity: largest difference of a node that rounding does not explain, in limits", worst.share,
-        limit=1.0, where=worst.node, rows=ROWS, facts=facts,
-    )  # fmt: skip
-    return comparison
+    return ledger.at_most("local-parity", worst.share, 1.0, where=worst.node, rows=ROWS, facts=facts)
 
 
 def short_rows(scene: Scene) -> Inputs:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.decisions import classes
 from tunedeploy.device.runtime import logits_of
 from tunedeploy.errors import RunError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tunedeploy.proof.scene import Scene
 
 
-def products_kept(path: Path, name: str, variant: Mapping[str, Any], *, stage: str) -> list[Comparison]:
+def products_kept(ledger: Ledger, path: Path, variant: Mapping[str, Any]) -> list[Comparison]:
     """Products of a file that can saturate: none where a kind of CPU was said to be proved equal; else told.
 
     The proof is made again, from the weights in the file.
@@ -26,6 +26,7 @@ def products_kept(path: Path, name: str, variant: Mapping[str, Any], *, stage: s
     Raises:
         RunError: what was said of CPUs is something else.
     """
+    name = ledger.variant
     if name == "fp32":
         return []
     risky = can_saturate(onnx_files.read(path))
@@ -38,30 +39,27 @@ def products_kept(path: Path, name: str, variant: Mapping[str, Any], *, stage: s
     if not set(shown.values()) <= {"measured", "simulated", "proved"}:
         raise RunError(f"{path}: 'cpus' of {name!r}: expected measured, simulated or proved, got {shown}")
     proved = [kind for kind, by in shown.items() if by == "proved"]
-    return [
-        Comparison(
-            name=f"{name}: products that can saturate without VNNI", stage=stage, file=variant["file"],
-            value=len(risky), limit=0 if proved else None, where=", ".join(risky[:3]), facts={"proved": proved},
-        )
-    ]  # fmt: skip
+    limit, where = 0 if proved else None, ", ".join(risky[:3])
+    return [ledger.at_most("saturation", len(risky), limit, where=where, facts={"proved": proved})]
 
 
 def on_each_cpu(scene: "Scene", name: str, variant: Mapping[str, Any]) -> list[Comparison]:
     """A file gives float32's answers on every kind of CPU: by proof, or simulated where a product can saturate."""
     path = scene.rundir / variant["file"]
-    made = products_kept(path, name, variant, stage="quantize")
+    ledger = Ledger(stage="quantize", file=variant["file"], variant=name)
+    made = products_kept(ledger, path, variant)
     if not made or not made[0].value:
         return made
     other = next(kind for kind in KINDS if kind != native())
     session = session_on(path, other)
     got = None if session is None else logits_of(session, scene.encoder, scene.rows)
     clear = np.zeros(0, np.int64) if got is None else classes.flips(scene.reference, got)[1]
-    return [
-        *made,
-        Comparison(
-            name=f"fp32 vs {name} on a CPU {WORDS[other]}, simulated: rows flipped outside near-ties", stage="quantize",
-            file=variant["file"], rows=len(scene.rows), limit=classes.flips_allowed(len(scene.rows)),
-            value=len(clear) if got is not None and np.isfinite(got).all() else float("inf"),
-            where=str(scene.rows[int(clear[0])]["origin"]) if len(clear) else "",
-        ),
-    ]  # fmt: skip
+    flips = ledger.at_most(
+        "flips-on-the-other-cpu",
+        len(clear) if got is not None and np.isfinite(got).all() else float("inf"),
+        classes.flips_allowed(len(scene.rows)),
+        rows=len(scene.rows),
+        where=str(scene.rows[int(clear[0])]["origin"]) if len(clear) else "",
+        words={"cpu": WORDS[other]},
+    )
+    return [*made, flips]

@@ -8,17 +8,17 @@ from tunedeploy.device.decisions import classes
 from tunedeploy.device.runtime import Session, logits_of
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.proof.nodes import nodes_in_evaluation
-from tunedeploy.proof.scene import BATCHES, Scene
+from tunedeploy.proof.scene import BATCHES, Scene, ledger_of
 from tunedeploy.proof.torch_run import run_torch
 from tunedeploy.run.results import Variant
 
 
 def interface(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     """A file takes the inputs that the preprocessing makes, gives `logits`, and computes as in evaluation."""
-    stage, file = "export" if name == "fp32" else "quantize", variant["file"]
+    ledger, path = ledger_of(name, variant), scene.rundir / variant["file"]
     return [
-        names_kept(Session(scene.rundir / file), scene.trained.facts["inputs"], stage=stage, file=file),
-        nodes_in_evaluation(onnx_files.read(scene.rundir / file), name=name, stage=stage, file=file),
+        names_kept(ledger, Session(path), scene.trained.facts["inputs"]),
+        nodes_in_evaluation(ledger, onnx_files.read(path)),
     ]
 
 
@@ -34,15 +34,12 @@ def two_sessions(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     )
     single = run_torch(scene.merged.model, inputs, double=False)
     floor = agreement.noise_floor(single, run_torch(scene.double, inputs, double=True))
-    limit = agreement.tolerance(floor, agreement.output_range(single))
+    limit = agreement.tolerance(floor, agreement.output_range(single)) if name == "fp32" else None
+    ledger, facts = ledger_of(name, variant), {"noise_floor": floor}
     return [
-        Comparison(
-            name=f"{name}: {what}: largest logit difference", stage="export" if name == "fp32" else "quantize",
-            file=variant["file"], rows=len(single), value=agreement.largest_difference(one_thread, other)[0],
-            limit=limit if name == "fp32" else None, facts={"noise_floor": floor},
-        )
-        for what, other in (("two sessions, 1 and 2 threads", two_threads), ("before and after fusion", as_written))
-    ]  # fmt: skip
+        ledger.at_most(id, agreement.largest_difference(one_thread, other)[0], limit, rows=len(single), facts=facts)
+        for id, other in (("threads", two_threads), ("fusion", as_written))
+    ]
 
 
 def quantized_decisions(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
@@ -64,21 +61,14 @@ def quantized_decisions(scene: Scene, name: str, variant: Variant) -> list[Compa
         "top_5_overlap": classes.top_k_overlap(reference, got),
         "batch_dependence": batch_dependence(session, scene),
     }
+    flips = float(len(clear)) if np.isfinite(got).all() else float("inf")
+    allowed = classes.flips_allowed(len(rows))
+    ledger = ledger_of(name, variant)
     return [
-        Comparison(
-            name=f"fp32 vs {name}: rows flipped outside near-ties", stage="quantize", file=variant["file"],
-            value=float(len(clear)) if np.isfinite(got).all() else float("inf"), rows=len(rows), facts=facts,
-            limit=classes.flips_allowed(len(rows)), where=where,
-        ),
-        Comparison(
-            name=f"fp32 vs {name}: gain of the logits", stage="quantize", file=variant["file"], rows=len(rows),
-            value=classes.gain(reference, got), limit=classes.GAIN,
-        ),
-        Comparison(
-            name=f"{name}: edge rows with NaN or infinity", stage="quantize", file=variant["file"], value=odd,
-            limit=0, rows=len(edges),
-        ),
-    ]  # fmt: skip
+        ledger.at_most("flips", flips, allowed, rows=len(rows), where=where, facts=facts),
+        ledger.at_most("gain", classes.gain(reference, got), classes.GAIN, rows=len(rows)),
+        ledger.at_most("not-finite", odd, 0, rows=len(edges)),
+    ]
 
 
 def batch_dependence(session: Session, scene: Scene) -> float:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.errors import RunError
 
 
-def evaluation_kept(path: Path, *, name: str, stage: str, file: str) -> list[Comparison]:
+def evaluation_kept(ledger: Ledger, path: Path) -> list[Comparison]:
     """As `nodes_in_evaluation`, of a file; onnxruntime passes over such nodes. A device without onnx cannot look.
 
     Raises:
@@ -20,7 +20,7 @@ def evaluation_kept(path: Path, *, name: str, stage: str, file: str) -> list[Com
         return []
     try:
         model = onnx.load(path, load_external_data=False)
-        return [nodes_in_evaluation(model, name=name, stage=stage, file=file)]
+        return [nodes_in_evaluation(ledger, model)]
     except Exception as error:
         # protobuf's, or a name that is not UTF-8; protobuf itself is not a dependency of ours.
         if type(error).__name__ != "DecodeError" and not isinstance(error, ValueError):
@@ -28,18 +28,15 @@ def evaluation_kept(path: Path, *, name: str, stage: str, file: str) -> list[Com
         raise RunError(f"{path}: is not an ONNX file: {error}") from error
 
 
-def nodes_in_evaluation(model: Any, *, name: str, stage: str, file: str) -> Comparison:
+def nodes_in_evaluation(ledger: Ledger, model: Any) -> Comparison:
     """Nodes of an ONNX model that compute as in training."""
     from tunedeploy.graphs.files import training_nodes  # a device has no onnx
 
     training = training_nodes(model)
-    return Comparison(
-        name=f"{name}: nodes that compute as in training", stage=stage, file=file, value=len(training), limit=0,
-        where=", ".join(training[:3]),
-    )  # fmt: skip
+    return ledger.at_most("training-nodes", len(training), 0, where=", ".join(training[:3]))
 
 
-def cpus_kept(path: Path, name: str, variant: Mapping[str, Any]) -> list[Comparison]:
+def cpus_kept(ledger: Ledger, path: Path, variant: Mapping[str, Any]) -> list[Comparison]:
     """Products that can saturate in a file that was said to be proved; a device without onnx cannot look.
 
     Raises:
@@ -52,4 +49,4 @@ def cpus_kept(path: Path, name: str, variant: Mapping[str, Any]) -> list[Compari
     del onnx
     from tunedeploy.proof.cpus import products_kept
 
-    return products_kept(path, name, variant, stage="bundle")
+    return products_kept(ledger, path, variant)

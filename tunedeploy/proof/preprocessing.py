@@ -2,11 +2,10 @@
 
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device import agreement
-from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.encoders import Encoder, Row
-from tunedeploy.proof.scene import Scene
+from tunedeploy.proof.scene import FLOAT32, Scene
 from tunedeploy.proof.torch_run import sample
-from tunedeploy.run.lineage import FILE
 
 PIXELS = 2e-5  # two float32 ways to (x / 255 - mean) / std differ by a few ulp of values up to 3
 
@@ -17,34 +16,29 @@ def preprocessing(scene: Scene) -> list[Comparison]:
     rows = [*sample(data.eval, 256), *scene.task.edge_rows(data.eval[0])]
     expected = scene.trained.encode(rows)
     made = []
-    for name, stage, encoder in (("merged", "merge", scene.merged.encoder), ("bundled", "bundle", scene.encoder)):
+    for id, stage, encoder in (
+        ("merged-preprocessing", "merge", scene.merged.encoder),
+        ("bundled-preprocessing", "bundle", scene.encoder),
+    ):
         worst, where = 0.0, ""
         for row, first, second in zip(rows, expected, encoder.encode(rows), strict=True):
             for key in first:
                 difference = agreement.largest_difference(first[key][None], second[key][None])[0]
                 if difference > worst:
                     worst, where = difference, f"{row.get('origin', 'an edge row')}, {key}"
-        made.append(
-            Comparison(
-                name=f"training vs {name} preprocessing: largest difference", stage=stage, file="merged", value=worst,
-                limit=PIXELS if scene.trained.facts["kind"] == "image" else 0, rows=len(rows), where=where,
-            )
-        )  # fmt: skip
+        limit = PIXELS if scene.trained.facts["kind"] == "image" else 0
+        made.append(Ledger(stage=stage, file="merged").at_most(id, worst, limit, rows=len(rows), where=where))
     odd = scene.task.contradictions(scene.rundir / "merged", scene.trained.facts)
-    told = Comparison(
-        name="preprocessing told otherwise", stage="merge", file="merged", value=len(odd), limit=0, where=", ".join(odd)
-    )
+    merged = Ledger(stage="merge", file="merged")
     changed = scene.task.rewritten(scene.rundir / "merged", scene.trained)
-    whole = Comparison(
-        name="parts of the preprocessing that are not training's", stage="merge", file="merged", value=len(changed),
-        limit=0, where=", ".join(changed),
-    )  # fmt: skip
     facts = [key for key, value in scene.trained.facts.items() if scene.encoder.facts.get(key) != value]
-    said = Comparison(
-        name="training vs bundled preprocessing: facts that differ", stage="export", file=FILE, value=len(facts),
-        limit=0, where=", ".join(facts),
-    )  # fmt: skip
-    return [*made, told, whole, said, *broken_refused(scene)]
+    return [
+        *made,
+        merged.at_most("preprocessing-facts", len(odd), 0, where=", ".join(odd)),
+        merged.at_most("preprocessing-parts", len(changed), 0, where=", ".join(changed)),
+        FLOAT32.at_most("bundled-preprocessing-facts", len(facts), 0, where=", ".join(facts)),
+        *broken_refused(scene),
+    ]
 
 
 def broken_refused(scene: Scene) -> list[Comparison]:
@@ -54,11 +48,7 @@ def broken_refused(scene: Scene) -> list[Comparison]:
         return []
     encoders = (scene.trained, scene.merged.encoder, scene.encoder)
     taken = sum(not refuses(encoder, row) for row in broken for encoder in encoders)
-    return [
-        Comparison(
-            name="broken rows that were taken", stage="bundle", file="merged", value=taken, limit=0, rows=len(broken)
-        )
-    ]
+    return [Ledger(stage="bundle", file="merged").at_most("broken-rows", taken, 0, rows=len(broken))]
 
 
 def refuses(encoder: Encoder, row: Row) -> bool:

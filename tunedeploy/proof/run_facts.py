@@ -12,29 +12,29 @@ import numpy as np
 from tunedeploy.bundling.layout import manifest_of
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device import agreement
-from tunedeploy.device.comparison import Comparison
-from tunedeploy.device.files import files_below, read_array, read_json, sha256
+from tunedeploy.device.array_files import read_array
+from tunedeploy.device.comparison import Comparison, Ledger
+from tunedeploy.device.files import files_below, read_json, sha256
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.models import start
 from tunedeploy.proof.bundle_facts import differing, parsed
 from tunedeploy.proof.judge import kernels
-from tunedeploy.proof.scene import Scene
+from tunedeploy.proof.scene import Scene, ledger_of
 from tunedeploy.proof.torch_run import logits, trained
 from tunedeploy.run.exported import onnx_facts
 from tunedeploy.run.folder import versions
 from tunedeploy.run.lineage import FILE, lineage
-from tunedeploy.run.results import Variant, noise_floor
+from tunedeploy.run.results import Variant
 
 DRAWN = 24  # rows of the evaluation split that the trained model runs again
 ROUNDED = 1.01e-4  # two figures of four digits
+TRAINED = Ledger(stage="train", file="train/eval_logits.npy")
 OF_THE_MACHINE = ("versions", "instruction_set", "files")  # of a manifest; files are compared by their hashes
 
 
-def compared(what: str, stage: str, file: str, odd: list[str]) -> Comparison:
+def compared(ledger: Ledger, id: str, odd: list[str]) -> Comparison:
     """A comparison of facts; the names of those that differ are its place."""
-    return Comparison(
-        name=f"{what} that differ", stage=stage, file=file, value=len(odd), limit=0, where=", ".join(odd[:4])
-    )
+    return ledger.at_most(id, len(odd), 0, where=", ".join(odd[:4]))
 
 
 def folder_described(scene: Scene) -> list[Comparison]:
@@ -52,7 +52,7 @@ def folder_described(scene: Scene) -> list[Comparison]:
             file = path.relative_to(fresh).as_posix()
             if path.suffix == ".json" and file != "tokenizer.json":  # that one is compared part by part
                 odd += [f"{file}: {key}" for key in keys_that_differ(read_json(path), read_json(there / file), alike)]
-    return [compared("facts of the merged folder", "merge", "merged", odd)]
+    return [compared(Ledger(stage="merge", file="merged"), "merged-facts", odd)]
 
 
 def keys_that_differ(fresh: Any, there: Any, alike: bool) -> list[str]:
@@ -78,8 +78,7 @@ def metadata_described(scene: Scene, name: str, variant: Variant) -> list[Compar
     if name != "fp32":
         pairs["made_from"] = (metadata.get("tunedeploy.made_from"), sha256(scene.rundir / FILE))
         pairs["quantization"] = (parsed(metadata.get("tunedeploy.quantization")), variant["setting"])
-    stage = "export" if name == "fp32" else "quantize"
-    return [compared(f"{name}: facts in the file", stage, variant["file"], differing(pairs))]
+    return [compared(ledger_of(name, variant), "metadata", differing(pairs))]
 
 
 def ancestors(scene: Scene) -> dict[str, str]:
@@ -103,12 +102,12 @@ def scores_described(scene: Scene) -> list[Comparison]:
     odd = [f"metrics: {key}" for key, value in true.items() if train["metrics"].get(key) != value]
     odd += [f"metrics.json: {key}" for key, value in true.items() if written.get(key) != value]
     odd += ["metric"] * (train["metric"] != metric)
-    made = [compared("scores of training", "train", "train/eval_logits.npy", odd)]
+    made = [compared(TRAINED, "training-scores", odd)]
     odd = ["metric"] * (quantize["metric"] != metric)
     for name, one in quantize["variants"].items():
         odd += [f"{name}: {key}" for key in figures_that_differ(scene, quantize["variants"], name)]
         odd += [f"{name}: bytes"] * (one["bytes"] != (scene.rundir / one["file"]).stat().st_size)
-    return [*made, compared("scores of the files", "quantize", "quantized", odd)]
+    return [*made, compared(Ledger(stage="quantize", file="quantized"), "file-scores", odd)]
 
 
 def figures_that_differ(scene: Scene, variants: Mapping[str, Variant], name: str) -> list[str]:
@@ -140,15 +139,12 @@ def trained_again(scene: Scene) -> list[Comparison]:
     chosen = np.sort(np.random.default_rng(seed).permutation(len(kept))[:DRAWN])
     tuned = trained(scene.recipe, scene.rundir, len(data.labels))
     got = logits(tuned, tuned.encoder.encode([data.eval[int(at)] for at in chosen]))
-    floor = noise_floor(scene.rundir.record("merge").result)
+    floor = scene.noise_floor
     value, row = agreement.largest_difference(kept[chosen], got)
-    return [
-        Comparison(
-            name="logits of training vs trained model: largest difference", stage="train",
-            file="train/eval_logits.npy", value=value, limit=agreement.tolerance(floor, agreement.output_range(kept)),
-            rows=len(chosen), where=str(data.eval[int(chosen[row])]["origin"]), facts={"noise_floor": floor},
-        )
-    ]  # fmt: skip
+    limit = agreement.tolerance(floor, agreement.output_range(kept))
+    where = str(data.eval[int(chosen[row])]["origin"])
+    facts = {"noise_floor": floor}
+    return [TRAINED.at_most("training-logits", value, limit, rows=len(chosen), where=where, facts=facts)]
 
 
 def bundle_described(scene: Scene) -> list[Comparison]:
@@ -160,4 +156,4 @@ def bundle_described(scene: Scene) -> list[Comparison]:
     files = {name: f"onnx/{Path(one['file']).name}" for name, one in scene.variants.items()}
     fresh = json.loads(json.dumps(manifest_of(scene.recipe, scene.rundir, folder, files)))
     odd = [key for key in keys_that_differ(fresh, there, alike=True) if key not in OF_THE_MACHINE]
-    return [compared("facts of the manifest", "bundle", "dist/manifest.json", odd)]
+    return [compared(Ledger(stage="bundle", file="dist/manifest.json"), "manifest-facts", odd)]

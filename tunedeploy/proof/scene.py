@@ -10,16 +10,18 @@ from tunedeploy import plugins
 from tunedeploy.contracts.task import Task
 from tunedeploy.data.recipe_data import data_of, data_of_run
 from tunedeploy.device import agreement
-from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.encoders import Array, Encoder, Features, Inputs, Row
 from tunedeploy.device.runtime import Session, logits_of
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, Classifier
 from tunedeploy.proof.judge import DECISION_ROWS
 from tunedeploy.proof.torch_run import as_double, loaded, logits, places, run_torch, sample
+from tunedeploy.run.entries import entry
 from tunedeploy.run.exported import encoder_of
 from tunedeploy.run.folder import RunDir, read_logits
-from tunedeploy.run.results import Variant, noise_floor
+from tunedeploy.run.lineage import FILE
+from tunedeploy.run.results import Variant
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 ROWS = 32  # real rows on the grid; each is tried in several batches and lengths
 MERGED_ROWS = 96  # as many as the merge stage compares
 BATCHES = (1, 2, 3, 7)
-TORCH_VS_ONNX = "torch vs onnx: largest logit difference"  # its limit is what the bundle's goldens are held to
+FLOAT32 = Ledger(stage="export", file=FILE, variant="fp32")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,17 @@ class Scene:
         """What the quantize stage says of each file, float32 first."""
         return self.rundir.record("quantize").result["variants"]
 
+    @property
+    def noise_floor(self) -> float:
+        """Of the trained model, as the merge stage measured it."""
+        made = self.rundir.record("merge").result["comparisons"]
+        return float(entry(made, "adapter-vs-merged", self.rundir / "stages" / "merge.json")["facts"]["noise_floor"])
+
+
+def ledger_of(name: str, variant: Variant) -> Ledger:
+    """The ledger of a variant's file; the stage that wrote it is to blame."""
+    return Ledger(stage="export" if name == "fp32" else "quantize", file=variant["file"], variant=name)
+
 
 def scene_of(recipe: "Recipe", rundir: RunDir) -> Scene:
     """Encode real rows and edge rows as training does.
@@ -134,15 +147,12 @@ def trained_against_merged(scene: Scene) -> list[Comparison]:
     expected = read_logits(scene.rundir / "train" / "eval_logits.npy", **shape)
     chosen = places(len(expected), MERGED_ROWS)
     got = logits(scene.merged, scene.merged.encoder.encode(sample(data.eval, MERGED_ROWS)))
-    floor = noise_floor(scene.rundir.record("merge").result)
+    floor = scene.noise_floor
     value, row = agreement.largest_difference(expected[chosen], got)
-    return [
-        Comparison(
-            name="trained model vs merged: largest logit difference", stage="merge", file="merged", value=value,
-            limit=agreement.tolerance(floor, agreement.output_range(expected)), rows=len(chosen),
-            where=str(data.eval[int(chosen[row])]["origin"]), facts={"noise_floor": floor},
-        )
-    ]  # fmt: skip
+    limit = agreement.tolerance(floor, agreement.output_range(expected))
+    where = str(data.eval[int(chosen[row])]["origin"])
+    ledger, facts = Ledger(stage="merge", file="merged"), {"noise_floor": floor}
+    return [ledger.at_most("trained-vs-merged", value, limit, rows=len(chosen), where=where, facts=facts)]
 
 
 def torch_against_onnx(scene: Scene) -> list[Comparison]:
@@ -161,13 +171,9 @@ def torch_against_onnx(scene: Scene) -> list[Comparison]:
         low, high = min(low, float(single.min())), max(high, float(single.max()))
         count += len(chosen)
     spread = max(high - low, 1e-6)
-    return [
-        Comparison(
-            name=TORCH_VS_ONNX, stage="export", file="onnx/model.onnx",
-            value=worst["difference"], limit=agreement.tolerance(worst["floor"], spread), rows=count, where=where,
-            facts={"noise_floor": worst["floor"], "output_range": spread},
-        )
-    ]  # fmt: skip
+    limit = agreement.tolerance(worst["floor"], spread)
+    facts = {"noise_floor": worst["floor"], "output_range": spread}
+    return [FLOAT32.at_most("torch-vs-onnx", worst["difference"], limit, rows=count, where=where, facts=facts)]
 
 
 def metamorphic(scene: Scene) -> list[Comparison]:
@@ -195,13 +201,6 @@ def metamorphic(scene: Scene) -> list[Comparison]:
                 padded, where["padding"] = more, names[at]
     limit = agreement.tolerance(floor, spread)
     facts = {"noise_floor": floor, "output_range": spread}
-    made = [("batch invariance", together, where["batch"])] + (
-        [("padding invariance", padded, where["padding"])] if paddable else []
-    )
-    return [
-        Comparison(
-            name=f"{name}: largest logit difference", stage="export", file="onnx/model.onnx", value=value, limit=limit,
-            rows=len(rows), where=place, facts=facts,
-        )
-        for name, value, place in made
-    ]  # fmt: skip
+    made = [("batch-invariance", together, where["batch"])]
+    made += [("padding-invariance", padded, where["padding"])] if paddable else []
+    return [FLOAT32.at_most(id, value, limit, rows=len(rows), where=place, facts=facts) for id, value, place in made]

@@ -1,24 +1,20 @@
 """Whether each file scores what training scored, under the labels that it learned."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tunedeploy.bundling.kit import SAME_MACHINE
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device import agreement
-from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.encoders import Array
 from tunedeploy.device.files import read_json
 from tunedeploy.device.runtime import Session, logits_of
 from tunedeploy.proof.judge import kernels
-from tunedeploy.proof.scene import Scene
+from tunedeploy.proof.scene import FLOAT32, Scene, ledger_of
 from tunedeploy.run.folder import read_logits
-from tunedeploy.run.lineage import FILE
-from tunedeploy.run.results import Variant, noise_floor
-
-if TYPE_CHECKING:
-    pass
+from tunedeploy.run.results import Variant
 
 
 def labels_kept(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
@@ -31,12 +27,8 @@ def labels_kept(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
         there["merged"] = read_json(scene.rundir / "merged" / "tunedeploy.json")["labels"]
     width = session(scene.encoder.collate(scene.features[:1])).shape[-1]
     odd = [file for file, listed in there.items() if listed != labels]
-    return [
-        Comparison(
-            name=f"{name}: labels out of order", file=odd[0] if odd else variant["file"], limit=0,
-            stage="export" if name == "fp32" else "quantize", value=len(odd) + abs(width - len(labels)),
-        )
-    ]  # fmt: skip
+    ledger = replace(ledger_of(name, variant), file=odd[0] if odd else variant["file"])
+    return [ledger.at_most("labels", len(odd) + abs(width - len(labels)), 0)]
 
 
 def metric_kept(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
@@ -53,24 +45,25 @@ def metric_kept(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     facts = {"trained": value, "file": value - drop}
     if name == "fp32":
         return [trained_against_file(scene, trained, got, facts)]
-    return [
-        Comparison(
-            name=f"{name}: drop of {train['metric']}", stage="quantize", file=variant["file"], value=drop,
-            unit=" points", rows=len(label_ids), limit=scene.recipe.export.max_drop, facts=facts,
-        ),
-        as_judged(scene, name, trained, got),
-    ]  # fmt: skip
+    lost = ledger_of(name, variant).at_most(
+        "drop",
+        drop,
+        scene.recipe.export.max_drop,
+        unit=" points",
+        rows=len(label_ids),
+        facts=facts,
+        words={"metric": train["metric"]},
+    )
+    return [lost, as_judged(scene, name, trained, got)]
 
 
 def trained_against_file(scene: Scene, trained: Array, got: Array, facts: dict[str, float]) -> Comparison:
     """Logits of the whole evaluation split as training ended against the float32 file's."""
-    floor = noise_floor(scene.rundir.record("merge").result)
+    floor = scene.noise_floor
     value, row = agreement.largest_difference(trained, got)
-    return Comparison(
-        name="trained model vs onnx, whole evaluation split: largest logit difference", stage="export", file=FILE,
-        value=value, limit=agreement.tolerance(floor, agreement.output_range(trained)), rows=len(trained),
-        where=str(data_of(scene.recipe).eval[row]["origin"]), facts=facts | {"noise_floor": floor},
-    )  # fmt: skip
+    limit = agreement.tolerance(floor, agreement.output_range(trained))
+    where, facts = str(data_of(scene.recipe).eval[row]["origin"]), facts | {"noise_floor": floor}
+    return FLOAT32.at_most("trained-vs-onnx", value, limit, rows=len(trained), where=where, facts=facts)
 
 
 def as_judged(scene: Scene, name: str, trained: Array, got: Array) -> Comparison:
@@ -82,8 +75,7 @@ def as_judged(scene: Scene, name: str, trained: Array, got: Array) -> Comparison
     value, row = agreement.largest_difference(judged, got)
     drift = agreement.drift(trained, judged)
     smallest = agreement.tolerance(0.0, agreement.output_range(trained))
-    return Comparison(
-        name=f"{name}: largest change since it was judged", stage="quantize", file=str(file), value=value,
-        limit=max(SAME_MACHINE * drift, smallest) if result["made_on"] == kernels() else None, rows=len(judged),
-        where=str(data_of(scene.recipe).eval[row]["origin"]), facts={"drift": drift},
-    )  # fmt: skip
+    limit = max(SAME_MACHINE * drift, smallest) if result["made_on"] == kernels() else None
+    where, facts = str(data_of(scene.recipe).eval[row]["origin"]), {"drift": drift}
+    ledger = Ledger(stage="quantize", file=str(file), variant=name)
+    return ledger.at_most("since-judged", value, limit, rows=len(judged), where=where, facts=facts)

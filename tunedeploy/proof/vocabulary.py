@@ -16,7 +16,7 @@ from tunedeploy.device.encoders import Array, Inputs
 from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.models.torch_inputs import tensors
 from tunedeploy.proof.beyond import sequences, vocabulary
-from tunedeploy.proof.scene import Scene
+from tunedeploy.proof.scene import FLOAT32, Scene
 from tunedeploy.run.lineage import FILE
 
 LENGTH, ROWS = 64, 32  # tokens a row and rows a batch
@@ -38,8 +38,7 @@ def vocabulary_kept(scene: Scene) -> list[Comparison]:
         return []
     count = vocabulary(scene)
     if not count:
-        name = "embedded ids, torch vs onnx: ids compared, since the model names no table of embeddings"
-        return [Comparison(name=name, stage="export", file=FILE, value=0)]
+        return [FLOAT32.informational("embedded-ids-not-compared", 0)]
     graph = Graph(scene.rundir / FILE)
     inputs = next(batches(scene, count))
     single = embedded(scene.merged.model, inputs)
@@ -58,13 +57,9 @@ def vocabulary_kept(scene: Scene) -> list[Comparison]:
         difference, row = agreement.largest_difference(ours, theirs)
         if difference > worst:
             worst, where = difference, f"ids from {int(inputs['input_ids'][row].min())}"
-    return [
-        Comparison(
-            name="embedded ids, torch vs onnx: largest difference", stage="export", file=FILE, value=worst,
-            limit=agreement.tolerance(floor, spread), rows=count, where=where,
-            facts={"noise_floor": floor, "output_range": spread, "value": name or "logits"},
-        )
-    ]  # fmt: skip
+    facts = {"noise_floor": floor, "output_range": spread, "value": name or "logits"}
+    limit = agreement.tolerance(floor, spread)
+    return [FLOAT32.at_most("embedded-ids", worst, limit, rows=count, where=where, facts=facts)]
 
 
 def batches(scene: Scene, count: int) -> Iterator[Inputs]:

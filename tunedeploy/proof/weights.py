@@ -5,11 +5,11 @@ import torch
 
 from tunedeploy import plugins
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.encoders import Array
 from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.graphs.reading import Reading, Stored
-from tunedeploy.proof.scene import Scene
+from tunedeploy.proof.scene import FLOAT32, Scene
 from tunedeploy.proof.torch_run import trained
 from tunedeploy.run.lineage import FILE
 
@@ -29,12 +29,7 @@ def tables_kept(scene: Scene) -> list[Comparison]:
         rows = min((rows_apart(table, value) for value in state), key=len)
         if len(rows):
             odd, where = odd + len(rows), f"{name}, row {rows[0]}"
-    return [
-        Comparison(
-            name="rows of embedding tables that differ", stage="export", file=FILE, value=odd, limit=0,
-            where=where, facts={"tables": len(tables)},
-        )
-    ]  # fmt: skip
+    return [FLOAT32.at_most("embedding-rows", odd, 0, where=where, facts={"tables": len(tables)})]
 
 
 def looked_up(reading: Reading) -> dict[str, Array]:
@@ -67,12 +62,8 @@ def weights_kept(scene: Scene) -> list[Comparison]:
     plugins.load("methods", scene.recipe.tune.method).fold(tuned.model)
     wanted, there = tuned.model.state_dict(), scene.merged.model.state_dict()
     odd = [name for name, value in wanted.items() if name not in there or not same(value, there[name])]
-    return [
-        Comparison(
-            name="trained model vs merged: tensors that differ", stage="merge", file="merged", value=len(odd), limit=0,
-            where=", ".join(odd[:3]), facts={"tensors": len(wanted)},
-        )
-    ]  # fmt: skip
+    ledger, facts = Ledger(stage="merge", file="merged"), {"tensors": len(wanted)}
+    return [ledger.at_most("merged-weights", len(odd), 0, where=", ".join(odd[:3]), facts=facts)]
 
 
 def same(wanted: torch.Tensor, there: torch.Tensor) -> bool:

@@ -17,6 +17,7 @@ from tunedeploy.errors import RunError
 from tunedeploy.run.atomic import whole_folder as whole_folder
 from tunedeploy.run.atomic import write_json as write_json
 from tunedeploy.run.atomic import write_text as write_text
+from tunedeploy.run.entries import identified
 
 if TYPE_CHECKING:
     from tunedeploy.run import planned, results
@@ -78,6 +79,8 @@ class RunDir:
             raise RunError(f"{self.path}: stage {stage!r} has not been finished; run 'tunedeploy {cure} {self.path}'")
         content = read_json(path)
         check_stage(stage, content, path)
+        if stage == "merge":
+            content["result"]["comparisons"] = identified(content["result"]["comparisons"])
         return Record(**content)
 
     def has(self, stage: str) -> bool:
@@ -123,16 +126,18 @@ class RunDir:
         comparisons = [*ledger["merge"], *ledger["comparisons"]]
         return {"metric": made["metric"], "variants": made["variants"], "ledger": comparisons}
 
-    def ledger(self) -> "results.Ledger":
+    def ledger(self) -> "results.LedgerFile":
         """ledger.json of the verify stage.
 
         Raises:
             RunError: it is missing or is no ledger.
         """
-        from tunedeploy.run.records import Ledger, check
+        from tunedeploy.run.records import LedgerFile, check
 
-        content: Ledger = read_json(self / "ledger.json")
-        check(Ledger, content, self / "ledger.json", f"run 'tunedeploy export {self.path}' to write it again")
+        content: LedgerFile = read_json(self / "ledger.json")
+        check(LedgerFile, content, self / "ledger.json", f"run 'tunedeploy export {self.path}' to write it again")
+        for part in (content["merge"], content["comparisons"]):
+            part[:] = identified(part)
         return content
 
     def forget(self, stage: str) -> None:

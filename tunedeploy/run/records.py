@@ -11,13 +11,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from tunedeploy.errors import RunError
+from tunedeploy.run.entries import identified
 from tunedeploy.run.planned import Plan
 from tunedeploy.run.results import (
     Bundle,
     Export,
     Facts,
     FileName,
-    Ledger,
+    LedgerFile,
     Merge,
     Number,
     Quantize,
@@ -26,7 +27,7 @@ from tunedeploy.run.results import (
     Verify,
 )
 
-__all__ = ["Ledger", "check", "check_stage"]
+__all__ = ["LedgerFile", "check", "check_stage"]
 
 
 class Stage(BaseModel):
@@ -68,7 +69,8 @@ def check_stage(stage: str, content: Any, path: Path) -> None:
     if stage == "train" and content["result"]["metric"] not in content["result"]["metrics"]:
         raise RunError(f"{path}: result.metric is not one of result.metrics; {cure}")
     if stage == "merge":
-        check(Facts, content["result"]["comparisons"][0]["facts"], path, cure)
+        entries = identified(content["result"]["comparisons"])
+        check(Facts, next((one["facts"] for one in entries if one["id"] == "adapter-vs-merged"), {}), path, cure)
     if stage == "quantize" and "fp32" not in content["result"]["variants"]:
         raise RunError(f"{path}: missing result.variants.fp32; {cure}")
 

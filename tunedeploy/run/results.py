@@ -37,7 +37,7 @@ FileName = Annotated[str, AfterValidator(inside_run)]
 
 
 class Facts(TypedDict):
-    """Of the first comparison of a merge, by which later stages judge."""
+    """Of a merge's `adapter-vs-merged`, by which later stages judge."""
 
     noise_floor: Number
 
@@ -45,7 +45,8 @@ class Facts(TypedDict):
 class Entry(TypedDict):
     """A comparison, as `Comparison.to_json` writes it."""
 
-    id: NotRequired[str]
+    id: NotRequired[str]  # files of earlier versions have none; `entries.identified` gives it
+    variant: NotRequired[str]
     name: str
     stage: str
     file: str
@@ -60,12 +61,12 @@ class Entry(TypedDict):
     ok: bool
 
 
-def entries(comparisons: Iterable[Comparison]) -> list[Entry]:
+def entries_of(comparisons: Iterable[Comparison]) -> list[Entry]:
     """Comparisons as a record or the ledger has them."""
     return [cast(Entry, one.to_json()) for one in comparisons]
 
 
-class Ledger(TypedDict):
+class LedgerFile(TypedDict):
     """ledger.json."""
 
     ok: bool
@@ -125,11 +126,6 @@ class Merge(TypedDict):
     """The merge stage's result."""
 
     comparisons: Annotated[list[Entry], Field(min_length=1)]
-
-
-def noise_floor(merge: Merge) -> float:
-    """The merged model's own noise, of its logits."""
-    return float(merge["comparisons"][0]["facts"]["noise_floor"])
 
 
 class Export(TypedDict):

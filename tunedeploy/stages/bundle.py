@@ -13,9 +13,9 @@ from tunedeploy.device.files import files_below, sha256
 from tunedeploy.device.manifest import MANIFEST, Manifest
 from tunedeploy.errors import ParityError
 from tunedeploy.proof.bundle import Bundle
-from tunedeploy.proof.scene import TORCH_VS_ONNX
 from tunedeploy.proof.torch_run import sample
 from tunedeploy.run import results
+from tunedeploy.run.entries import entry
 from tunedeploy.run.exported import encoder_of
 from tunedeploy.run.folder import RunDir, whole_folder, write_json, write_text
 
@@ -49,7 +49,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> results.Bundle:
         tokenizer_facts.settle(folder, encoder.facts)
         write_json(folder / "labels.json", train["labels"])
         files = {name: f"onnx/{Path(one['file']).name}" for name, one in quantize["variants"].items()}
-        limit = next(one["limit"] for one in ledger["comparisons"] if one["name"] == TORCH_VS_ONNX)
+        limit = entry(ledger["comparisons"], "torch-vs-onnx", rundir / "ledger.json")["limit"]
         limits = {"variants": files, "fp32": limit, "labels": train["labels"]}
         kit.write(folder / "parity", bundle=folder, encoder=encoder, rows=rows, limits=limits)
         contents = manifest_of(recipe, rundir, folder, files)

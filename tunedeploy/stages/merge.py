@@ -9,14 +9,14 @@ from safetensors.torch import load_file
 from tunedeploy import plugins, progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device import agreement
-from tunedeploy.device.comparison import Comparison, timed
+from tunedeploy.device.comparison import Comparison, Ledger, timed
 from tunedeploy.device.encoders import Array
 from tunedeploy.errors import ParityError
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly
 from tunedeploy.proof.torch_run import FOLDER, logits, sample, trained
 from tunedeploy.run.folder import RunDir, whole_folder
-from tunedeploy.run.results import Merge, entries
+from tunedeploy.run.results import Merge, entries_of
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 RECIPE_KEYS = ("task", "model", "data", "tune", "train.seed")
 AFTER = ("train",)
 OUTPUTS = ("merged",)
+MERGED = Ledger(stage="merge", file=FOLDER)
 FLOOR_ROWS = 24  # spread over all: a class may have ten times another's floor; convolutions are slow in float64
 
 
@@ -56,8 +57,8 @@ def run(recipe: "Recipe", rundir: RunDir) -> Merge:
         limit = agreement.tolerance(floor, agreement.output_range(with_adapter))
         facts = {"noise_floor": floor, "output_range": agreement.output_range(with_adapter)}
         made = [
-            equal("adapter vs merged", with_adapter, merged, limit, facts),
-            equal("merged vs reloaded", merged, reloaded, limit, facts),
+            equal("adapter-vs-merged", with_adapter, merged, limit, facts),
+            equal("merged-vs-reloaded", merged, reloaded, limit, facts),
             differs(base, merged, limit),
             trunk_differs(start.base(recipe, len(data.labels)), again, rundir),
         ]
@@ -65,24 +66,18 @@ def run(recipe: "Recipe", rundir: RunDir) -> Merge:
         breaches = [one.line() for one in comparisons if not one.ok]
         if breaches:
             raise ParityError(breaches)
-    return {"comparisons": entries(comparisons)}
+    return {"comparisons": entries_of(comparisons)}
 
 
-def equal(name: str, first: Array, second: Array, limit: float, facts: dict[str, float]) -> Comparison:
+def equal(id: str, first: Array, second: Array, limit: float, facts: dict[str, float]) -> Comparison:
     """A comparison of two outputs that should be the same program."""
     value, row = agreement.largest_difference(first, second)
-    return Comparison(
-        name=f"{name}: largest logit difference", stage="merge", file="merged", value=value, limit=limit,
-        rows=len(first), where=f"row {row}", facts=facts,
-    )  # fmt: skip
+    return MERGED.at_most(id, value, limit, rows=len(first), where=f"row {row}", facts=facts)
 
 
 def differs(base: Array, merged: Array, limit: float) -> Comparison:
     """Merged outputs that equal the base's: the training is not in the folder."""
-    return Comparison(
-        name="merged differs from base", stage="merge", file="merged", rows=len(base), at_most=False,
-        value=agreement.largest_difference(merged, base)[0], limit=limit,
-    )  # fmt: skip
+    return MERGED.at_least("merged-vs-base", agreement.largest_difference(merged, base)[0], limit, rows=len(base))
 
 
 def trunk_differs(base: Assembly, merged: Assembly, rundir: RunDir) -> Comparison:
@@ -90,7 +85,4 @@ def trunk_differs(base: Assembly, merged: Assembly, rundir: RunDir) -> Compariso
     trained_tensors = len(load_file(rundir / "train" / "adapter.safetensors"))
     own, other = base.model.trunk.state_dict(), merged.model.trunk.state_dict()
     changed = sum(name in other and not torch.equal(value, other[name]) for name, value in own.items())
-    return Comparison(
-        name="trained trunk tensors that differ from base", stage="merge", file="merged", at_most=False,
-        value=changed, limit=min(1, trained_tensors), facts={"trained": trained_tensors},
-    )  # fmt: skip
+    return MERGED.at_least("trained-tensors", changed, min(1, trained_tensors), facts={"trained": trained_tensors})

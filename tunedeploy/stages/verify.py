@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tunedeploy import progress
-from tunedeploy.device.comparison import CHECKS, Comparison, breach_lines, timed, tried
+from tunedeploy.device.comparison import CHECKS, Comparison, Ledger, breach_lines, timed, tried
 from tunedeploy.errors import ParityError
 from tunedeploy.proof.beyond import beyond_the_trace
 from tunedeploy.proof.conversion import explained_by_rounding
@@ -19,13 +19,13 @@ from tunedeploy.proof.run_facts import (
     scores_described,
     trained_again,
 )
-from tunedeploy.proof.scene import Scene, metamorphic, scene_of, torch_against_onnx, trained_against_merged
+from tunedeploy.proof.scene import Scene, ledger_of, metamorphic, scene_of, torch_against_onnx, trained_against_merged
 from tunedeploy.proof.scores import labels_kept, metric_kept
 from tunedeploy.proof.vocabulary import vocabulary_kept
 from tunedeploy.proof.weights import tables_kept, weights_kept
 from tunedeploy.run.folder import RunDir, write_json
 from tunedeploy.run.lineage import FILE
-from tunedeploy.run.results import Ledger, Variant, Verify, entries
+from tunedeploy.run.results import LedgerFile, Variant, Verify, entries_of
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -47,11 +47,11 @@ def run(recipe: "Recipe", rundir: RunDir) -> Verify:
     """
     start = time.monotonic()
     comparisons = examine(recipe, rundir)
-    ledger: Ledger = {
+    ledger: LedgerFile = {
         "ok": all(one.ok for one in comparisons),
         "seconds": round(time.monotonic() - start, 2),
         "merge": rundir.record("merge").result["comparisons"],
-        "comparisons": entries(comparisons),
+        "comparisons": entries_of(comparisons),
     }
     write_json(rundir / LEDGER, ledger)
     breaches = breach_lines(comparisons, rundir.path)
@@ -75,8 +75,8 @@ def examine(recipe: "Recipe", rundir: RunDir, checks: tuple[str, ...] = CHECKS) 
         for each in EACH.get(group, ()):
             progress.note(f"verify: {each.__name__.replace('_', ' ')}")
             for name, one in scene.variants.items():
-                stage = "export" if name == "fp32" else "quantize"
-                made += tried(each, scene, name, one, stage=stage, file=one["file"])
+                ledger = ledger_of(name, one)
+                made += tried(each, scene, name, one, stage=ledger.stage, file=ledger.file)
     return made
 
 
@@ -86,7 +86,7 @@ def integrity(rundir: RunDir) -> list[Comparison]:
     for stage in ("train", "merge", "export", "quantize", *(["bundle"] if rundir.has("bundle") else [])):
         changed = rundir.changed(rundir.record(stage))
         file = changed[0].partition(":")[0] if changed else stage
-        made.append(Comparison(name="files changed or missing", stage=stage, file=file, value=len(changed), limit=0))
+        made.append(Ledger(stage=stage, file=file).at_most("stage-files", len(changed), 0))
     return made
 
 

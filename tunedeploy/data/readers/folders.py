@@ -49,7 +49,7 @@ def read_folder(folder: Path, name: str) -> Table:
         images += inside
         labels += [entry.name] * len(inside)
         if not inside:
-            notes.append(f"{name}: the class folder {entry.name!r} holds no image; left out")
+            notes.append(f"{name}: class folder {entry.name!r} has no images; left out")
     if not images and not flat:
         raise DataError(f"{name}: no image in this folder{_what_is_there(others, classes)}; {_LAYOUT}")
     if images and flat:

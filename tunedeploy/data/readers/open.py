@@ -80,7 +80,7 @@ def _reader(path: Path, title: str) -> Callable[[], Table]:
         return partial(_one_image, path, title)
     known = ", ".join(sorted(READERS))
     raise DataError(
-        f"{title}: {suffix or 'no suffix'!r} is no data file's suffix; known: {known}, or a folder of images"
+        f"{title}: {suffix or 'no suffix'!r} is not a supported file type; known: {known}, or a folder of images"
     )
 
 

@@ -162,7 +162,7 @@ def open_tokenizer(path: Path) -> Any:
         # The package has no exceptions of its own: whatever is wrong, it raises Exception itself.
         if type(error) is not Exception:
             raise
-        raise RunError(f"{path}: is no tokenizer that the tokenizers package can read: {error}") from error
+        raise RunError(f"{path}: is not a tokenizer that the tokenizers package can read: {error}") from error
 
 
 def opened(folder: Path, facts: Mapping[str, Any]) -> TextEncoder:
