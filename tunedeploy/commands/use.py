@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from tunedeploy import plugins, progress
 from tunedeploy.data.columns import IMAGE_ROWS, TEXT_ROWS, Column
@@ -11,6 +11,10 @@ from tunedeploy.device.decisions import classes
 from tunedeploy.device.encoders import Array, Row
 from tunedeploy.errors import DataError, RunError, UsageError
 from tunedeploy.proof.bundle import Bundle
+
+if TYPE_CHECKING:
+    from tunedeploy.recipe.read import Recipe
+    from tunedeploy.run.folder import RunDir
 
 TRAINED = "torch"  # the variant of a run that has not been exported
 
@@ -89,7 +93,7 @@ def of_run(path: Path, variant: str | None) -> Model:
     )  # fmt: skip
 
 
-def _onnx_call(recipe: Any, rundir: Any, variant: str) -> Callable[[Sequence[Row]], Array]:
+def _onnx_call(recipe: "Recipe", rundir: "RunDir", variant: str) -> Callable[[Sequence[Row]], Array]:
     from tunedeploy.device.runtime import Session, logits_of
     from tunedeploy.run.exported import encoder_of
 
@@ -100,7 +104,7 @@ def _onnx_call(recipe: Any, rundir: Any, variant: str) -> Callable[[Sequence[Row
     return lambda rows: logits_of(session, encoder, rows, progress.tracker(f"onnx {variant}", len(rows)))
 
 
-def _torch_call(recipe: Any, rundir: Any, labels: int) -> Callable[[Sequence[Row]], Array]:
+def _torch_call(recipe: "Recipe", rundir: "RunDir", labels: int) -> Callable[[Sequence[Row]], Array]:
     from tunedeploy.proof.torch_run import trained
     from tunedeploy.training.feeds import Feed
     from tunedeploy.training.loop import EVAL_BATCH
