@@ -19,7 +19,7 @@ from tunedeploy.proof.inside.torch_modules import Call, calls
 from tunedeploy.proof.scene import BATCHES, FLOAT32, Scene, scene_of
 from tunedeploy.run.folder import RunDir
 from tunedeploy.run.lineage import FILE
-from tunedeploy.run.results import Entry, entries_of
+from tunedeploy.run.results import Entry, entries
 from tunedeploy.stages.quantize import FOLDER
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def torch_and_onnx(scene: Scene, graph: Graph) -> Divergence:
     compared = [
         comparison(graph, key, kinds.get(key, ""), matched.get(key, graph.outputs[0]), measured[key]) for key in order
     ]
-    over = entries_of(one for one in compared if not one.ok)
+    over = entries(one for one in compared if not one.ok)
     return {
         "compared": len(compared) - 2, "not_matched": len(kinds) - len(compared) + 2,
         "first": over[0] if over else None, "over": over,

@@ -1,9 +1,9 @@
 """Comparisons as a run's files hold them: looked up by their id, which files of earlier versions do not have."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from tunedeploy.device.sentences import OF_A_DIAGNOSIS, SENTENCES
 from tunedeploy.errors import RunError
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tunedeploy.run.results import Entry
 
 
-def entry(entries: Iterable["Entry"], id: str, path: Path) -> "Entry":
+def entry(entries: "Iterable[Entry]", id: str, path: Path) -> "Entry":
     """The first comparison of an id.
 
     Args:
@@ -29,9 +29,9 @@ def entry(entries: Iterable["Entry"], id: str, path: Path) -> "Entry":
     raise RunError(f"{path}: missing the comparison {id!r}; remove it, and the stage is done again")
 
 
-def identified(entries: Iterable[Mapping[str, Any]]) -> list["Entry"]:
+def identified(entries: "Iterable[Entry]") -> "list[Entry]":
     """The same, each with `id` and `variant`: an entry from before there were ids gets those of its sentence."""
-    return [cast("Entry", one if "id" in one else {**_read(str(one["name"])), **one}) for one in entries]
+    return [cast("Entry", {**_read(str(one["name"])), **one}) if "id" not in one else one for one in entries]
 
 
 def _read(name: str) -> dict[str, str]:

@@ -136,8 +136,7 @@ class RunDir:
 
         content: LedgerFile = read_json(self / "ledger.json")
         check(LedgerFile, content, self / "ledger.json", f"run 'tunedeploy export {self.path}' to write it again")
-        for part in (content["merge"], content["comparisons"]):
-            part[:] = identified(part)
+        content["merge"], content["comparisons"] = identified(content["merge"]), identified(content["comparisons"])
         return content
 
     def forget(self, stage: str) -> None:

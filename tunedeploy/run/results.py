@@ -61,7 +61,7 @@ class Entry(TypedDict):
     ok: bool
 
 
-def entries_of(comparisons: Iterable[Comparison]) -> list[Entry]:
+def entries(comparisons: Iterable[Comparison]) -> list[Entry]:
     """Comparisons as a record or the ledger has them."""
     return [cast(Entry, one.to_json()) for one in comparisons]
 

@@ -16,7 +16,7 @@ from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly
 from tunedeploy.proof.torch_run import FOLDER, logits, sample, trained
 from tunedeploy.run.folder import RunDir, whole_folder
-from tunedeploy.run.results import Merge, entries_of
+from tunedeploy.run.results import Merge, entries
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -66,7 +66,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> Merge:
         breaches = [one.line() for one in comparisons if not one.ok]
         if breaches:
             raise ParityError(breaches)
-    return {"comparisons": entries_of(comparisons)}
+    return {"comparisons": entries(comparisons)}
 
 
 def equal(id: str, first: Array, second: Array, limit: float, facts: dict[str, float]) -> Comparison:

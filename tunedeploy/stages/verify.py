@@ -25,7 +25,7 @@ from tunedeploy.proof.vocabulary import vocabulary_kept
 from tunedeploy.proof.weights import tables_kept, weights_kept
 from tunedeploy.run.folder import RunDir, write_json
 from tunedeploy.run.lineage import FILE
-from tunedeploy.run.results import LedgerFile, Variant, Verify, entries_of
+from tunedeploy.run.results import LedgerFile, Variant, Verify, entries
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -51,7 +51,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> Verify:
         "ok": all(one.ok for one in comparisons),
         "seconds": round(time.monotonic() - start, 2),
         "merge": rundir.record("merge").result["comparisons"],
-        "comparisons": entries_of(comparisons),
+        "comparisons": entries(comparisons),
     }
     write_json(rundir / LEDGER, ledger)
     breaches = breach_lines(comparisons, rundir.path)
