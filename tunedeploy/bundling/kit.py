@@ -15,7 +15,7 @@ from tunedeploy import device
 from tunedeploy.device import agreement, tokenizer_checks
 from tunedeploy.device.decisions import classes
 from tunedeploy.device.encoders import Array, Encoder, Inputs, Row
-from tunedeploy.device.goldens import JPEG, PNG, SETS
+from tunedeploy.device.goldens import JPEG, PNG, SETS, Rule
 from tunedeploy.device.runtime import Session, instruction_set
 from tunedeploy.run.folder import write_json
 
@@ -79,7 +79,7 @@ def add(arrays: dict[str, Array], name: str, inputs: Inputs, sessions: Mapping[s
     arrays |= {f"{name}/output/{variant}": session(inputs) for variant, session in sessions.items()}
 
 
-def rule(name: str, limits: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[str, Any]:
+def rule(name: str, limits: Mapping[str, Any], arrays: Mapping[str, Array]) -> Rule:
     """How a variant is judged: its file, the difference allowed on an equal machine, what a near-tie is elsewhere."""
     file = limits["variants"][name]
     if name == "fp32":
@@ -112,9 +112,9 @@ def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
             archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue())
 
 
-def portable(row: Row, at: int, folder: Path) -> dict[str, Any]:
+def portable(row: Row, at: int, folder: Path) -> dict[str, str]:
     """A raw row as JSON; an image becomes a PNG of its upright RGB pixels beside, a PNG or JPEG stays as it is."""
-    kept = {name: row[name] for name in ("text", "text_pair") if row.get(name) is not None}
+    kept: dict[str, str] = {name: row[name] for name in ("text", "text_pair") if row.get(name) is not None}
     if "image" in row:
         from tunedeploy.device.encoders.image import open_image
 

@@ -67,7 +67,7 @@ def steps(normalizer: Any) -> Iterator[Mapping[str, Any]]:
 def flags_differ(config: Mapping[str, Any], normalizer: list[Mapping[str, Any]]) -> list[str]:
     """Flags of casing, accents and Chinese characters; a BERT normalizer has all three, other ones only a step."""
     bert = next((one for one in normalizer if one.get("type") == "BertNormalizer"), None)
-    true: dict[str, Any] = {} if bert is None else {key: bert.get(name) for key, name in FLAGS.items()}
+    true: dict[str, bool | None] = {} if bert is None else {key: bert.get(name) for key, name in FLAGS.items()}
     if bert is None or any(one.get("type") == "Lowercase" for one in normalizer):
         true["do_lower_case"] = any(one.get("type") == "Lowercase" for one in normalizer)
     return [key for key, value in true.items() if isinstance(config.get(key), bool) and config[key] != value]

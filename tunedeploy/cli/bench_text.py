@@ -1,11 +1,14 @@
 """What a measurement of bench says, as a table and in words."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tunedeploy.cli.console import table
 
+if TYPE_CHECKING:
+    from tunedeploy.commands.bench import Bench
 
-def verdict(found: dict[str, Any]) -> str:
+
+def verdict(found: "Bench") -> str:
     """The measurement as a table, with a plain word where a variant is slower than fp32 or the machine too noisy."""
     rows, words = [], []
     for shape, variants in found["shapes"].items():

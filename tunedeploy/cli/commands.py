@@ -219,8 +219,8 @@ def diagnose(
 
     with heard(as_json):
         folder = api.run_folder(run)
-        found = {"run": str(folder), **examine(api.recipe_of(folder), RunDir(folder), variant)}
-    say(as_json, found, lambda: diagnosis_text(found))
+        found = examine(api.recipe_of(folder), RunDir(folder), variant)
+    say(as_json, {"run": str(folder), **found}, lambda: diagnosis_text(found))
 
 
 @app.command()

@@ -4,7 +4,11 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tunedeploy.run.planned import Plan
+    from tunedeploy.run.results import Train, Variant
 
 EVERY_S = 10.0  # between plain progress lines: a log stays short and still shows life
 
@@ -108,7 +112,7 @@ def ledger_table(comparisons: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
-def variants_table(variants: Mapping[str, Mapping[str, Any]], metric: str) -> str:
+def variants_table(variants: Mapping[str, "Variant"], metric: str) -> str:
     """The files of a bundle for people."""
     return table(
         ("variant", "file", "MB", f"{metric} %", "drop", "ms a row"),
@@ -126,7 +130,7 @@ def variants_table(variants: Mapping[str, Mapping[str, Any]], metric: str) -> st
     )
 
 
-def plan_text(plan: Mapping[str, Any]) -> str:
+def plan_text(plan: "Plan") -> str:
     """A plan for people: values with provenance, then weights and estimates."""
     rows = [(key, figure(one["value"]), one["source"]) for key, one in plan["recipe"].items()]
     decided = (f"{name} {value}" for name, value in plan["decided"].items() if name != "preprocessing")
@@ -142,7 +146,7 @@ time: {estimates["minutes"]:.1f} minutes, {estimates["steps"]} steps; memory: {e
 size: fp32 {estimates["fp32_mb"]:.1f}, int8 {estimates["int8_mb"]:.1f}, adapter {estimates["adapter_mb"]:.2f} MB"""
 
 
-def training_text(folder: Path, found: Mapping[str, Any]) -> str:
+def training_text(folder: Path, found: "Train") -> str:
     """What a training ends with."""
     metrics = found["metrics"]
     text = (folder / "train" / "report.txt").read_text(encoding="utf-8", errors="replace")

@@ -1,23 +1,25 @@
 """A diagnosis for people: the first diverging module, the noisiest nodes, a histogram, and the line for the recipe."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tunedeploy.cli.console import figure, table
+
+if TYPE_CHECKING:
+    from tunedeploy.commands.diagnose import Diagnosis, Divergence, Lossy
 
 SHOWN = 10  # rows of a table; --json has all
 BAR = 40  # signs of the longest bar
 
 
-def diagnosis_text(found: Mapping[str, Any]) -> str:
+def diagnosis_text(found: "Diagnosis") -> str:
     """Where the differences of a run begin, for people."""
     parts = [divergence_text(found["torch_vs_onnx"])]
     parts += [noise_text(name, one) for name, one in found["variants"].items()]
     return "\n\n".join(parts)
 
 
-def divergence_text(found: Mapping[str, Any]) -> str:
+def divergence_text(found: "Divergence") -> str:
     """The first diverging module and those after it; or that there is none."""
     matched = f"{found['compared']} outputs of modules compared, {found['not_matched']} not matched"
     first = found["first"]
@@ -38,7 +40,7 @@ first diverging: {first["name"]} ({facts["class"] or "no class"})
 {table(("module", "node", "operator", "difference", "allowed"), rows)}"""
 
 
-def noise_text(name: str, found: Mapping[str, Any]) -> str:
+def noise_text(name: str, found: "Lossy") -> str:
     """The nodes that lose most, a histogram of all, and the recipe's line that spares the worst."""
     rows = [
         (f"{one['own_db']:.1f}", f"{one['total_db']:.1f}", one["operator"], one["node"] or one["tensor"], one["module"])

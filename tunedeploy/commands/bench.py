@@ -3,11 +3,12 @@
 import statistics
 import time
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import psutil
 
 from tunedeploy import progress
+from tunedeploy.device.encoders import Inputs
 from tunedeploy.device.goldens import inputs_of, read_arrays
 from tunedeploy.device.runtime import Session
 from tunedeploy.errors import RunError
@@ -18,7 +19,25 @@ ROUNDS = 30  # of every variant in turn, so that a slow second hits all alike
 WARM = 3
 
 
-def measure(path: Path) -> dict[str, Any]:
+class Timing(TypedDict):
+    """Milliseconds of one run of a variant, and how many times faster than fp32 it is."""
+
+    median_ms: float
+    q1_ms: float
+    q3_ms: float
+    times_faster: float
+
+
+class Bench(TypedDict):
+    """A measurement: by variant, and in `shapes` by the shape of the input first."""
+
+    cores: int | None
+    open_ms: dict[str, float]
+    megabytes: dict[str, float]
+    shapes: dict[str, dict[str, Timing]]
+
+
+def measure(path: Path) -> Bench:
     """Milliseconds of each variant on the golden batches of 1 and 7 rows, interleaved.
 
     Returns:
@@ -54,7 +73,7 @@ def measure(path: Path) -> dict[str, Any]:
     }
 
 
-def timings(sessions: dict[str, Session], inputs: dict[str, Any]) -> dict[str, dict[str, float]]:
+def timings(sessions: dict[str, Session], inputs: Inputs) -> dict[str, Timing]:
     """Median and quartiles in ms of each session, run in turn; and how many times faster than fp32 it is."""
     times: dict[str, list[float]] = {name: [] for name in sessions}
     update = progress.tracker("bench", ROUNDS + WARM)
@@ -65,7 +84,7 @@ def timings(sessions: dict[str, Session], inputs: dict[str, Any]) -> dict[str, d
             if at >= WARM:
                 times[name].append((time.perf_counter() - began) * 1e3)
         update(at + 1)
-    made = {}
+    made: dict[str, Timing] = {}
     for name, values in times.items():
         low, middle, high = statistics.quantiles(values, n=4)
         ratios = [base / own for base, own in zip(times["fp32"], values, strict=True)]

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from tunedeploy.proof.inside.torch_modules import Call, calls
 from tunedeploy.proof.scene import BATCHES, FLOAT32, Scene, scene_of
 from tunedeploy.run.folder import RunDir
 from tunedeploy.run.lineage import FILE
+from tunedeploy.run.results import Entry, entries
 from tunedeploy.stages.quantize import FOLDER
 
 if TYPE_CHECKING:
@@ -31,7 +32,29 @@ WRITTEN = ("output of the file as written", 0)  # nodes after the last module be
 DEFAULT = ("default session of onnxruntime", 0)  # stands last among the modules: what its optimiser adds
 
 
-def examine(recipe: "Recipe", rundir: RunDir, variant: str | None = None) -> dict[str, Any]:
+class Divergence(TypedDict):
+    """See `torch_and_onnx`."""
+
+    compared: int
+    not_matched: int
+    first: Entry | None
+    over: list[Entry]
+
+
+class Lossy(quantization_noise.Summary):
+    """A quantized file's noise."""
+
+    file: str
+
+
+class Diagnosis(TypedDict):
+    """See `examine`."""
+
+    torch_vs_onnx: Divergence
+    variants: dict[str, Lossy]
+
+
+def examine(recipe: "Recipe", rundir: RunDir, variant: str | None = None) -> Diagnosis:
     """Where the differences of a run begin; needs `merged/` and `onnx/model.onnx`, writes nothing.
 
     Args:
@@ -55,7 +78,7 @@ def examine(recipe: "Recipe", rundir: RunDir, variant: str | None = None) -> dic
         raise RunError(f"{rundir.path}: has no {variant}; it has {there}")
     scene = scene_of(recipe, rundir)
     graph = Graph(rundir / FILE)
-    found: dict[str, Any] = {"torch_vs_onnx": torch_and_onnx(scene, graph), "variants": {}}
+    found: Diagnosis = {"torch_vs_onnx": torch_and_onnx(scene, graph), "variants": {}}
     chosen = {name: file for name, file in files.items() if variant in (None, name)}
     rows = sorted(range(scene.real), key=lambda at: row_size(scene.features[at]))[: (scene.real + 1) // 2]
     rows = rows[:: max(1, len(rows) // QUANTIZED_ROWS)][:QUANTIZED_ROWS]
@@ -96,7 +119,7 @@ class Measured:
 Key = tuple[str, int]  # a module's path, and how often it was called before
 
 
-def torch_and_onnx(scene: Scene, graph: Graph) -> dict[str, Any]:
+def torch_and_onnx(scene: Scene, graph: Graph) -> Divergence:
     """What every module gives in torch against the value that leaves it in the file, each with its own tolerance.
 
     Returns:
@@ -129,7 +152,7 @@ def torch_and_onnx(scene: Scene, graph: Graph) -> dict[str, Any]:
     compared = [
         comparison(graph, key, kinds.get(key, ""), matched.get(key, graph.outputs[0]), measured[key]) for key in order
     ]
-    over = [one.to_json() for one in compared if not one.ok]
+    over = entries(one for one in compared if not one.ok)
     return {
         "compared": len(compared) - 2, "not_matched": len(kinds) - len(compared) + 2,
         "first": over[0] if over else None, "over": over,

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-from typing import Any
 
 import psutil
 import torch
@@ -12,7 +11,7 @@ from tunedeploy.run.folder import versions
 from tunedeploy.training.machine import cpu_has_bf16, precision_of
 
 
-def examine() -> dict[str, Any]:
+def examine() -> dict[str, str | int | None]:
     """Versions, hardware, number formats and extras, flat."""
     memory = psutil.virtual_memory()
     return {

@@ -3,7 +3,7 @@
 import importlib.util
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import yaml
 
@@ -23,7 +23,17 @@ MODELS: dict[str, tuple[Any, ...]] = {
 }
 
 
-def write_recipe(data: str, output: Path) -> dict[str, Any]:
+class WrittenRecipe(TypedDict):
+    """What `init` wrote where, and why."""
+
+    file: str
+    recipe: str
+    task: str
+    columns: dict[str, str]
+    model_installed: bool
+
+
+def write_recipe(data: str, output: Path) -> WrittenRecipe:
     """Guess the task and the columns of a data set, and write a recipe.
 
     Raises:

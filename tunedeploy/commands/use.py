@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from tunedeploy import plugins, progress
 from tunedeploy.data.columns import IMAGE_ROWS, TEXT_ROWS, Column
@@ -11,6 +11,10 @@ from tunedeploy.device.decisions import classes
 from tunedeploy.device.encoders import Array, Row
 from tunedeploy.errors import DataError, RunError, UsageError
 from tunedeploy.proof.bundle import Bundle
+
+if TYPE_CHECKING:
+    from tunedeploy.recipe.read import Recipe
+    from tunedeploy.run.folder import RunDir
 
 TRAINED = "torch"  # the variant of a run that has not been exported
 
@@ -25,6 +29,20 @@ class Model:
     metric: str
     columns: Mapping[str, Any]  # the recipe's data section
     logits: Callable[[Sequence[Row]], Array]
+
+
+class Score(TypedDict):
+    """A metric in percent, and on how many rows."""
+
+    metric: str
+    value: float
+    rows: int
+
+
+class Prediction(classes.Answer):
+    """An answer with what was asked."""
+
+    input: str
 
 
 def open_model(path: Path, variant: str | None) -> Model:
@@ -75,7 +93,7 @@ def of_run(path: Path, variant: str | None) -> Model:
     )  # fmt: skip
 
 
-def _onnx_call(recipe: Any, rundir: Any, variant: str) -> Callable[[Sequence[Row]], Array]:
+def _onnx_call(recipe: "Recipe", rundir: "RunDir", variant: str) -> Callable[[Sequence[Row]], Array]:
     from tunedeploy.device.runtime import Session, logits_of
     from tunedeploy.run.exported import encoder_of
 
@@ -86,7 +104,7 @@ def _onnx_call(recipe: Any, rundir: Any, variant: str) -> Callable[[Sequence[Row
     return lambda rows: logits_of(session, encoder, rows, progress.tracker(f"onnx {variant}", len(rows)))
 
 
-def _torch_call(recipe: Any, rundir: Any, labels: int) -> Callable[[Sequence[Row]], Array]:
+def _torch_call(recipe: "Recipe", rundir: "RunDir", labels: int) -> Callable[[Sequence[Row]], Array]:
     from tunedeploy.proof.torch_run import trained
     from tunedeploy.training.feeds import Feed
     from tunedeploy.training.loop import EVAL_BATCH
@@ -96,7 +114,7 @@ def _torch_call(recipe: Any, rundir: Any, labels: int) -> Callable[[Sequence[Row
     return lambda rows: logits_of(assembly.model, Feed(rows, assembly.encoder), batch_size=EVAL_BATCH)
 
 
-def evaluate(path: Path, data: str | None = None, variant: str | None = None) -> dict[str, Any]:
+def evaluate(path: Path, data: str | None = None, variant: str | None = None) -> Score:
     """The metric of a run or a bundle.
 
     Args:
@@ -127,9 +145,7 @@ def evaluate(path: Path, data: str | None = None, variant: str | None = None) ->
     return {"metric": model.metric, "value": round(float(value), 4), "rows": len(rows)}
 
 
-def predict(
-    path: Path, inputs: Sequence[str], data: str | None = None, variant: str | None = None
-) -> list[dict[str, Any]]:
+def predict(path: Path, inputs: Sequence[str], data: str | None = None, variant: str | None = None) -> list[Prediction]:
     """Label and probability of each input.
 
     Args:
@@ -156,7 +172,7 @@ def predict(
             raise DataError(f"predict: no such image file {missing[0]}")
         if any("\ud800" <= sign <= "\udfff" for one in inputs for sign in one):
             raise DataError("predict: an input is not UTF-8; pass UTF-8, or the rows in a file with --data")
-        rows: list[dict[str, Any]] = [{key: one, "origin": one} for one in inputs]
+        rows: list[Row] = [{key: one, "origin": one} for one in inputs]
         shown = list(inputs)
     else:
         rows = read_rows(data, model, labelled=False)
@@ -168,7 +184,7 @@ def predict(
     return [{"input": text, **one} for text, one in zip(shown, found, strict=True)]
 
 
-def read_rows(data: str, model: Model, *, labelled: bool = True) -> list[dict[str, Any]]:
+def read_rows(data: str, model: Model, *, labelled: bool = True) -> list[Row]:
     """Rows of a file, labels as indices; without labels where nobody asks for them."""
     from tunedeploy.data.read import read_rows as read
 

@@ -42,7 +42,7 @@ def required(contract: type) -> list[str]:
     return sorted(name for name, value in _members(contract).items() if value is _REQUIRED)
 
 
-def defaults(contract: type) -> dict[str, Any]:
+def defaults(contract: type) -> dict[str, object]:
     """The other members, with what stands in for one that is left out."""
     return {name: value for name, value in _members(contract).items() if value is not _REQUIRED}
 
@@ -77,8 +77,8 @@ def _protocols(contract: type) -> list[type]:
     return [base for base in reversed(contract.__mro__) if base.__dict__.get("_is_protocol") and base is not Protocol]
 
 
-def _members(contract: type) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _members(contract: type) -> dict[str, object]:
+    found: dict[str, object] = {}
     for base in _protocols(contract):
         own = vars(base)
         declared = [*inspect.get_annotations(base), *(name for name in own if isinstance(own[name], FunctionType))]

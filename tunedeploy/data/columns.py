@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 MISSING = object()  # a JSON record without the key; never reaches `Kind.parse`
 
@@ -43,6 +43,13 @@ class Column:
         return (self.key, *self.guesses) if self.required or self.guesses else ()
 
 
+class ImageCell(TypedDict):
+    """An image as the table keeps it: a file's absolute path, or its bytes."""
+
+    path: str  # empty where there are bytes
+    bytes: bytes | None
+
+
 def parse_text(cell: Any, folder: Path) -> str:
     """A text, unchanged. Numbers, lists and null are errors: a text column that holds them is the wrong column."""
     if isinstance(cell, str):
@@ -68,7 +75,7 @@ def parse_category(cell: Any, folder: Path) -> str:
     raise ValueError(f"the label {shown(cell)} is of type {type(cell).__name__}; a text or a number is needed")
 
 
-def parse_image(cell: Any, folder: Path) -> dict[str, Any]:
+def parse_image(cell: Any, folder: Path) -> ImageCell:
     """A path, bytes, or {"path", "bytes"} as {"path": absolute or "", "bytes": binary or None}."""
     if isinstance(cell, bytes):
         return {"path": "", "bytes": cell}

@@ -24,6 +24,8 @@ from tunedeploy.errors import DataError
 if TYPE_CHECKING:
     import datasets
 
+    from tunedeploy.device.encoders import Row
+
 Options = Mapping[str, Any] | Iterable[tuple[str, Any]]  # a dict, or the recipe's data section
 
 MIN_ROWS = 2  # one row has no spread, and no second class
@@ -96,10 +98,8 @@ def read_file(name: str, options: Options, columns: Sequence[Column], *, labels:
     return _dataset(_file(name, options, columns, labels), columns, labels)
 
 
-def read_rows(
-    name: str, options: Options, columns: Sequence[Column], *, labels: tuple[str, ...]
-) -> list[dict[str, Any]]:
-    """As `read_file`, one dictionary a row; csv, json and images then need no package but Pillow."""
+def read_rows(name: str, options: Options, columns: Sequence[Column], *, labels: tuple[str, ...]) -> list["Row"]:
+    """As `read_file`, as raw rows; csv, json and images then need no package but Pillow."""
     content = _content(_file(name, options, columns, labels), columns, labels)
     return [dict(zip(content, row, strict=True)) for row in zip(*content.values(), strict=True)]
 

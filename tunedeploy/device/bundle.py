@@ -89,7 +89,7 @@ class Bundle:
             raise RunError(f"{self.session(variant).path}: gives NaN or infinity")
         return logits
 
-    def predict(self, inputs: Sequence[Any], variant: str = "fp32") -> list[dict[str, Any]]:
+    def predict(self, inputs: Sequence[Any], variant: str = "fp32") -> list[classes.Answer]:
         """Label and probability of each input: a text, a row with `text` and `text_pair`, an image or its path."""
         if isinstance(inputs, str | bytes | Mapping):
             raise TypeError("predict takes a list of inputs; write predict([one])")

@@ -14,6 +14,7 @@ import numpy as np
 
 from . import typed
 from .encoders import Array
+from .encoders import Row as RawRow
 from .errors import RunError
 from .inside import inside
 from .manifest import Manifest
@@ -116,7 +117,7 @@ def read_goldens(folder: Path, manifest: Manifest) -> Goldens:
     return Goldens(golden=golden, rules=rules, arrays=arrays)
 
 
-def raw_row(folder: Path, row: Row, *, at: int, needed: str) -> dict[str, Any]:
+def raw_row(folder: Path, row: Row, *, at: int, needed: str) -> RawRow:
     """A row of golden.json as an encoder takes it: of an image the bytes.
 
     Args:

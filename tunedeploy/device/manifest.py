@@ -131,7 +131,7 @@ def _contradiction(manifest: Manifest) -> str | None:
 def is_bundle(path: Path) -> bool:
     """Whether a folder holds a bundle; a manifest.json alone may be a web app's."""
     try:
-        manifest = typed.parse(read_bytes(path), dict[str, Any], "")
+        manifest = typed.parse(read_bytes(path), typed.OBJECT, "")
     except (RunError, OSError):
         return False
     return Manifest.__required_keys__ <= manifest.keys()

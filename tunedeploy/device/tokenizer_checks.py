@@ -32,7 +32,7 @@ def probed(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"tokenizer_probe": {"version": tokenizer_probe.VERSION, "tokenizers": version("tokenizers"), **made}}
 
 
-def digests(path: Path, *, pairs: bool) -> dict[str, Any]:
+def digests(path: Path, *, pairs: bool) -> tokenizer_probe.Probe:
     """The probe of a tokenizer.json, see kit.tokenizer_probe.
 
     Raises:

@@ -25,6 +25,7 @@ NAMES = {
     list: "a list",
     dict: "an object",
 }
+OBJECT = dict[str, Any]  # any JSON object, to be held to nothing further: `read(path, OBJECT)`
 T = TypeVar("T")
 
 
@@ -83,7 +84,7 @@ def made(kind: type[T], value: Any, where: str = "") -> T:
     Raises:
         Mismatch: a key is missing or unknown, a value has another type, or the class refuses it.
     """
-    check(value, dict[str, Any], where)
+    check(value, OBJECT, where)
     hints = get_type_hints(kind)
     unknown = sorted(value.keys() - hints.keys())
     if unknown:

@@ -119,7 +119,7 @@ def told_alike(bundle: "Bundle", golden: Golden) -> list[Comparison]:
         metadata, place = bundle.session(name).metadata, bundle.manifest["variants"][name]["file"]
         labels.append(typed.parse(metadata["tunedeploy.labels"], list[str], f"{place}: tunedeploy.labels"))
         told = metadata["tunedeploy.preprocessing"]
-        facts.append(typed.parse(told, dict[str, Any], f"{place}: tunedeploy.preprocessing"))
+        facts.append(typed.parse(told, typed.OBJECT, f"{place}: tunedeploy.preprocessing"))
     odd = bundle.encoder.contradictions(bundle.path)
     other_labels = sum(one != golden["labels"] for one in labels)
     other_facts = sum(one != golden["preprocessing"] for one in facts) + len(odd)

@@ -197,7 +197,7 @@ class Graph:
 
         return run
 
-    def types(self, names: Collection[str]) -> dict[str, Any]:
+    def types(self, names: Collection[str]) -> dict[str, np.dtype[Any]]:
         """The numpy types of values, of those that are tensors of numbers.
 
         Raises:

@@ -1,6 +1,7 @@
 """The model as training finds it: built from the recipe, seeded, with its method attached."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 
 ONE_FILE = 2**31 - 2**20  # bytes of an ONNX file: protobuf's limit, less room for metadata
+
+
+Loss = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]  # as `contracts.task.Task.loss`
 
 
 def base(recipe: "Recipe", labels: int) -> Assembly:
@@ -48,7 +52,7 @@ def counts(assembly: Assembly) -> Weights:
     return {"total": total, "trainable": trained, "bytes": 4 * total}
 
 
-def freeze_unreached(assembly: Assembly, inputs: dict[str, torch.Tensor], targets: torch.Tensor, loss: Any) -> int:
+def freeze_unreached(assembly: Assembly, inputs: dict[str, torch.Tensor], targets: torch.Tensor, loss: Loss) -> int:
     """Freeze parameters that one real batch gives no gradient (a pooler nobody reads), and return their number.
 
     They would waste optimizer state, and DDP refuses them. Modes, buffers and gradients are as before afterwards.
@@ -58,7 +62,7 @@ def freeze_unreached(assembly: Assembly, inputs: dict[str, torch.Tensor], target
     rng = torch.get_rng_state()
     model.eval()
     with torch.enable_grad():
-        loss(model(**inputs), targets, 0.0).sum().backward()
+        torch.autograd.backward(loss(model(**inputs), targets, 0.0).sum())
     torch.set_rng_state(rng)
     count = 0
     for parameter in model.parameters():

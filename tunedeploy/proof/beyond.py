@@ -98,7 +98,7 @@ def sizes_around(numbers: list[int]) -> list[int]:
     return sorted({number + step for number in numbers for step in (0, 1)})
 
 
-def not_tried(scene: Scene) -> dict[str, Any]:
+def not_tried(scene: Scene) -> dict[str, list[int]]:
     """What the limits on the work leave out: constants past the first ones, and batches that are too large."""
     numbers = thresholds(Graph(scene.onnx.path))
     batches = [size for size in sizes_around(numbers[:COMPARED]) if size > LARGEST_BATCH]

@@ -173,7 +173,7 @@ def config_differs(bundle: "Bundle") -> list[str]:
     Raises:
         RunError: it cannot be read.
     """
-    config, facts = typed.read(inside(bundle.path, "config.json"), dict[str, Any]), bundle.encoder.facts
+    config, facts = typed.read(inside(bundle.path, "config.json"), typed.OBJECT), bundle.encoder.facts
     odd = []
     if "pad_id" in facts:  # of texts
         pad, entries = config.get("pad_token_id"), config.get("vocab_size")
@@ -237,7 +237,7 @@ def tokenizer_differs(bundle: "Bundle") -> list[str]:
     facts = bundle.encoder.facts  # which opens the tokenizer
     if "pad_id" not in facts or not all((bundle.path / name).is_file() for name in names):
         return []
-    config, tokenizer = (typed.read(inside(bundle.path, name), dict[str, Any]) for name in names)
+    config, tokenizer = (typed.read(inside(bundle.path, name), typed.OBJECT) for name in names)
     return contradictions(config, tokenizer, facts)
 
 

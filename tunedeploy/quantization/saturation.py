@@ -9,7 +9,7 @@ widens first, and so have uint8 weights. tests/precisions/test_saturation.py hol
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import onnx
@@ -168,7 +168,15 @@ def summed_in_16_bits(activations: Array, weights: Array) -> Array:
     return np.asarray(pairs.clip(LOWEST, HIGHEST).sum(-1, dtype=np.int32))
 
 
-def safe_ranges(model: onnx.ModelProto, *, per_channel: bool) -> dict[str, list[dict[str, Any]]]:
+class Range(TypedDict):
+    """What the quantizer takes for the range of a tensor, or of the next channel along an axis."""
+
+    axis: NotRequired[int]
+    rmin: np.float32
+    rmax: np.float32
+
+
+def safe_ranges(model: onnx.ModelProto, *, per_channel: bool) -> dict[str, list[Range]]:
     """For onnxruntime's quantizer: the range of each weight, or of its channels, in which no product can saturate.
 
     It is wider than the weights' own by what their largest pairs need. On MiniLM and EfficientNet-Lite0 a channel keeps
@@ -179,7 +187,7 @@ def safe_ranges(model: onnx.ModelProto, *, per_channel: bool) -> dict[str, list[
     for node in model.graph.node:
         for name in stored.keys() & set(node.input):
             readers.setdefault(name, []).append(node)
-    ranges: dict[str, list[dict[str, Any]]] = {}
+    ranges: dict[str, list[Range]] = {}
     for name, nodes in readers.items():
         weights = np.asarray(onnx.numpy_helper.to_array(stored[name]))
         # What an embedding reads too has one scale, and so has a vector.
@@ -187,7 +195,7 @@ def safe_ranges(model: onnx.ModelProto, *, per_channel: bool) -> dict[str, list[
             continue
         axis = channel_axis(nodes[0], weights)
         safe = np.max([safe_range(one, weights, axis) for one in nodes], axis=0)
-        kept = [{"axis": axis, "rmin": -one, "rmax": one} for one in safe.astype(np.float32)]
+        kept: list[Range] = [{"axis": axis, "rmin": -one, "rmax": one} for one in safe.astype(np.float32)]
         ranges[name] = kept if per_channel else [{"rmin": -safe.max(), "rmax": safe.max()}]
     return ranges
 

@@ -1,8 +1,9 @@
 """What a run's ONNX file says of itself: its labels, its lineage, and the preprocessing an app applies."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from tunedeploy import plugins
 from tunedeploy.device.encoders import Encoder
@@ -12,6 +13,14 @@ from tunedeploy.run.folder import RunDir
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
+
+
+class OnnxFacts(TypedDict):
+    """What `stages.export` puts into a file, of what later stages read."""
+
+    labels: list[str]
+    preprocessing: Mapping[str, Any]
+    lineage: dict[str, str]
 
 
 def encoder_of(recipe: "Recipe", rundir: RunDir) -> Encoder:
@@ -30,7 +39,7 @@ def encoder_of(recipe: "Recipe", rundir: RunDir) -> Encoder:
     return encoder
 
 
-def onnx_facts(path: Path) -> dict[str, Any]:
+def onnx_facts(path: Path) -> OnnxFacts:
     """What `onnx_files.describe` put into a file.
 
     Raises:
@@ -38,6 +47,9 @@ def onnx_facts(path: Path) -> dict[str, Any]:
     """
     metadata = Session(path).metadata
     try:
-        return {name: json.loads(metadata[f"tunedeploy.{name}"]) for name in ("labels", "preprocessing", "lineage")}
+        labels, preprocessing, lineage = (
+            json.loads(metadata[f"tunedeploy.{name}"]) for name in ("labels", "preprocessing", "lineage")
+        )
     except (KeyError, ValueError) as error:
         raise RunError(f"{path}: its metadata is not what export wrote: {error!r}") from error
+    return {"labels": labels, "preprocessing": preprocessing, "lineage": lineage}

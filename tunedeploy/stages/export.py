@@ -1,7 +1,7 @@
 """Export: convert the merged model to one ONNX file with named dynamic axes and all that an app must know."""
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import onnx
 
@@ -13,6 +13,7 @@ from tunedeploy.models.classifier import Assembly
 from tunedeploy.models.conversion import program_of
 from tunedeploy.models.loading import COLOUR_CODES
 from tunedeploy.proof.torch_run import loaded, sample
+from tunedeploy.run.exported import OnnxFacts
 from tunedeploy.run.folder import RunDir, write_json, write_text
 from tunedeploy.run.lineage import FILE, lineage
 from tunedeploy.run.results import Export
@@ -59,6 +60,12 @@ def run(recipe: "Recipe", rundir: RunDir) -> Export:
     return result
 
 
+class Described(OnnxFacts):
+    """What goes into the metadata of a file."""
+
+    task: str
+
+
 def convert(recipe: "Recipe", rundir: RunDir, merged: Assembly) -> onnx.ModelProto:
     """The model as torch's dynamo exporter writes it; what the exporter says goes to a log."""
     said = io.StringIO()
@@ -73,7 +80,7 @@ def convert(recipe: "Recipe", rundir: RunDir, merged: Assembly) -> onnx.ModelPro
         write_text(log, COLOUR_CODES.sub("", said.getvalue()))
 
 
-def facts(recipe: "Recipe", rundir: RunDir, merged: Assembly) -> dict[str, Any]:
+def facts(recipe: "Recipe", rundir: RunDir, merged: Assembly) -> Described:
     """What goes into the file's metadata: task, labels, preprocessing and lineage; nothing of this machine."""
     return {
         "task": recipe.task,

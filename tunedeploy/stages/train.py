@@ -1,6 +1,6 @@
 """Train: tune the model on the data, keep the best evaluation, and save just what changed."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
     balance = balance_of(recipe.train.balance, label_ids)
     weights = class_weights(label_ids, len(data.labels))[label_ids] if balance == "weights" else np.ones(len(label_ids))
     module: torch.nn.Module = assembly.model
-    feeds: tuple[Any, Any] = (train, evaluation)
+    feeds: tuple[Feed | FeatureFeed, Feed | FeatureFeed] = (train, evaluation)
     if method.CACHES_FEATURES:
         with accelerator.main_process_first():  # the others read what it wrote
             features = [kept(recipe, rundir, assembly, view, name) for name, view in views(train).items()]

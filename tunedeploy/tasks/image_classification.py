@@ -4,6 +4,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,7 +34,7 @@ HUB_TASK = "image-classification"  # optimum's and the hub's name
 SYNONYMS = ("zero-shot-image-classification", "image-recognition", "visual-recognition", "vision-classification")
 COLUMNS = IMAGE_ROWS
 BARE_INPUT = "image"  # the column that `predict INPUT` fills
-METHOD_DEFAULTS: dict[str, dict[str, Any]] = {
+METHOD_DEFAULTS = {
     # Steps over images cost 10 to 50 times a short text's; fewer rows a step learn more from one pass.
     "full": {"train.lr": 1e-3, "train.epochs": 8, "train.batch_size": 16},
     "lora": {"train.lr": 2e-3, "train.epochs": 6, "train.batch_size": 16},
@@ -158,7 +159,7 @@ def load(folder: Path, *, attention: str = "sdpa") -> "Assembly":
     return Assembly(model=model.eval(), encoder=encoder, fresh=frozenset(), facts={"source": facts["source"]})
 
 
-def dynamic_axes(facts: dict[str, Any]) -> dict[str, dict[int, str]]:
+def dynamic_axes(facts: Mapping[str, Any]) -> dict[str, dict[int, str]]:
     """Names of the free axes of the ONNX input."""
     free = {2: "height", 3: "width"} if facts["dynamic"] else {}
     return {"pixel_values": {0: "batch", **free}}

@@ -3,6 +3,7 @@
 # Imports no torch at the top: the same file serves `predict` on a device that has none.
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,7 +34,7 @@ COLUMNS = TEXT_ROWS
 BARE_INPUT = "text"  # the column that `predict INPUT` fills
 # People disagree on the class of a text more often than on an image's, so certainty is not asked for: banking77 gains
 # 0.4 points. It makes probabilities milder; 0 gives them back.
-METHOD_DEFAULTS: dict[str, dict[str, Any]] = {
+METHOD_DEFAULTS = {
     "full": {"train.label_smoothing": 0.1},
     "lora": {"train.label_smoothing": 0.1},
 }
@@ -137,7 +138,7 @@ def rewritten(folder: Path, trained: Any) -> list[str]:
     return [f"tokenizer.json: {key}" for key in parts if there.get(key) != wanted.get(key)]
 
 
-def dynamic_axes(facts: dict[str, Any]) -> dict[str, dict[int, str]]:
+def dynamic_axes(facts: Mapping[str, Any]) -> dict[str, dict[int, str]]:
     """Names of the free axes of each ONNX input."""
     return {name: {0: "batch", 1: "sequence"} for name in facts["inputs"]}
 
@@ -161,7 +162,7 @@ def edge_rows(sample: Row) -> list[Row]:
     return [{"text": first, "text_pair": second} for first, second in pairs]
 
 
-def _pooling_config(pooling: str, width: int) -> dict[str, Any]:
+def _pooling_config(pooling: str, width: int) -> dict[str, str | int]:
     names = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens", "last": "lasttoken"}
     flags = {f"pooling_mode_{theirs}": ours == pooling for ours, theirs in names.items()}
     return {"word_embedding_dimension": width, **flags, "pooling_mode": pooling}

@@ -23,7 +23,7 @@ from tunedeploy.run.folder import RunDir
 from tunedeploy.training import checkpoint
 from tunedeploy.training.batches import class_weights, micro_batches, windows
 from tunedeploy.training.course import Course, course_of
-from tunedeploy.training.feeds import HeadOnly
+from tunedeploy.training.feeds import FeatureFeed, Feed, HeadOnly
 from tunedeploy.training.schedule import factor
 from tunedeploy.training.scores import logits_of
 
@@ -44,8 +44,8 @@ class Job:
     module: torch.nn.Module
     fresh: frozenset[str]
     trained: list[str]  # names of what training changes
-    train: Any
-    eval: Any
+    train: Feed | FeatureFeed
+    eval: Feed | FeatureFeed
     label_ids: Array
     eval_ids: Array
     metric: str

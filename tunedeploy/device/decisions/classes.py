@@ -4,7 +4,7 @@ Logits are (rows, labels) throughout.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -47,7 +47,14 @@ def probabilities(logits: Array) -> Array:
     return np.asarray(shifted / shifted.sum(-1, keepdims=True))
 
 
-def decode(logits: Array, labels: Sequence[str]) -> list[dict[str, Any]]:
+class Answer(TypedDict):
+    """The best label of a row and its probability."""
+
+    label: str
+    probability: float
+
+
+def decode(logits: Array, labels: Sequence[str]) -> list[Answer]:
     """The best label and its probability for each row of logits (rows, labels)."""
     chances = probabilities(logits)
     best = chances.argmax(1)

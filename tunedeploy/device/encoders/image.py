@@ -150,7 +150,7 @@ def opened(folder: Path, facts: Mapping[str, Any]) -> ImageEncoder:
 
 def contradictions(folder: Path, facts: Mapping[str, Any]) -> list[str]:
     """Keys of `preprocessor_config.json`, by which others encode, that say otherwise than the facts."""
-    there = typed.read(inside(folder, "preprocessor_config.json"), dict[str, Any])
+    there = typed.read(inside(folder, "preprocessor_config.json"), typed.OBJECT)
     wanted = processor_of_facts(facts_from(facts))
     return sorted(key for key in {*there, *wanted} if there.get(key) != wanted.get(key))
 

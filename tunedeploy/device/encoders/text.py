@@ -173,7 +173,7 @@ def opened(folder: Path, facts: Mapping[str, Any]) -> TextEncoder:
 def contradictions(folder: Path, facts: Mapping[str, Any]) -> list[str]:
     """Parts of the tokenizer's files, by which others encode, that say otherwise than the facts."""
     there = typed.read(inside(folder, "tokenizer.json"), TokenizerFile)
-    config = typed.read(inside(folder, "tokenizer_config.json"), dict[str, Any])
+    config = typed.read(inside(folder, "tokenizer_config.json"), typed.OBJECT)
     told = {
         "truncation": (there.get("truncation") or {}).get("max_length") != facts["max_length"],
         "padding": bool(there.get("padding")),

@@ -8,7 +8,7 @@ import hashlib
 import json
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 VERSION = 1  # of the texts: another number means that digests cannot be compared
 ENTRIES = 4096  # of the vocabulary in one part
@@ -107,7 +107,15 @@ SEQUENCES = (
 )  # fmt: skip
 
 
-def probe(tokenizer_of: Callable[[], Any], *, pairs: bool) -> dict[str, Any]:
+class Probe(TypedDict):
+    """What a tokenizer makes of the texts: how many there are, and a digest of each part by its name."""
+
+    pairs: bool
+    texts: int
+    sha256: dict[str, str]
+
+
+def probe(tokenizer_of: Callable[[], Any], *, pairs: bool) -> Probe:
     """Digests of what a tokenizer makes of the probe's texts, one for each part.
 
     Args:

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import yaml
@@ -29,7 +29,40 @@ MASK = 1e30  # attention masks hold float32's lowest value; they say what is lef
 BIN_DB = 5
 
 
-def noise(graph: Graph, path: Path, inputs: Inputs, precision: str = "") -> list[dict[str, Any]]:
+# What makes a tensor; `spare` has the nodes whose exclusion makes it exact.
+Maker = TypedDict(
+    "Maker", {"node": str, "operator": str, "module": str, "class": str, "spare": list[str]}
+)  # fmt: skip
+
+
+class Noise(Maker):
+    """SQNR of a tensor: of what its own nodes make of float32's values, and of all that has gathered."""
+
+    tensor: str
+    own_db: float
+    total_db: float
+
+
+class Bin(TypedDict):
+    """How many tensors have an own SQNR from here up to the next bin."""
+
+    from_db: int
+    count: int
+
+
+class Summary(TypedDict):
+    """See `summary`."""
+
+    tensors: list[Noise]
+    histogram: list[Bin]
+    lost_db: float
+    first_lost: Noise | None
+    exclude: list[str]
+    recipe: str | None
+    note: str
+
+
+def noise(graph: Graph, path: Path, inputs: Inputs, precision: str = "") -> list[Noise]:
     """SQNR of each tensor that a float32 file and a quantized one share and that differs, in the order of execution.
 
     Args:
@@ -56,14 +89,12 @@ def noise(graph: Graph, path: Path, inputs: Inputs, precision: str = "") -> list
     total = other.run(inputs, [shared[name] for name in exact])
     fed = {shared[name]: _fitted(value, total[shared[name]].dtype) for name, value in exact.items()}
     own = other.run_fed(inputs, fed, fed)
-    records = []
+    records: list[Noise] = []
     for name, value in exact.items():
-        figures = {
-            "own_db": sqnr_db(value, own[shared[name]]),
-            "total_db": sqnr_db(value, total[shared[name]]),
-        }
-        if min(figures.values()) < EXACT_DB:
-            records.append({"tensor": name, **_maker(graph, other, name, shared), **figures})
+        own_db, total_db = sqnr_db(value, own[shared[name]]), sqnr_db(value, total[shared[name]])
+        if min(own_db, total_db) < EXACT_DB:
+            maker = _maker(graph, other, name, shared)
+            records.append({"tensor": name, **maker, "own_db": own_db, "total_db": total_db})
     return records
 
 
@@ -95,7 +126,7 @@ def _fitted(value: Array, kind: Any) -> Array:
     return np.clip(value, -largest, largest).astype(kind)
 
 
-def _maker(graph: Graph, other: Graph, name: str, shared: Mapping[str, str]) -> dict[str, Any]:
+def _maker(graph: Graph, other: Graph, name: str, shared: Mapping[str, str]) -> Maker:
     """The node, operator, module and class behind a tensor; `spare` has the nodes whose exclusion makes it exact."""
     readers = [one.name for one in graph.readers.get(name, ())]
     if name not in graph.makers:
@@ -116,7 +147,7 @@ def _maker(graph: Graph, other: Graph, name: str, shared: Mapping[str, str]) -> 
     }  # fmt: skip
 
 
-def summary(recipe: "Recipe", precision: str, tensors: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(recipe: "Recipe", precision: str, tensors: list[Noise]) -> Summary:
     """What follows from the noise of a file's tensors.
 
     Returns:
@@ -141,7 +172,7 @@ def summary(recipe: "Recipe", precision: str, tensors: list[dict[str, Any]]) -> 
     }
 
 
-def offenders(noisy: Sequence[Mapping[str, Any]]) -> list[str]:
+def offenders(noisy: Sequence[Noise]) -> list[str]:
     """Nodes behind the rounded tensors that stand out by their own noise, the worst first; at least the worst one."""
     rounded = sorted((one for one in noisy if one["spare"]), key=lambda one: one["own_db"])
     if not rounded:
