@@ -92,6 +92,15 @@ def test_compiled_tests_are_added_files_to_an_expected_bundle(text_run: Finished
         api.verify(text_run.dist, expect=Bundle(text_run.dist).id)
 
 
+def test_compiled_code_of_the_device_is_an_added_file_to_every_bundle(text_run: Finished) -> None:
+    """Apps import that folder, and Python runs a compiled file in place of its source."""
+    cache = text_run.dist / "parity" / "device" / "__pycache__"
+    cache.mkdir()
+    (cache / "bundle.cpython-311.pyc").write_bytes(b"planted")
+    with pytest.raises(ParityError, match=r"parity/device/__pycache__/bundle.cpython-311.pyc: file added"):
+        api.verify(text_run.dist)
+
+
 @pytest.mark.parametrize("expected", ["", "abc", "0" * 11, "0" * 65, "z" * 12])
 def test_what_is_no_id_is_a_mistake_of_the_command(expected: str, text_run: Finished) -> None:
     with pytest.raises(UsageError, match="is not an id; expected 12 to 64 hexadecimal digits"):

@@ -1,4 +1,4 @@
-"""`pytest --tunedeploy-bundle DIST` in a user's own repository: a test a check, JUnit as usual."""
+"""`pytest --tunedeploy-bundle=DIST` in a user's own repository: a test a check, JUnit as usual."""
 
 import subprocess
 import sys
@@ -25,6 +25,16 @@ def test_a_healthy_bundle_is_four_green_tests(text_run: Finished, tmp_path: Path
     code, said, cases = run_pytest(tmp_path / "repository", text_run.dist)
     assert code == 0, said
     assert [case.get("name") for case in cases] == ["integrity", "parity", "preprocessing", "metric"]
+
+
+def test_a_configuration_that_comes_from_the_bundle_is_refused(text_run: Finished, tmp_path: Path) -> None:
+    """With a space, pytest takes the folder for an argument of its own, and reads its configuration there."""
+    (text_run.dist / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "--tunedeploy-bundle", str(text_run.dist)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert "write --tunedeploy-bundle=" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_changed_weight_is_a_red_test_with_one_line_and_no_traceback(text_run: Finished, tmp_path: Path) -> None:

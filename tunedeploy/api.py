@@ -159,13 +159,12 @@ def recipe_of(run: Path, overrides: Sequence[str] = ()) -> "Recipe":
     Raises:
         RunError: it is no run folder.
     """
-
-    from tunedeploy.recipe import read as recipes
-
     if not (run / "recipe.yaml").is_file():
         raise RunError(
             f"{run}: is not a run folder: missing recipe.yaml; 'tunedeploy train RECIPE --run {run}' makes one"
         )
+    from tunedeploy.recipe import read as recipes
+
     return recipes.read_dumped(run / "recipe.yaml", overrides)
 
 

@@ -1,4 +1,4 @@
-"""A pytest plug-in: `pytest --tunedeploy-bundle dist/` adds the checks of a bundle to any test run."""
+"""A pytest plug-in: `pytest --tunedeploy-bundle=dist/` adds the checks of a bundle to any test run."""
 
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIST",
         help="check this bundle: integrity, parity, preprocessing and metric are a test each",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a configuration that comes from a bundle: with a space for the `=`, pytest takes DIST for its own folder.
+
+    Raises:
+        pytest.UsageError: it does.
+    """
+    for path in config.getoption("--tunedeploy-bundle"):
+        if config.inipath is not None and config.inipath.is_relative_to(Path(path).resolve()):
+            raise pytest.UsageError(f"{config.inipath}: pytest was configured by the bundle; "
+                                    f"write --tunedeploy-bundle={path} with an equals sign")  # fmt: skip
 
 
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -23,7 +23,7 @@ BATCHES = (1, 2, 3, 7)
 assert len(BATCHES) == SETS
 THREADS = 1  # of the sessions that make goldens, so that machines with more cores write the same bytes
 SAME_MACHINE = 0.05  # of the drift: equal kernels on equal input differ by nothing, other thread counts by little
-PIXELS = 2e-5  # as in stages.verify: two float32 ways to normalise
+PIXELS = 2e-5  # as in proof.preprocessing: two float32 ways to normalise
 
 
 def write(folder: Path, *, bundle: Path, encoder: Encoder, rows: Sequence[Row], limits: Mapping[str, Any]) -> None:
@@ -68,8 +68,10 @@ def write(folder: Path, *, bundle: Path, encoder: Encoder, rows: Sequence[Row], 
 def copy_device(folder: Path) -> None:
     """Put tunedeploy's own device folder into a kit, file by file, and the test that runs on it beside."""
     own = Path(device.__file__).parent
-    without = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(own, folder / "device", ignore=without, copy_function=shutil.copyfile)
+    for path in sorted(own.rglob("*.py")):
+        target = folder / "device" / path.relative_to(own)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
     shutil.copyfile(own / "kit" / "claims.py", folder / "test_parity.py")
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All that runs where there is no torch: a bundle opened, raw rows encoded, outputs compared, answers decided.
 
 It needs numpy and onnxruntime, and encoders need tokenizers or Pillow: nothing else, nothing of tunedeploy either, so

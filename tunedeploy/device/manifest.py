@@ -75,15 +75,6 @@ class Manifest(Contents):
     files: dict[str, str]
 
 
-def read_manifest(path: Path) -> Manifest:
-    """The manifest of a bundle's folder.
-
-    Raises:
-        RunError: it lacks a key, or tells something else under it.
-    """
-    return parse_manifest(read_bytes(path), path)
-
-
 def read_bytes(path: Path) -> bytes:
     """The bytes of the manifest of a bundle's folder.
 

@@ -37,6 +37,7 @@ OF_BOTH: Mapping[str, str] = {
     "failures": "failures to load or run",
     "interface": "inputs and outputs under another name",
     "training-nodes": "{variant}: nodes that compute as in training",
+    "graph-not-read": "{variant}: nodes and products not looked at, since the package onnx is missing",
     "saturation": "{variant}: products that can saturate without VNNI",
     "metadata": "{variant}: facts in the file that differ",
     "preprocessing-facts": "preprocessing told otherwise",
@@ -63,9 +64,7 @@ OF_A_RUN: Mapping[str, str] = {
     "torch-vs-onnx": "torch vs onnx: largest logit difference",
     "beyond-the-trace": "beyond what was traced, torch vs onnx: largest logit difference",
     "embedded-ids": "embedded ids, torch vs onnx: largest difference",
-    "embedded-ids-not-compared": (
-        "embedded ids, torch vs onnx: ids compared, since the model names no table of embeddings"
-    ),
+    "embedded-ids-not-compared": "embedded ids: not compared, since the model names no table of embeddings",
     "embedding-rows": "rows of embedding tables that differ",
     "batch-invariance": "batch invariance: largest logit difference",
     "padding-invariance": "padding invariance: largest logit difference",

@@ -36,7 +36,8 @@ def against_goldens(bundle: "Bundle", checks: Sequence[str]) -> list[Comparison]
     made: list[Comparison] = []
     if "preprocessing" in checks:
         made += tried(inputs_again, bundle, golden, arrays, stage="bundle", file="parity/golden.npz")
-        made += tried(told_alike, bundle, golden, stage="bundle", file="labels.json")
+        made += tried(labels_alike, bundle, golden, stage="bundle", file="labels.json")
+        made += tried(preprocessing_alike, bundle, golden, stage="bundle", file=MANIFEST)
         made += tried(as_probed, bundle.path, golden, stage="bundle", file="tokenizer.json")
     made += tried(bundle.facts_kept, arrays, checks, stage="bundle", file="manifest.json")
     made += rules_kept(bundle, goldens)
@@ -107,27 +108,30 @@ def another_decoder(manifest: Mapping[str, Any]) -> str:
     return "" if made in (None, here) else f" (made with {name} {made}, here {here})"
 
 
-def told_alike(bundle: "Bundle", golden: Golden) -> list[Comparison]:
-    """Labels, in order, and preprocessing are told alike by every file of the bundle that tells them."""
+def labels_alike(bundle: "Bundle", golden: Golden) -> list[Comparison]:
+    """Every file of the bundle that lists the labels lists the same, in order."""
     config = typed.read(inside(bundle.path, "config.json"), Config)
     names, ids = config["id2label"], config.get("label2id", {})
     labels = [typed.read(inside(bundle.path, "labels.json"), list[str]), list(bundle.labels)]
     labels.append([names.get(str(at), "") for at in range(len(names))])
     labels.append(sorted(ids, key=lambda label: ids[label]))
+    for name, variant in bundle.manifest["variants"].items():
+        listed, place = bundle.session(name).metadata["tunedeploy.labels"], variant["file"]
+        labels.append(typed.parse(listed, list[str], f"{place}: tunedeploy.labels"))
+    others = sum(listed != golden["labels"] for listed in labels)
+    return [Ledger(stage="bundle", file="labels.json").at_most("label-lists", others, 0, rows=len(labels))]
+
+
+def preprocessing_alike(bundle: "Bundle", golden: Golden) -> list[Comparison]:
+    """Every file of the bundle that has facts of the preprocessing has the same, and the encoder's files agree."""
     facts = [bundle.manifest["preprocessing"]]
-    for name in bundle.manifest["variants"]:
-        metadata, place = bundle.session(name).metadata, bundle.manifest["variants"][name]["file"]
-        labels.append(typed.parse(metadata["tunedeploy.labels"], list[str], f"{place}: tunedeploy.labels"))
-        told = metadata["tunedeploy.preprocessing"]
-        facts.append(typed.parse(told, typed.OBJECT, f"{place}: tunedeploy.preprocessing"))
+    for name, variant in bundle.manifest["variants"].items():
+        stored, place = bundle.session(name).metadata["tunedeploy.preprocessing"], variant["file"]
+        facts.append(typed.parse(stored, typed.OBJECT, f"{place}: tunedeploy.preprocessing"))
     odd = bundle.encoder.contradictions(bundle.path)
-    other_labels = sum(one != golden["labels"] for one in labels)
-    other_facts = sum(one != golden["preprocessing"] for one in facts) + len(odd)
+    others = sum(one != golden["preprocessing"] for one in facts) + len(odd)
     described = Ledger(stage="bundle", file=MANIFEST)
-    return [
-        Ledger(stage="bundle", file="labels.json").at_most("label-lists", other_labels, 0, rows=len(labels)),
-        described.at_most("preprocessing-facts", other_facts, 0, rows=len(facts) + 1, where=", ".join(odd)),
-    ]
+    return [described.at_most("preprocessing-facts", others, 0, rows=len(facts) + 1, where=", ".join(odd))]
 
 
 def outputs_again(bundle: "Bundle", variant: str, goldens: Goldens) -> Array:

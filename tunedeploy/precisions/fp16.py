@@ -49,8 +49,7 @@ def convert(source: Path, target: Path, setting: Setting, samples: Sequence[Inpu
                 )
     with converter_failures("float16 converter", "use int8 or fp32"):
         half = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=False)
-        ONNXModel(
-            half
-        ).topological_sort()  # the converter puts the casts of inputs last, and such a file is not valid ONNX
+        # The converter puts the casts of inputs last, and such a file is not valid ONNX.
+        ONNXModel(half).topological_sort()
     onnx_files.clean(half)
     onnx_files.write(half, target)

@@ -17,7 +17,7 @@ def evaluation_kept(ledger: Ledger, path: Path) -> list[Comparison]:
     try:
         import onnx
     except ModuleNotFoundError:
-        return []
+        return [ledger.informational("graph-not-read", 0)]
     try:
         model = onnx.load(path, load_external_data=False)
         return [nodes_in_evaluation(ledger, model)]
