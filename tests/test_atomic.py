@@ -97,7 +97,7 @@ def bundling() -> ModuleType:
     """A bundle stage that takes a millisecond."""
     stage: Any = ModuleType("tests.bundle")
     stage.OUTPUTS = ("dist",)
-    stage.run = lambda recipe, rundir: fill(rundir / "dist", "new") or {}
+    stage.run = lambda recipe, rundir: fill(rundir / "dist", "new") or {"files": {}}
     return stage
 
 
@@ -113,7 +113,7 @@ def test_an_export_leaves_the_old_bundle_or_the_new_after_a_kill_at_any_operatio
         run, output = RunDir(tmp_path / str(number) / "run"), tmp_path / str(number) / "app" / "model"
         fill(run / "dist", "old")
         fill(output, "old")
-        run.finish("bundle", key="old", seconds=0, files=files_below(run / "dist"), result={})
+        run.finish("bundle", key="old", seconds=0, files=files_below(run / "dist"), result={"files": {}})
         killed = killed_at(number, lambda run=run, output=output: export(run, output))
         there = [content(run / "dist"), content(output)]
         assert all(one in (made("old"), made("new")) for one in there), number

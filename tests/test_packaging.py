@@ -302,7 +302,8 @@ def unreachable() -> dict[str, str]:
 
 def make(checkout: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     # The suite itself runs under make, which hands its own settings down in these.
-    inherited = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    handed_down = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "CONSTRAINTS", "VENV")
+    inherited = {name: value for name, value in os.environ.items() if name not in handed_down}
     command = ["make", "--no-print-directory", *arguments]
     return subprocess.run(command, cwd=checkout, env=inherited | environment, capture_output=True, text=True)
 

@@ -323,16 +323,16 @@ def test_a_run_on_noise_has_a_bundle_that_verifies(tiny: Tiny, tmp_path: Path) -
 def test_a_figure_that_is_not_a_number_breaks_the_budget(key: str, text_run: Finished) -> None:
     recipe, source = api.recipe_of(text_run.run), text_run.run / "onnx" / "model.onnx"
     healthy = {"metric": 90.0, "drop": 0.0, "flips": 0, "flips_allowed": 1, "gain": 1.0, "bytes": 1, "ms": 1.0}
-    assert over_budget(recipe, "int8", healthy, source) == []
+    assert over_budget(recipe, "quantize: int8", healthy, source) == []
     for value in (float("nan"), float("inf")):
-        assert len(over_budget(recipe, "int8", healthy | {key: value}, source)) == 1
+        assert len(over_budget(recipe, "quantize: int8", healthy | {key: value}, source)) == 1
 
 
 def test_a_metric_of_nan_is_not_taken_for_no_reference(text_run: Finished) -> None:
     recipe, source = api.recipe_of(text_run.run), text_run.run / "onnx" / "model.onnx"
     judge = Judge(recipe=recipe, encoder=encoder_of(recipe, text_run.rundir), metric="accuracy", reference=float("nan"))
     figures, _ = judge(source)
-    assert any("loses nan points" in line for line in over_budget(recipe, "int8", figures, source))
+    assert any("loses nan points" in line for line in over_budget(recipe, "quantize: int8", figures, source))
 
 
 def test_a_setting_whose_answers_verify_would_stop_is_not_taken(text_run: Finished) -> None:
@@ -341,15 +341,15 @@ def test_a_setting_whose_answers_verify_would_stop_is_not_taken(text_run: Finish
     _, answers = judge(source)
     same, _ = replace(judge, answers=answers)(source)
     assert (same["flips"], same["flips_allowed"]) == (0, 1)
-    assert over_budget(recipe, "int8", same | {"drop": 0.0}, source) == []
+    assert over_budget(recipe, "quantize: int8", same | {"drop": 0.0}, source) == []
     other, _ = replace(judge, answers=np.roll(answers, 1, axis=1))(source)
     line = f"changes {other['flips']} answers that were no near-ties, allowed 1"
     assert other["flips"] > 1
-    lines = over_budget(recipe, "int8", other | {"drop": 0.0}, source)
+    lines = over_budget(recipe, "quantize: int8", other | {"drop": 0.0}, source)
     assert lines[0] == f"quantize: int8: {line}"
     assert lines[1].startswith("quantize: int8: its logits are ")
     louder, _ = replace(judge, answers=answers / 10)(source)
-    (said,) = over_budget(recipe, "int8", louder | {"drop": 0.0}, source)
+    (said,) = over_budget(recipe, "quantize: int8", louder | {"drop": 0.0}, source)
     assert said == "quantize: int8: its logits are 10 times larger or smaller, allowed 2"
 
 
