@@ -50,6 +50,23 @@ def with_computed_factor(path: Path, across: int) -> Path:
     return small.write(path, nodes, stored, MATRIX)
 
 
+def with_batch_norm(path: Path) -> Path:
+    """A batch norm behind an activation, as DenseNet ends: nothing folds it into a convolution."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["c"]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("BatchNormalization", ["r", "scale", "shift", "mean", "var"], ["n"]),
+        helper.make_node("GlobalAveragePool", ["n"], ["g"]),
+        helper.make_node("Flatten", ["g"], ["f"]),
+        helper.make_node("MatMul", ["f", "w1"], ["logits"]),
+    ]
+    stored = {
+        "w0": small.normal(8, 3, 3, 3), "w1": small.normal(8, 3, seed=2), "scale": small.normal(8, seed=3),
+        "shift": small.normal(8, seed=4), "mean": small.normal(8, seed=5), "var": small.normal(8, seed=6) ** 2 + 1,
+    }  # fmt: skip
+    return small.write(path, nodes, stored, IMAGE)
+
+
 def assert_explained(source: Path, shape: tuple[int, ...], **setting: Any) -> Path:
     samples = small.rows(4, *shape)
     target = small.converted(source, "int8", samples, **setting)
@@ -73,6 +90,18 @@ def test_a_clip_that_no_range_replaces_is_missed_where_it_is_dropped(
     source = clipped(tmp_path / "model.onnx", *bounds)
     monkeypatch.setattr(plugins.load("precisions", "int8"), "clips_off_zero", lambda source: [])
     target = small.converted(source, "int8", small.rows(4, *IMAGE), method="MinMax")
+    assert small.alarms(source, target, "int8")
+
+
+def test_a_batch_norm_that_stands_alone_raises_no_alarm(tmp_path: Path) -> None:
+    assert_explained(with_batch_norm(tmp_path / "model.onnx"), IMAGE, method="MinMax")
+
+
+def test_the_shift_of_a_batch_norm_is_held_to_its_scales(tmp_path: Path) -> None:
+    source = with_batch_norm(tmp_path / "model.onnx")
+    target = small.converted(source, "int8", small.rows(4, *IMAGE), method="MinMax")
+    scale = next(name for name in Graph(target).stored if name.startswith("shift") and name.endswith("scale"))
+    small.change(target, scale, lambda values: values * 2)
     assert small.alarms(source, target, "int8")
 
 

@@ -16,7 +16,8 @@ import onnx
 from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.graphs.reading import Computed, Input, Reading, Rewrite, Rounding, Source, Stored, Value
 
-BIASED = ("Conv", "ConvTranspose", "LayerNormalization", "InstanceNormalization")  # input, weight, bias
+# Their first three inputs are what is weighted, the weight and the bias.
+BIASED = ("Conv", "ConvTranspose", "BatchNormalization", "LayerNormalization", "InstanceNormalization")
 Spot = tuple[str, int]  # a value of the converted file, and which input of the float32 node that makes its origin
 
 NOWHERE: Spot = ("", 0)  # no input of a node
@@ -173,8 +174,8 @@ class Matcher:
     def keep_product(self, node: Computed) -> None:
         """Remember the roundings of a node with weights and a bias, whose scales must go together."""
         parts: tuple[Source, ...]
-        if node.operator in BIASED and len(node.inputs) == 3 and node.inputs[2]:
-            parts = node.inputs
+        if node.operator in BIASED and len(node.inputs) >= 3 and node.inputs[2]:
+            parts = node.inputs[:3]
         elif node.operator == "Add" and isinstance(node.inputs[0], Computed):  # a Gemm, read as product and sum
             parts = (*node.inputs[0].inputs, node.inputs[1])
         else:
