@@ -33,8 +33,9 @@ from tunedeploy import api
 from tunedeploy.cli.commands import main as tunedeploy
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.proof.torch_run import sample
+from tunedeploy.run.atomic import write_text
 from tunedeploy.run.exported import encoder_of
-from tunedeploy.run.folder import versions, write_text
+from tunedeploy.run.folder import versions
 
 OURS, OPTIMUM, VERIFY, BY_HAND = (
     "tunedeploy verify", "optimum export", "torch verify=True", "torch assert_onnx_program"

@@ -12,7 +12,8 @@ from tests.tiny import Tiny, images, texts
 from tunedeploy import api
 from tunedeploy.device.files import files_below, read_json, sha256
 from tunedeploy.graphs import files as onnx_files
-from tunedeploy.run.folder import STAGE_FOLDER, RunDir, write_json
+from tunedeploy.run.atomic import write_json
+from tunedeploy.run.folder import STAGE_FOLDER, RunDir
 
 BESIDE = ("manifest.json", "manifest.sig")  # the files that a manifest does not list
 TASKS: dict[str, dict[str, Any]] = {

@@ -26,7 +26,7 @@ from tunedeploy.device.integrity import integrity
 from tunedeploy.errors import RunError
 from tunedeploy.proof.bundle import Bundle, load_bundle
 from tunedeploy.proof.torch_run import run_torch
-from tunedeploy.run.folder import write_json
+from tunedeploy.run.atomic import write_json
 
 NAMES = ("text-classification", "image-classification")
 ABSENT = (

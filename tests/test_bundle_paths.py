@@ -18,7 +18,7 @@ from tunedeploy.device.files import files_below, read_json
 from tunedeploy.device.inside import inside
 from tunedeploy.errors import RunError
 from tunedeploy.proof.bundle import load_bundle
-from tunedeploy.run.folder import write_json
+from tunedeploy.run.atomic import write_json
 
 WAYS = {
     "absolute": lambda outside, dist: str(outside),

@@ -15,8 +15,9 @@ from tunedeploy.device.comparison import Ledger
 from tunedeploy.device.files import read_json
 from tunedeploy.device.sentences import OF_A_BUNDLE, OF_A_DIAGNOSIS, OF_A_RUN, OF_ANSWERS, OF_BOTH, SENTENCES
 from tunedeploy.errors import RunError
+from tunedeploy.run.atomic import write_json
 from tunedeploy.run.entries import entry, identified
-from tunedeploy.run.folder import STAGE_FOLDER, write_json
+from tunedeploy.run.folder import STAGE_FOLDER
 from tunedeploy.stages import report
 
 TABLE = "tunedeploy/device/sentences.py"

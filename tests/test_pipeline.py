@@ -18,8 +18,9 @@ from tunedeploy.device.files import files_below, read_json, sha256
 from tunedeploy.errors import BudgetError, ParityError, RunError
 from tunedeploy.proof.judge import Judge
 from tunedeploy.run import pipeline
+from tunedeploy.run.atomic import whole_folder, write_json, write_text
 from tunedeploy.run.exported import encoder_of
-from tunedeploy.run.folder import latest, read_logits, whole_folder, write_json, write_text
+from tunedeploy.run.folder import latest, read_logits
 from tunedeploy.stages.quantize import over_budget
 
 Finisher = Callable[[str], Finished]

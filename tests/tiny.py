@@ -27,7 +27,8 @@ from tunedeploy.data.recipe_data import data_of
 from tunedeploy.models import start
 from tunedeploy.recipe import read as recipe
 from tunedeploy.recipe.read import Recipe
-from tunedeploy.run.folder import RunDir, write_json
+from tunedeploy.run.atomic import write_json
+from tunedeploy.run.folder import RunDir
 from tunedeploy.stages.train import job_of
 from tunedeploy.training.loop import Job
 from tunedeploy.training.machine import accelerator_of

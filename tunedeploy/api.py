@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tunedeploy.device.comparison import Comparison
 from tunedeploy.errors import ParityError, RunError, UsageError
 from tunedeploy.run import atomic, pipeline
-from tunedeploy.run.folder import RunDir, latest, whole_folder
+from tunedeploy.run.atomic import whole_folder
+from tunedeploy.run.folder import RunDir, latest
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe

@@ -9,8 +9,9 @@ from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.files import read_json
 from tunedeploy.device.runtime import Session, logits_of
 from tunedeploy.proof.judge import Judge
+from tunedeploy.run.atomic import write_json
 from tunedeploy.run.exported import encoder_of
-from tunedeploy.run.folder import STAGE_FOLDER, RunDir, write_json
+from tunedeploy.run.folder import STAGE_FOLDER, RunDir
 
 FP32, INT8 = "onnx/model.onnx", "quantized/model_int8.onnx"
 SEMANTIC = ("parity", "preprocessing", "metric")

@@ -30,8 +30,9 @@ from tunedeploy.device.files import read_json
 from tunedeploy.errors import BudgetError, ParityError
 from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.proof.judge import CALIBRATION_ROWS, batches
+from tunedeploy.run.atomic import write_json
 from tunedeploy.run.exported import encoder_of
-from tunedeploy.run.folder import STAGE_FOLDER, write_json
+from tunedeploy.run.folder import STAGE_FOLDER
 from tunedeploy.stages import quantize
 
 Array = np.ndarray

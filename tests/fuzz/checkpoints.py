@@ -13,7 +13,8 @@ from tests.tiny import Tiny, texts
 from tunedeploy import api, progress
 from tunedeploy.device.files import files_below, read_json, sha256
 from tunedeploy.errors import RunError
-from tunedeploy.run.folder import key_of, write_json
+from tunedeploy.run.atomic import write_json
+from tunedeploy.run.folder import key_of
 from tunedeploy.training import checkpoint
 
 TRIALS = 30

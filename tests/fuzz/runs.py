@@ -10,7 +10,7 @@ from tests.fuzz import ended
 from tests.fuzz._json_damage import damage, pick
 from tests.tiny import Tiny
 from tunedeploy.device.files import files_below, read_json, sha256
-from tunedeploy.run.folder import write_json
+from tunedeploy.run.atomic import write_json
 
 TRIALS = 40
 READ = ("stages", "data", "train", "merged", "onnx", "quantized", "ledger.json", "recipe.yaml")  # cache/ and dist/ less

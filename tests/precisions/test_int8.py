@@ -23,8 +23,8 @@ from tunedeploy.proof.judge import batches
 from tunedeploy.quantization import saturation
 from tunedeploy.quantization.activation_rounding import input_rounding_db
 from tunedeploy.quantization.cpu_kinds import KINDS, native
+from tunedeploy.run.atomic import write_json
 from tunedeploy.run.exported import encoder_of
-from tunedeploy.run.folder import write_json
 from tunedeploy.stages import quantize
 from tunedeploy.stages.quantize import over_budget_elsewhere, share_used
 

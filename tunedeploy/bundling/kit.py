@@ -17,13 +17,12 @@ from tunedeploy.device.decisions import classes
 from tunedeploy.device.encoders import Array, Encoder, Inputs, Row
 from tunedeploy.device.goldens import JPEG, PNG, SETS, Rule
 from tunedeploy.device.runtime import Session, instruction_set
-from tunedeploy.run.folder import write_json
+from tunedeploy.run.atomic import write_json
 
 BATCHES = (1, 2, 3, 7)
 assert len(BATCHES) == SETS
 THREADS = 1  # of the sessions that make goldens, so that machines with more cores write the same bytes
 SAME_MACHINE = 0.05  # of the drift: equal kernels on equal input differ by nothing, other thread counts by little
-PIXELS = 2e-5  # as in proof.preprocessing: two float32 ways to normalise
 
 
 def write(folder: Path, *, bundle: Path, encoder: Encoder, rows: Sequence[Row], limits: Mapping[str, Any]) -> None:
@@ -54,7 +53,7 @@ def write(folder: Path, *, bundle: Path, encoder: Encoder, rows: Sequence[Row], 
     write_json(folder / "golden.json", {
         "labels": list(limits["labels"]),
         "preprocessing": encoder.facts,
-        "input_tolerance": PIXELS if encoder.facts["kind"] == "image" else 0,
+        "input_tolerance": agreement.PIXELS if encoder.facts["kind"] == "image" else 0,
         "rows": [portable(row, at, folder) for at, row in enumerate(rows)],
         **probe,
     })  # fmt: skip

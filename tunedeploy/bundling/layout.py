@@ -11,8 +11,9 @@ from tunedeploy.device.files import read_json, sha256
 from tunedeploy.device.manifest import SCHEMA, Contents
 from tunedeploy.device.runtime import instruction_set
 from tunedeploy.graphs import files as onnx_files
+from tunedeploy.run.atomic import write_json
 from tunedeploy.run.exported import encoder_of
-from tunedeploy.run.folder import RunDir, versions, without_folders, write_json
+from tunedeploy.run.folder import RunDir, versions, without_folders
 from tunedeploy.run.lineage import lineage
 from tunedeploy.run.results import Variant, value_of
 

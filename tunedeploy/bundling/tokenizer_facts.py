@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tunedeploy.device.files import read_json
-from tunedeploy.run.folder import write_json
+from tunedeploy.run.atomic import write_json
 
 SPECIAL = ("bos_token", "cls_token", "eos_token", "sep_token", "unk_token", "pad_token", "mask_token")
 FLAGS = {

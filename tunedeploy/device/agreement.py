@@ -11,6 +11,7 @@ from .encoders import Array
 # float64. Over the models tried here the ratio was 0.5 to 3; ten leaves room, and a wrong epsilon does not fit in.
 FLOORS = 10.0
 CAP = 1e-4  # of the output's range: no noise floor, however large, excuses more
+PIXELS = 2e-5  # of normalised pixels: two float32 ways to (x / 255 - mean) / std differ by a few ulp of values up to 3
 
 
 @np.errstate(invalid="ignore")  # infinity less infinity is judged below

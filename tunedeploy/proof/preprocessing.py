@@ -7,8 +7,6 @@ from tunedeploy.device.encoders import Encoder, Row
 from tunedeploy.proof.scene import FLOAT32, Scene
 from tunedeploy.proof.torch_run import sample
 
-PIXELS = 2e-5  # two float32 ways to (x / 255 - mean) / std differ by a few ulp of values up to 3
-
 
 def preprocessing(scene: Scene) -> list[Comparison]:
     """Raw rows give what they gave in training, by the merged folder's preprocessing and by the bundled one."""
@@ -26,7 +24,7 @@ def preprocessing(scene: Scene) -> list[Comparison]:
                 difference = agreement.largest_difference(first[key][None], second[key][None])[0]
                 if difference > worst:
                     worst, where = difference, f"{row.get('origin', 'an edge row')}, {key}"
-        limit = PIXELS if scene.trained.facts["kind"] == "image" else 0
+        limit = agreement.PIXELS if scene.trained.facts["kind"] == "image" else 0
         made.append(Ledger(stage=stage, file="merged").at_most(id, worst, limit, rows=len(rows), where=where))
     odd = scene.task.contradictions(scene.rundir / "merged", scene.trained.facts)
     merged = Ledger(stage="merge", file="merged")

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from tunedeploy.device.files import read_json, sha256
 from tunedeploy.errors import RunError
-from tunedeploy.run.atomic import whole_folder as whole_folder
-from tunedeploy.run.atomic import write_json as write_json
-from tunedeploy.run.atomic import write_text as write_text
+from tunedeploy.run.atomic import write_json
 from tunedeploy.run.entries import identified
 
 if TYPE_CHECKING:

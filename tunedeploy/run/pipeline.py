@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tunedeploy import progress
 from tunedeploy.device.files import files_below
 from tunedeploy.errors import RunError, UserError
-from tunedeploy.run.atomic import discard, move, sweep
-from tunedeploy.run.folder import Record, RunDir, key_of, versions, without_folders, write_text
+from tunedeploy.run.atomic import discard, move, sweep, write_text
+from tunedeploy.run.folder import Record, RunDir, key_of, versions, without_folders
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe

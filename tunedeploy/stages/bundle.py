@@ -15,9 +15,10 @@ from tunedeploy.errors import ParityError
 from tunedeploy.proof.bundle import Bundle
 from tunedeploy.proof.torch_run import sample
 from tunedeploy.run import results
+from tunedeploy.run.atomic import whole_folder, write_json, write_text
 from tunedeploy.run.entries import entry
 from tunedeploy.run.exported import encoder_of
-from tunedeploy.run.folder import RunDir, whole_folder, write_json, write_text
+from tunedeploy.run.folder import RunDir
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe

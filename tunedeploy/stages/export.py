@@ -13,8 +13,9 @@ from tunedeploy.models.classifier import Assembly
 from tunedeploy.models.conversion import program_of
 from tunedeploy.models.loading import COLOUR_CODES
 from tunedeploy.proof.torch_run import loaded, sample
+from tunedeploy.run.atomic import write_json, write_text
 from tunedeploy.run.exported import OnnxFacts
-from tunedeploy.run.folder import RunDir, write_json, write_text
+from tunedeploy.run.folder import RunDir
 from tunedeploy.run.lineage import FILE, lineage
 from tunedeploy.run.results import Export
 

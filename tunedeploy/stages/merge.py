@@ -15,7 +15,8 @@ from tunedeploy.errors import ParityError
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly
 from tunedeploy.proof.torch_run import FOLDER, logits, sample, trained
-from tunedeploy.run.folder import RunDir, whole_folder
+from tunedeploy.run.atomic import whole_folder
+from tunedeploy.run.folder import RunDir
 from tunedeploy.run.results import Merge, entries
 
 if TYPE_CHECKING:

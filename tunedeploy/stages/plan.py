@@ -15,7 +15,8 @@ from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, set_training
 from tunedeploy.models.loading import foreign
 from tunedeploy.proof import preflight
-from tunedeploy.run.folder import RunDir, write_json
+from tunedeploy.run.atomic import write_json
+from tunedeploy.run.folder import RunDir
 from tunedeploy.run.planned import Effort, Plan, Sizes, Sourced
 from tunedeploy.run.results import Weights
 from tunedeploy.training.batches import balance_of

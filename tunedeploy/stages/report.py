@@ -4,7 +4,8 @@ import html
 from typing import TYPE_CHECKING, Any
 
 from tunedeploy.bundling.card import number
-from tunedeploy.run.folder import RunDir, write_text
+from tunedeploy.run.atomic import write_text
+from tunedeploy.run.folder import RunDir
 from tunedeploy.run.results import Report, value_of
 
 if TYPE_CHECKING:

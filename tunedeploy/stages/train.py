@@ -13,7 +13,8 @@ from tunedeploy.device.encoders import Array
 from tunedeploy.errors import ModelError, UserError
 from tunedeploy.models import sources, start
 from tunedeploy.models.classifier import Assembly, load_trained, trained_names, trained_state
-from tunedeploy.run.folder import RunDir, key_of, whole_folder
+from tunedeploy.run.atomic import whole_folder
+from tunedeploy.run.folder import RunDir, key_of
 from tunedeploy.run.results import Course, Metrics, Train
 from tunedeploy.training.batches import balance_of, class_weights
 from tunedeploy.training.feeds import VIEWS, FeatureFeed, Feed, HeadOnly, View, alike, kept_features

@@ -23,7 +23,8 @@ from tunedeploy.proof.scene import Scene, ledger_of, metamorphic, scene_of, torc
 from tunedeploy.proof.scores import labels_kept, metric_kept
 from tunedeploy.proof.vocabulary import vocabulary_kept
 from tunedeploy.proof.weights import tables_kept, weights_kept
-from tunedeploy.run.folder import RunDir, write_json
+from tunedeploy.run.atomic import write_json
+from tunedeploy.run.folder import RunDir
 from tunedeploy.run.lineage import FILE
 from tunedeploy.run.results import LedgerFile, Variant, Verify, entries
 

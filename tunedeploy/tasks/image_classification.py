@@ -20,7 +20,7 @@ from tunedeploy.device.encoders.image import contradictions, facts_from, open_im
 from tunedeploy.device.encoders.image import opened as device_encoder
 from tunedeploy.errors import ModelError
 from tunedeploy.recipe.read import Section
-from tunedeploy.run.folder import write_json
+from tunedeploy.run.atomic import write_json
 from tunedeploy.tasks._classification import loss, metric_name
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from tunedeploy.device.encoders.text import contradictions, facts_from
 from tunedeploy.device.encoders.text import opened as device_encoder
 from tunedeploy.device.files import read_json
 from tunedeploy.recipe.read import Section
-from tunedeploy.run.folder import write_json
+from tunedeploy.run.atomic import write_json
 from tunedeploy.tasks._classification import loss, metric_name
 
 if TYPE_CHECKING:

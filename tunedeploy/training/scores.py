@@ -13,7 +13,7 @@ from sklearn.metrics import classification_report, confusion_matrix
 
 from tunedeploy.device.decisions.classes import score
 from tunedeploy.device.encoders import Array
-from tunedeploy.run.folder import write_json, write_text
+from tunedeploy.run.atomic import write_json, write_text
 from tunedeploy.run.results import Metrics
 from tunedeploy.training.batches import by_length
 
