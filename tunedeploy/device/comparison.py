@@ -8,6 +8,7 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
+from .agreement import within
 from .errors import ModelError, RunError
 from .runtime import OUTPUT, Session
 from .sentences import OF_ANSWERS, SENTENCES
@@ -109,15 +110,6 @@ class Ledger:
     def informational(self, id: str, value: float, **details: Unpack[Details]) -> Comparison:
         """A value that has no limit; NaN and infinity are a breach all the same."""
         return self.at_most(id, value, None, **details)
-
-
-def within(value: float, limit: float | None, *, at_most: bool = True) -> bool:
-    """Whether a value is finite and not over its limit, or under it: NaN is never `> limit` and must not pass."""
-    if not np.isfinite(value):
-        return False
-    if limit is None:
-        return True
-    return bool(value <= limit if at_most else value >= limit)
 
 
 def _finite(value: Any) -> Any:
