@@ -25,6 +25,7 @@ class Kind:
     absent: Any = None  # stored when an optional column is not in a file; None: the column is left out
     text: Callable[[Any], str] | None = None  # value -> what the search for nearly equal rows reads of it
     picture: Callable[[Any], Mapping[str, Any]] | None = None  # value -> {"path", "bytes"} that the search looks at
+    constant: Callable[[Sequence[Any]], str | None] | None = None  # of a target: values -> why nothing is to be learned
     repairs: Callable[[str, Sequence[Any]], list[str]] | None = None  # (column, cells) -> what reading them changed
     likely: Callable[[Sequence[Any]], float] = lambda cells: 0.5  # how much cells that it parses look like it, 0 to 1
 

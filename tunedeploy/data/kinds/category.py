@@ -39,6 +39,13 @@ def repairs(name: str, cells: Sequence[Any]) -> list[str]:
     return notes
 
 
+def constant(values: Sequence[str]) -> str | None:
+    """What is wrong with labels of one class."""
+    if len(set(values)) != 1:
+        return None
+    return f"every row has the label {values[0]!r}; at least two classes are needed"
+
+
 def likely(cells: Sequence[Any]) -> float:
     """Classes come again and again; numbers with fractions are measured, unless there are very few of them."""
     distinct = len(set(cells))
@@ -56,6 +63,7 @@ CATEGORY = Kind(
     labels=lambda value: (value,),
     encode=lambda value, index: index[value],
     absent=-1,
+    constant=constant,
     repairs=repairs,
     likely=likely,
 )

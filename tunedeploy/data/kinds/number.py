@@ -54,6 +54,13 @@ def has_fraction(cell: Any) -> bool:
     return isinstance(cell, float | Decimal) and cell % 1 != 0
 
 
+def constant(values: Sequence[float]) -> str | None:
+    """What is wrong with numbers that are all one."""
+    if not values or min(values) < max(values):
+        return None
+    return f"every training row has the number {values[0]:g}, so there is nothing to learn; check the column"
+
+
 def likely(cells: Sequence[Any]) -> float:
     """What is measured has decimals or many values; a few whole numbers are rather classes."""
     distinct = len(set(cells))
@@ -69,5 +76,6 @@ NUMBER = Kind(
     content=content,
     target=True,
     absent=math.nan,
+    constant=constant,
     likely=likely,
 )

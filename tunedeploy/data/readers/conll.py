@@ -1,4 +1,4 @@
-"""Read sentences of tagged words as CoNLL files have them: a word and its tag on a line, a blank line between sentences.
+"""Read sentences of tagged words as CoNLL files have them: a word and its tag a line, a blank line between sentences.
 
 The first column is the word and the last its tag; of CoNLL-U's ten, FORM and UPOS. `-DOCSTART-` lines part documents.
 """

@@ -47,7 +47,7 @@ def open_hub(name: str) -> dict[str, Callable[[], Table]]:
 def class_names(schema: Any, column: str) -> tuple[str, ...] | None:
     """The names of the `ClassLabel` that `datasets` wrote of one column into an Arrow schema, or None.
 
-    The column may hold lists of classes. Only this column is looked at, so that an odd one that nobody asked for is no obstacle.
+    It may hold lists of classes. No other column is looked at, so that an odd one that nobody asked for is no obstacle.
 
     Raises:
         ValueError: it has something else than names there.
