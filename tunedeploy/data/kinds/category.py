@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tunedeploy.data.doctor.classes import classes
 from tunedeploy.data.kinds import Kind
 from tunedeploy.data.kinds.number import has_fraction
 from tunedeploy.data.kinds.text import content
@@ -64,6 +65,7 @@ CATEGORY = Kind(
     encode=lambda value, index: index[value],
     absent=-1,
     constant=constant,
+    findings=classes,
     repairs=repairs,
     likely=likely,
 )

@@ -8,12 +8,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from tunedeploy.data.doctor.numbers import CLASSES, numbers
 from tunedeploy.data.kinds import Kind
 from tunedeploy.data.table import shown
 
 WRITTEN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 LARGEST = 3.4e38  # of 32-bit floats, in which it is learned
-FEW = 20  # distinct whole numbers up to which they are rather classes
 
 
 def parse(cell: Any, folder: Path) -> float:
@@ -66,7 +66,7 @@ def likely(cells: Sequence[Any]) -> float:
     distinct = len(set(cells))
     if distinct <= 5:
         return 0.2
-    return 1.0 if distinct > FEW or sum(map(has_fraction, cells)) * 10 > len(cells) else 0.4
+    return 1.0 if distinct > CLASSES or sum(map(has_fraction, cells)) * 10 > len(cells) else 0.4
 
 
 NUMBER = Kind(
@@ -77,5 +77,6 @@ NUMBER = Kind(
     target=True,
     absent=math.nan,
     constant=constant,
+    findings=numbers,
     likely=likely,
 )

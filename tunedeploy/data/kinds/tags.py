@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tunedeploy.data.doctor.tags import tags as findings
 from tunedeploy.data.kinds import Kind
 from tunedeploy.data.kinds._items import items
 from tunedeploy.data.kinds.text import content as text_content
@@ -60,5 +61,7 @@ TAGS = Kind(
     encode=encode,
     absent=[],
     constant=constant,
+    findings=findings,
+    counted=("tags", "words"),
     likely=likely,
 )
