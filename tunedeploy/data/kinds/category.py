@@ -50,6 +50,8 @@ def constant(values: Sequence[str]) -> str | None:
 def likely(cells: Sequence[Any]) -> float:
     """Classes come again and again; numbers with fractions are measured, unless there are very few of them."""
     distinct = len(set(cells))
+    if distinct == 1:
+        return 0.3
     if sum(map(has_fraction, cells)) * 10 > len(cells):
         return 0.6 if distinct <= 5 else 0.1
     return max(0.1, 1.0 - 1.5 * max(distinct - 2, 0) / max(len(cells), 1))

@@ -66,7 +66,10 @@ def likely(cells: Sequence[Any]) -> float:
     distinct = len(set(cells))
     if distinct <= 5:
         return 0.2
-    return 1.0 if distinct > CLASSES or sum(map(has_fraction, cells)) * 10 > len(cells) else 0.4
+    if sum(map(has_fraction, cells)) * 10 > len(cells):
+        return 1.0
+    is_count = distinct == len(cells)  # a number of its own for every row is most often the row's number
+    return 0.3 if is_count else 1.0 if distinct > CLASSES else 0.4
 
 
 NUMBER = Kind(
