@@ -13,7 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tunedeploy.data.columns import CATEGORY, IMAGE, TEXT, Column
+from tunedeploy.data.columns import Column
+from tunedeploy.data.kinds.category import CATEGORY
+from tunedeploy.data.kinds.image import IMAGE
+from tunedeploy.data.kinds.text import TEXT
 from tunedeploy.data.read import read, read_file
 from tunedeploy.errors import DataError
 

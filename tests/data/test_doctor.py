@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from tunedeploy.data.columns import CATEGORY, IMAGE, TEXT, Column
+from tunedeploy.data.columns import Column
 from tunedeploy.data.doctor import examine as doctor
 from tunedeploy.data.doctor.examine import examine
 from tunedeploy.data.doctor.near import looks, near_images, near_texts, normalised
 from tunedeploy.data.doctor.report import MAX_LINES, Finding, Report
+from tunedeploy.data.kinds.category import CATEGORY
+from tunedeploy.data.kinds.image import IMAGE
+from tunedeploy.data.kinds.text import TEXT
 from tunedeploy.data.read import read
 
 TEXTS = (Column(key="text", kind=TEXT), Column(key="label", kind=CATEGORY))

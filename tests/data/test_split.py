@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunedeploy.data.columns import CATEGORY, TEXT, Column
+from tunedeploy.data.columns import Column
+from tunedeploy.data.kinds.category import CATEGORY
+from tunedeploy.data.kinds.text import TEXT
 from tunedeploy.data.read import Data, read
 from tunedeploy.data.split import automatic_split, digest, limit_rows, place
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunedeploy.data.cells import Rows, find_columns, parse_rows
-from tunedeploy.data.columns import TEXT, Column
+from tunedeploy.data.columns import Column
+from tunedeploy.data.kinds.text import STRING
 from tunedeploy.data.labels import closest, natural_order
 from tunedeploy.data.readers.folders import EVAL_SPLITS
 from tunedeploy.data.readers.open import ALL, Source, open_source
@@ -219,14 +220,15 @@ def _check_counts(train: Rows, held_out: Rows) -> None:
 
 
 def _content(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> dict[str, Sequence[Any]]:
-    """Canonical column -> what is stored, labels as indices; "origin" last."""
+    """Canonical column -> what is stored, labels as indices, and of what the file lacks its `absent`; "origin" last."""
     index = {text: number for number, text in enumerate(labels)}
     content: dict[str, Sequence[Any]] = {}
     for column in columns:
-        if column.key not in rows.values:
-            continue
-        values, encode = rows.values[column.key], column.kind.encode
-        content[column.key] = [encode(value, index) for value in values] if encode and any(rows.labels) else values
+        kind, values = column.kind, rows.values.get(column.key)
+        if values is not None:
+            content[column.key] = [kind.encode(value, index) for value in values] if kind.encode else values
+        elif kind.absent is not None:
+            content[column.key] = [kind.absent] * len(rows)
     return {**content, "origin": rows.places}
 
 
@@ -235,5 +237,5 @@ def _dataset(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> "d
 
     content = {key: list(values) for key, values in _content(rows, columns, labels).items()}
     kinds = {column.key: column.kind for column in columns}
-    features = {key: dict(kinds[key].feature) if key in kinds else dict(TEXT.feature) for key in content}
+    features = {key: dict(kinds[key].feature) if key in kinds else STRING for key in content}
     return datasets.Dataset.from_dict(content, features=datasets.Features.from_dict(features))

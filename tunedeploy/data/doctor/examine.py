@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tunedeploy.data.columns import IMAGE, TEXT, Column
+from tunedeploy.data.columns import Column
 from tunedeploy.data.doctor.near import Look, Pairs, looks, near_images, near_texts
 from tunedeploy.data.doctor.report import Finding, Report, Severity
 from tunedeploy.data.labels import twins
@@ -69,17 +69,18 @@ def _gather(data: Data, columns: Sequence[Column]) -> _Rows:
     there = [column for column in columns if column.key in data.train.column_names]
     train, held_out = data.train[:], data.eval[:]
     cells = {column.key: [*train[column.key], *held_out[column.key]] for column in there}
-    inputs = [column for column in there if column.kind.labels is None]
+    inputs = [column for column in there if not column.kind.target]
     label = next((column for column in there if column.kind.labels is not None), None)
-    image = next((column for column in inputs if column.kind.name == IMAGE.name), None)
+    pictured = next((column for column in inputs if column.kind.picture is not None), None)
     contents = [[_content(column, value) for value in cells[column.key]] for column in inputs]
-    texts = [cells[column.key] for column in inputs if column.kind.name == TEXT.name]
+    texts = [[read(value) for value in cells[column.key]] for column in inputs if (read := column.kind.text)]
+    pictures = [look(value) for value in cells[pictured.key]] if pictured and (look := pictured.kind.picture) else []
     return _Rows(
         train=len(data.train),
         places=[*train["origin"], *held_out["origin"]],
         keys=[digest(row) for row in zip(*contents, strict=True)],
         texts=list(zip(*texts, strict=True)),
-        looks=looks(cells[image.key]) if image else [],
+        looks=looks(pictures),
         labels=[_label_texts(value, data.labels) for value in cells[label.key]] if label else [],
     )
 

@@ -13,8 +13,7 @@ from datasets.packaged_modules.cache.cache import Cache
 from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from huggingface_hub import constants
 
-from tunedeploy.data.columns import shown
-from tunedeploy.data.table import Table, rename
+from tunedeploy.data.table import Table, rename, shown
 from tunedeploy.errors import DataError
 
 LOGGERS = ("datasets", "huggingface_hub")  # they tell of each retry; we tell once, at the end

@@ -8,12 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tunedeploy.data.columns import shown
 from tunedeploy.data.labels import closest
 from tunedeploy.data.readers.delimited import read_delimited
 from tunedeploy.data.readers.folders import IMAGES, SPLITS, find_splits, read_folder
 from tunedeploy.data.readers.json_records import read_json
-from tunedeploy.data.table import Table, rename
+from tunedeploy.data.table import Table, rename, shown
 from tunedeploy.errors import DataError
 
 ALL = ""  # the key of a set that has no splits
