@@ -11,6 +11,7 @@ from torch.nn.functional import cosine_similarity
 
 from tests.tiny import Tiny
 from tunedeploy.device.encoders import Row, open_encoder, text_pairs
+from tunedeploy.device.errors import RunError
 from tunedeploy.models import text, text_regression
 from tunedeploy.models.sources import Source
 from tunedeploy.models.text_regression import PairsEncoder, TextRegressor
@@ -132,6 +133,11 @@ def test_a_bundle_encodes_pairs_as_training_does(encoder: PairsEncoder, tmp_path
 def test_a_row_without_a_second_text_has_one_id_there(encoder: PairsEncoder) -> None:
     batch = encoder.collate([{"input_ids": np.asarray([5, 6]), "token_type_ids": np.zeros(2, np.int64)}])
     assert batch["attention_mask"].tolist() == [[[1, 1], [1, 0]]]
+
+
+def test_a_pair_without_its_second_text_is_one_line(encoder: PairsEncoder) -> None:
+    with pytest.raises(RunError, match="missing text_pair: the model compares two texts"):
+        encoder.encode([{"text": "soup", "text_pair": None}])
 
 
 def test_it_exports_with_free_axes(model: TextRegressor, encoder: PairsEncoder) -> None:

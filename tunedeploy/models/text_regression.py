@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 from torch.nn.functional import normalize
+from transformers import PreTrainedTokenizerBase
 
 from tunedeploy.device.encoders import Features, Inputs, Row, text_pairs
+from tunedeploy.device.encoders.text import TextFacts
 from tunedeploy.models.sources import Source
 from tunedeploy.models.text import TextClassifier, TransformersEncoder, fresh_names, pooled_trunk
 
@@ -33,7 +35,7 @@ class TextRegressor(TextClassifier):
 
     def __init__(self, trunk: nn.Module, *, width: int, pooling: str, pairs: bool, unit: tuple[float, float]) -> None:
         super().__init__(trunk, width=2 * width + 1 if pairs else width, labels=1, pooling=pooling)
-        self.pairs = pairs
+        self.width, self.pairs = width, pairs
         for name, value in zip(("mean", "scale"), unit, strict=True):
             # They are facts of the assembly, so the weights do not hold them again. Of one axis: a number without any
             # would become bfloat16 beside bfloat16, and a price with it.
@@ -107,3 +109,8 @@ class PairsEncoder(TransformersEncoder):
     def sizes(self, features: Sequence[Features]) -> list[int | None]:
         """See tunedeploy.device.encoders.text_pairs.sizes."""
         return text_pairs.sizes(features, self._facts)
+
+
+def encoder_of(tokenizer: PreTrainedTokenizerBase, facts: TextFacts) -> TransformersEncoder:
+    """Training's encoder, by the kind of its facts."""
+    return (PairsEncoder if facts.kind == text_pairs.KIND else TransformersEncoder)(tokenizer, facts)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import RunError
 from ..inside import inside
 from ..signature import Value
 from . import Features, Inputs, Row
@@ -30,7 +31,13 @@ def pair_facts(facts: TextFacts) -> TextFacts:
 
 
 def single_texts(rows: Sequence[Row]) -> list[Row]:
-    """Rows with `text` and `text_pair` as two rows of a text each."""
+    """Rows with `text` and `text_pair` as two rows of a text each.
+
+    Raises:
+        RunError: a row has no second text.
+    """
+    if any(row.get("text_pair") is None for row in rows):
+        raise RunError("missing text_pair: the model compares two texts; write both, as text and text_pair")
     return [{"text": row[key]} for row in rows for key in ("text", "text_pair")]
 
 
