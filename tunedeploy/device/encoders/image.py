@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from .. import typed
 from ..errors import ImageError
 from ..inside import inside
+from ..signature import Value
 from . import Array, Features, Inputs, Row
 
 RESAMPLE = {
@@ -137,9 +138,19 @@ class ImageEncoder:
             return [None]
         return [None, max(64, self._facts.size - 32), self._facts.size + 32]
 
+    def values(self) -> tuple[Value, ...]:
+        """See the function `values`."""
+        return values(self.facts)
+
     def contradictions(self, folder: Path) -> list[str]:
         """See the function `contradictions`."""
         return contradictions(folder, self.facts)
+
+
+def values(facts: Mapping[str, Any]) -> tuple[Value, ...]:
+    """What goes into the graph: pixels, float32 (batch, 3, height, width)."""
+    sides = ("height", "width") if facts["dynamic"] else (facts["size"], facts["size"])
+    return (Value(name="pixel_values", axes=("batch", 3, *sides)),)
 
 
 def opened(folder: Path, facts: Mapping[str, Any]) -> ImageEncoder:
