@@ -40,10 +40,11 @@ class Checkpoint:
             ModelError: see models.text.text_facts.
         """
         options: Any = recipe.data
+        limit = text.longest(self.source, self.tokenizer)
         most = text.positions(model.trunk.config)
         if options.max_length and options.max_length > most:
             raise RecipeError(f"data.max_length: {options.max_length} is over the model's {most}")
-        return text.text_facts(model, self.tokenizer, options.max_length or text.longest(self.source, self.tokenizer))
+        return text.text_facts(model, self.tokenizer, options.max_length or limit)
 
 
 def checkpoint(recipe: "Recipe") -> Checkpoint:

@@ -58,10 +58,6 @@ class TextRegressor(TextClassifier):
         """Standard deviations from the mean (batch, 1) to the unit of the data."""
         return outputs * self.scale + self.mean
 
-    def classify(self, features: torch.Tensor) -> torch.Tensor:
-        """Features (batch, width) to numbers (batch, 1)."""
-        return self.tail(self.head(self.dropout(features)))
-
 
 def likeness(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Two vectors (batch, width) to (batch, 2 * width + 1): by coordinate their distance and product, and the cosine.

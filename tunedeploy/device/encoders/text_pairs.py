@@ -73,10 +73,7 @@ def apart(features: Sequence[Features], facts: TextFacts) -> list[Features]:
 
 def values(inputs: Sequence[str]) -> tuple[Value, ...]:
     """What goes into the graph: ids and their mask, int64 (batch, 2, sequence)."""
-    roles: Mapping[str, str] = {"attention_mask": "mask"}
-    return tuple(
-        Value(name=name, axes=("batch", 2, "sequence"), dtype="int64", role=roles.get(name, "")) for name in inputs
-    )
+    return tuple(replace(value, axes=("batch", 2, "sequence")) for value in encoding.values(inputs))
 
 
 class TextPairsEncoder(TextEncoder):
