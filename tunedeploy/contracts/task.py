@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
-import numpy as np
-
 from tunedeploy.contracts import NOTHING, Plugin, optional
 
 if TYPE_CHECKING:
@@ -26,12 +24,14 @@ if TYPE_CHECKING:
 class Report(TypedDict):
     """How good the answers on the evaluation split are.
 
-    `metrics` has all of the decision's, and `text` is for people; `files` are further ones of the train stage, by name.
+    `metrics` has all of the decision's, and `text` is for people; `files` are further ones of the train stage, by name,
+    and `details` further keys of its metrics.json.
     """
 
     metrics: dict[str, float]
     text: str
     files: dict[str, str]
+    details: dict[str, Any]
 
 
 class Task(Plugin, Protocol):
@@ -114,11 +114,13 @@ class Task(Plugin, Protocol):
     @optional
     def weights(self, targets: Sequence[Mapping[str, Array]]) -> Array:
         """How many losses each row's sum has, float64 (rows,): 1, or as many as it has tokens."""
+        import numpy as np
+
         return np.ones(len(targets))
 
     @optional
     def unit_targets(self, targets: Sequence[Mapping[str, Array]]) -> Sequence[Mapping[str, Array]]:
-        """Targets of single units, in order, for a head that is trained on kept features; where a row is one, its own."""
+        """Targets of single units, in order, for a head on kept features; where a row is one unit, its own."""
         return targets
 
     @optional

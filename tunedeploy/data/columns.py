@@ -24,6 +24,7 @@ class Kind:
     parse: Callable[[Any, Path], Any]  # (cell, folder of relative paths) -> value; ValueError("why") on a bad cell
     content: Callable[[Any], bytes]  # value -> the bytes that tell rows apart; ValueError("why") if unreadable
     slow: bool = False  # `content` opens a file: rows are checked on several threads
+    target: bool = False  # it is what is to be learned, and no input
     labels: Callable[[Any], Sequence[str]] | None = None  # value -> label texts in it; None: not a label column
     encode: Callable[[Any, Mapping[str, int]], Any] | None = None  # (value, text -> index) -> what is stored
     absent: Any = None  # stored when an optional column is not in a file; None: the column is left out
@@ -177,6 +178,7 @@ CATEGORY = Kind(
     feature={"_type": "Value", "dtype": "int64"},
     parse=parse_category,
     content=text_content,
+    target=True,
     labels=lambda value: (value,),
     encode=lambda value, index: index[value],
     absent=-1,

@@ -3,27 +3,30 @@
 # Imports no torch at the top: the same file serves `predict` on a device that has none.
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from tunedeploy.data.columns import TEXT_ROWS
-from tunedeploy.device.decisions.classes import decode, score, targets
 from tunedeploy.device.encoders import Row
-from tunedeploy.device.encoders.text import contradictions, facts_from
+from tunedeploy.device.encoders.text import contradictions, facts_from, values
 from tunedeploy.device.encoders.text import opened as device_encoder
 from tunedeploy.device.files import read_json
+from tunedeploy.device.signature import Graph
 from tunedeploy.recipe.read import Section
 from tunedeploy.run.atomic import write_json
-from tunedeploy.tasks._classification import loss, metric_name
+from tunedeploy.tasks._classification import classes_of, decision, logits, loss, metric_name, report, targets
 
 if TYPE_CHECKING:
+    from tunedeploy.data.read import Data
     from tunedeploy.models.classifier import Assembly
     from tunedeploy.recipe.read import Recipe
 
-__all__ = ["contradictions", "decode", "device_encoder", "loss", "metric_name", "score", "targets"]
+__all__ = [
+    "classes_of", "contradictions", "decision", "device_encoder", "loss", "metric_name", "report", "targets",
+]  # fmt: skip
 
 HUB_TASK = "text-classification"  # optimum's and the hub's name
 SYNONYMS = (  # names of the same task elsewhere, for a recipe that writes one of them
@@ -56,7 +59,7 @@ class TuneOptions(Section):
     pooling: Literal["auto", "mean", "cls", "max", "last", "pooler"] = "auto"
 
 
-def assemble(recipe: "Recipe", labels: int) -> "Assembly":
+def assemble(recipe: "Recipe", data: "Data") -> "Assembly":
     """The model before training, and its encoder; see models.classifier.Assembly."""
     from tunedeploy.errors import RecipeError
     from tunedeploy.models import sources, text
@@ -67,20 +70,22 @@ def assemble(recipe: "Recipe", labels: int) -> "Assembly":
     source = sources.locate(recipe.model.name, recipe.model.weights)
     if source.scheme != "hf":
         raise RecipeError(f"model: {recipe.model.name!r} has images for input; text-classification needs a text model")
-    data: Any = recipe.data
+    options: Any = recipe.data
     tune: Any = recipe.tune
     pooling = tune.pooling if tune.pooling != "auto" else text.checkpoint_pooling(source) or "mean"
     tokenizer = text.open_tokenizer(source)
-    model, fresh = text.build(source, labels=labels, pooling=pooling)
+    model, fresh = text.build(source, labels=len(data.labels), pooling=pooling)
     limit = text.longest(source, tokenizer)
-    if data.max_length and data.max_length > text.positions(model.trunk.config):
+    if options.max_length and options.max_length > text.positions(model.trunk.config):
         raise RecipeError(
-            f"data.max_length: {data.max_length} is over the model's {text.positions(model.trunk.config)}"
+            f"data.max_length: {options.max_length} is over the model's {text.positions(model.trunk.config)}"
         )
-    facts = text.text_facts(model, tokenizer, data.max_length or limit)
+    facts = text.text_facts(model, tokenizer, options.max_length or limit)
     return Assembly(
         model=model,
         encoder=text.TransformersEncoder(tokenizer, facts),
+        graph=graph({"inputs": facts.inputs}, data.labels),
+        decision=decision(data.labels),
         fresh=fresh,
         facts={"pooling": pooling, "max_length": facts.max_length},
     )
@@ -127,7 +132,10 @@ def load(folder: Path, *, attention: str = "sdpa") -> "Assembly":
     model.head.load_state_dict(load_file(folder / "head.safetensors"))
     encoder = text.TransformersEncoder(text.open_tokenizer(source), facts_from(facts["encoder"]))
     kept = {key: facts[key] for key in ("pooling", "max_length")}
-    return Assembly(model=model, encoder=encoder, fresh=frozenset(), facts=kept)
+    return Assembly(
+        model=model, encoder=encoder, graph=graph(facts["encoder"], facts["labels"]),
+        decision=decision(facts["labels"]), fresh=frozenset(), facts=kept,
+    )  # fmt: skip
 
 
 def rewritten(folder: Path, trained: Any) -> list[str]:
@@ -138,9 +146,9 @@ def rewritten(folder: Path, trained: Any) -> list[str]:
     return [f"tokenizer.json: {key}" for key in parts if there.get(key) != wanted.get(key)]
 
 
-def dynamic_axes(facts: Mapping[str, Any]) -> dict[str, dict[int, str]]:
-    """Names of the free axes of each ONNX input."""
-    return {name: {0: "batch", 1: "sequence"} for name in facts["inputs"]}
+def graph(facts: Mapping[str, Any], labels: Sequence[str]) -> Graph:
+    """Ids and their like in, one row of logits a text out."""
+    return Graph(name="model", inputs=values(facts["inputs"]), outputs=(logits(labels),))
 
 
 def edge_rows(sample: Row) -> list[Row]:

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +16,25 @@ from tunedeploy import plugins, progress
 from tunedeploy.contracts.method import ParameterGroup
 from tunedeploy.contracts.objective import Penalty
 from tunedeploy.contracts.task import Task
-from tunedeploy.device.comparison import within
+from tunedeploy.device.agreement import within
+from tunedeploy.device.decisions import Answers
 from tunedeploy.device.encoders import Array
-from tunedeploy.errors import RunError, UserError
-from tunedeploy.models.classifier import load_trained, set_training, trained_state
+from tunedeploy.device.figures import value_text
+from tunedeploy.errors import RecipeError, RunError, UserError
+from tunedeploy.models.classifier import Assembly, load_trained, set_training, trained_state
+from tunedeploy.models.torch_inputs import named
 from tunedeploy.run.folder import RunDir
 from tunedeploy.training import checkpoint
 from tunedeploy.training.batches import class_weights, micro_batches, windows
 from tunedeploy.training.course import Course, course_of
-from tunedeploy.training.feeds import FeatureFeed, Feed, HeadOnly
+from tunedeploy.training.feeds import FeatureFeed, Feed
 from tunedeploy.training.schedule import factor
-from tunedeploy.training.scores import logits_of
+from tunedeploy.training.scores import answers_of
+from tunedeploy.training.targets import Targets
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
+    from tunedeploy.recipe.sections import TrainOptions
 
 FOLDER = "train"
 EVAL_BATCH = 64  # rows; larger gains nothing on a CPU and costs memory
@@ -36,22 +42,40 @@ EVAL_BATCH = 64  # rows; larger gains nothing on a CPU and costs memory
 
 @dataclass(kw_only=True)
 class Job:
-    """What the loop works on: either the whole model, or its head on kept features."""
+    """What the loop works on: either the whole model, or its head on kept features.
+
+    An entry of `train` is a row, or a unit of kept features; `train_targets`, `row_weights` and `classes` are of these.
+    """
 
     recipe: "Recipe"
     task: Task
+    assembly: Assembly
     accelerator: Accelerator
     module: torch.nn.Module
-    fresh: frozenset[str]
     trained: list[str]  # names of what training changes
     train: Feed | FeatureFeed
     eval: Feed | FeatureFeed
-    label_ids: Array
-    eval_ids: Array
+    train_targets: Targets
+    eval_targets: Targets
+    truth: Any  # `decision.targets` of the evaluation rows
     metric: str
     penalty: Penalty | None
-    row_weights: Array
+    row_weights: Array  # by class, where rare ones are weighted
+    classes: Array | None  # class of each row, where rows have one
+    keeps_features: bool  # and so has no checkpoints: an epoch takes milliseconds
     key: str  # of all that a checkpoint depends on
+
+    @property
+    def fresh(self) -> frozenset[str]:
+        """Names of parameters that no checkpoint gave."""
+        return self.assembly.fresh
+
+    def loss(
+        self, outputs: Any, targets: Mapping[str, torch.Tensor], options: "TrainOptions | None" = None
+    ) -> torch.Tensor:
+        """The sum of the losses of each row, of what the module gave; without options as in evaluation."""
+        named_outputs = outputs if isinstance(outputs, Mapping) else named(self.assembly.graph, outputs)
+        return self.task.loss(named_outputs, targets, options, self.assembly.facts)
 
 
 def fit(job: Job, rundir: RunDir) -> Course:
@@ -62,7 +86,7 @@ def fit(job: Job, rundir: RunDir) -> Course:
     model, optimizer = accelerator.prepare(job.module, optimizer)
     course = resume(job, rundir, optimizer)
     size = options.batch_size * options.accumulate * accelerator.num_processes
-    steps = math.ceil(len(job.label_ids) / size)
+    steps = math.ceil(len(job.train.lengths) / size)
     budget_s = options.budget_s
     update = progress.tracker("train", steps * options.epochs)
     began = time.monotonic() - course.elapsed_s
@@ -86,7 +110,7 @@ def fit(job: Job, rundir: RunDir) -> Course:
         if options.patience is not None and course.stale >= options.patience:
             progress.note(f"stopped early: no better {job.metric} for {course.stale} epochs")
             break
-        if course.epoch < options.epochs and not isinstance(job.module, HeadOnly):
+        if course.epoch < options.epochs and not job.keeps_features:
             save(job, rundir, optimizer, course)
     # Takes autocast off the forward that prepare() wrapped in it: what is measured from here on is float32.
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)
@@ -121,7 +145,9 @@ def epoch_windows(job: Job, size: int, epoch: int) -> list[Array]:
     options = job.recipe.train
     weights = None
     if options.balance == "resample":
-        weights = class_weights(job.label_ids, int(job.label_ids.max()) + 1)[job.label_ids]
+        if job.classes is None:
+            raise RecipeError(f"train.balance: resample draws rows by their class, and {job.recipe.task} has none")
+        weights = class_weights(job.classes, int(job.classes.max()) + 1)[job.classes]
     return windows(job.train.lengths, size=size, seed=options.seed, epoch=epoch, weights=weights)
 
 
@@ -135,7 +161,7 @@ def take_step(job: Job, model: torch.nn.Module, optimizer: Any, window: Array, s
     """
     options, accelerator = job.recipe.train, job.accelerator
     set_training(job.module)
-    total_weight = float(job.row_weights[window].sum())
+    total_weight = float((job.row_weights[window] * job.train_targets.weights[window]).sum())
     parts = micro_batches(
         window, parts=options.accumulate, process=accelerator.process_index, processes=accelerator.num_processes
     )
@@ -144,11 +170,10 @@ def take_step(job: Job, model: torch.nn.Module, optimizer: Any, window: Array, s
         last = at == len(parts) - 1
         inputs = job.train.inputs(indices, seed=(options.seed * 1_000_003 + step) * len(parts) + at)
         weights = torch.from_numpy(job.row_weights[indices] * counts).float().to(accelerator.device)
-        label_ids = torch.from_numpy(job.label_ids[indices]).to(accelerator.device)
+        targets = moved(job.train_targets.batch(indices), accelerator.device)
         with contextlib.nullcontext() if last else accelerator.no_sync(model):
-            logits = forward(model, {name: value.to(accelerator.device) for name, value in inputs.items()})
-            rows = job.task.loss(logits, label_ids, options.label_smoothing)
-            loss = (rows * weights).sum() / total_weight
+            rows = job.loss(forward(model, moved(inputs, accelerator.device)), targets, options)
+            loss = (rows * weights).sum() / max(total_weight, 1e-12)
             seen += float(loss.detach())
             if job.penalty is not None and last:
                 loss = loss + job.penalty(job.module).to(loss.device) / accelerator.num_processes
@@ -162,14 +187,19 @@ def take_step(job: Job, model: torch.nn.Module, optimizer: Any, window: Array, s
     return seen
 
 
-def forward(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Logits (batch, labels) of a training batch.
+def moved(values: Mapping[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
+    """Tensors on a device."""
+    return {name: value.to(device) for name, value in values.items()}
+
+
+def forward(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> Any:
+    """What a model gives for a training batch.
 
     Raises:
         UserError: a batch of one row, of which BatchNorm sees a single value a channel.
     """
     try:
-        logits: torch.Tensor = model(**inputs)
+        return model(**inputs)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
@@ -177,40 +207,44 @@ def forward(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Te
             "train: this model's BatchNorm cannot learn from a batch of one row; raise train.batch_size or "
             "data.image_size"
         ) from error
-    return logits
 
 
 def judge(job: Job, model: torch.nn.Module, course: Course) -> None:
     """Evaluate, add to the history, and keep the state if it is the best so far."""
-    job.module.eval()
-    device = job.accelerator.device
-
-    def moved(**inputs: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = model(**{name: value.to(device) for name, value in inputs.items()})
-        return logits
-
-    logits = logits_of(moved, job.eval, batch_size=EVAL_BATCH)
-    if not np.isfinite(logits).all():
-        lr = job.recipe.train.lr
-        raise UserError(f"train: logits are NaN or infinite after epoch {course.epoch}; lower train.lr ({lr:g} now)")
-    value = job.task.score(job.metric, logits, job.eval_ids)
+    answers, loss = evaluated(job, model)
+    lr = job.recipe.train.lr
+    if not np.isfinite(answers.evidence).all():
+        raise UserError(f"train: outputs are NaN or infinite after epoch {course.epoch}; lower train.lr ({lr:g} now)")
+    decision = job.assembly.decision
+    metric, value = decision.metrics[job.metric], decision.score(job.metric, answers, job.truth)
     if not within(value, None):  # no comparison picks a best epoch by it, and the last is not the best
         raise UserError(f"train: {job.metric} is {value} after epoch {course.epoch}; check the rows of data.eval")
-    rows = job.task.loss(torch.from_numpy(logits), torch.from_numpy(job.eval_ids), 0.0)
-    course.history.append(
-        {
-            "epoch": course.epoch,
-            "train_loss": round(course.loss, 6),
-            "eval_loss": round(float(rows.mean()), 6),
-            job.metric: round(value, 4),
-        }
-    )
+    entry = {"epoch": course.epoch, "train_loss": round(course.loss, 6), "eval_loss": round(loss, 6)}
+    course.history.append(entry | {job.metric: round(value, 4)})
     course.stale += 1
-    if value > course.best:
-        course.best, course.best_epoch, course.stale = value, course.epoch - 1, 0
+    rank = value if metric.better == "higher" else -value
+    if rank > course.best:
+        course.best, course.best_epoch, course.stale = rank, course.epoch - 1, 0
         course.best_state = snapshot(job, model)
-    if not isinstance(job.module, HeadOnly) or course.epoch in (1, job.recipe.train.epochs):
-        progress.note(f"epoch {course.epoch}: {job.metric} {value:.2f} %, evaluation loss {float(rows.mean()):.4f}")
+    if not job.keeps_features or course.epoch in (1, job.recipe.train.epochs):
+        shown = value_text(value, metric.unit)
+        progress.note(f"epoch {course.epoch}: {job.metric} {shown}, evaluation loss {loss:.4f}")
+
+
+def evaluated(job: Job, model: torch.nn.Module) -> tuple[Answers, float]:
+    """The answers to the evaluation split, and the mean loss."""
+    job.module.eval()
+    device = job.accelerator.device
+    totals = [0.0]
+
+    def outputs_of(**inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        return named(job.assembly.graph, model(**moved(inputs, device)))
+
+    def add(outputs: Mapping[str, torch.Tensor], indices: Array) -> None:
+        totals.append(float(job.loss(outputs, job.eval_targets.batch(indices)).double().sum()))
+
+    answers = answers_of(outputs_of, job.eval, batch_size=EVAL_BATCH, judge=add)
+    return answers, sum(totals) / max(float(job.eval_targets.weights.sum()), 1e-12)
 
 
 def optimizer_of(job: Job) -> torch.optim.Optimizer:
@@ -235,7 +269,7 @@ def faster_head(job: Job, groups: list[ParameterGroup]) -> list[ParameterGroup]:
     Of a trunk with random weights everything is fresh: then nothing is there to be careful with, and one rate does.
     """
     rate = getattr(job.recipe.tune, "head_lr", None)
-    if rate is None or isinstance(job.module, HeadOnly):
+    if rate is None or job.keeps_features:
         return groups
     trained = {name: one for name, one in job.module.named_parameters() if one.requires_grad}
     fresh = {id(one): one for name, one in trained.items() if name in job.fresh}

@@ -9,13 +9,16 @@ An encoder has three functions. `encode(rows)` turns raw rows into features, one
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import typed
 from ..errors import PackageError
+
+if TYPE_CHECKING:
+    from ..signature import Value
 
 Array = NDArray[Any]
 Row = Mapping[str, Any]  # a raw row, by the task's canonical columns
@@ -48,6 +51,10 @@ class DeviceEncoder(Encoder, Protocol):
     """An encoder that a bundle is opened with."""
 
     key: str  # the column that an input without a name fills
+
+    def values(self) -> "tuple[Value, ...]":
+        """What of a batch goes into the graph."""
+        ...
 
     def contradictions(self, folder: Path) -> list[str]:
         """Parts of the files by which other programs encode that say otherwise than the facts."""

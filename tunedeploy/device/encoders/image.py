@@ -13,6 +13,7 @@ from .. import typed
 from ..agreement import PIXELS
 from ..errors import ImageError
 from ..inside import inside
+from ..signature import Value
 from . import Array, Features, Inputs, Row
 
 RESAMPLE = {
@@ -140,6 +141,10 @@ class ImageEncoder:
             return [None]
         return [None, max(64, self._facts.size - 32), self._facts.size + 32]
 
+    def values(self) -> tuple[Value, ...]:
+        """See the function `values`."""
+        return values(self.facts)
+
     def contradictions(self, folder: Path) -> list[str]:
         """See the function `contradictions`."""
         return contradictions(folder, self.facts)
@@ -158,6 +163,12 @@ class ImageEncoder:
             name = f"images/{at:03d}.png"
             open_image(image).save(folder / name)
         return {"image": name}
+
+
+def values(facts: Mapping[str, Any]) -> tuple[Value, ...]:
+    """What goes into the graph: pixels, float32 (batch, 3, height, width)."""
+    sides = ("height", "width") if facts["dynamic"] else (facts["size"], facts["size"])
+    return (Value(name="pixel_values", axes=("batch", 3, *sides)),)
 
 
 def opened(folder: Path, facts: Mapping[str, Any]) -> ImageEncoder:

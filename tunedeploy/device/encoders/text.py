@@ -10,6 +10,7 @@ import numpy as np
 from .. import typed
 from ..errors import RunError
 from ..inside import inside
+from ..signature import Value
 from . import Array, Features, Inputs, Row
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -91,6 +92,16 @@ def collate(
     return batch
 
 
+def values(inputs: Sequence[str]) -> tuple[Value, ...]:
+    """What goes into the graph: ids and their like, int64 (batch, sequence)."""
+    return tuple(
+        Value(
+            name=name, axes=("batch", "sequence"), dtype="int64", role="mask" if name == "attention_mask" else ""
+        )
+        for name in inputs
+    )  # fmt: skip
+
+
 def sizes(features: Sequence[Features], facts: TextFacts) -> list[int | None]:
     """One token, the shortest, an odd and the longest length of these rows."""
     lengths = sorted(len(row["input_ids"]) for row in features)
@@ -141,6 +152,10 @@ class TextEncoder:
     def sizes(self, features: Sequence[Features]) -> list[int | None]:
         """See the function `sizes`."""
         return sizes(features, self._facts)
+
+    def values(self) -> tuple[Value, ...]:
+        """See the function `values`."""
+        return values(self._facts.inputs)
 
     def contradictions(self, folder: Path) -> list[str]:
         """See the function `contradictions`."""
