@@ -21,7 +21,9 @@ HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "datasets", "peft", "nu
 DROPPED = {
     "tasks/spam_filter.py": '''"""Spam filter: whether a message is wanted."""
 
-from tunedeploy.data.columns import CATEGORY, TEXT, Column
+from tunedeploy.data.columns import Column
+from tunedeploy.data.kinds.category import CATEGORY
+from tunedeploy.data.kinds.text import TEXT
 from tunedeploy.tasks import text_classification
 
 COLUMNS = (Column(key="text", kind=TEXT, guesses=("message",)), Column(key="label", kind=CATEGORY))

@@ -18,7 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tunedeploy.data.columns import CATEGORY, IMAGE, TEXT, Column, Kind
+from tunedeploy.data.columns import Column
+from tunedeploy.data.kinds import Kind
+from tunedeploy.data.kinds.category import CATEGORY
+from tunedeploy.data.kinds.image import IMAGE
+from tunedeploy.data.kinds.text import TEXT
 from tunedeploy.data.labels import natural_order
 from tunedeploy.data.read import Data, read, read_file
 from tunedeploy.errors import DataError
@@ -278,6 +282,7 @@ def test_a_task_s_own_kind_of_column_is_read(tmp_path: Path) -> None:
         feature={"_type": "List", "feature": {"_type": "Value", "dtype": "int64"}},
         parse=lambda cell, folder: str(cell).split(),
         content=lambda value: " ".join(value).encode(),
+        target=True,
         labels=tuple,
         encode=lambda value, index: [index[text] for text in value],
     )
@@ -450,7 +455,10 @@ def test_rows_are_read_without_datasets(tmp_path: Path, checkout: Path) -> None:
     _write(tmp_path / "new.jsonl", '{"text": "hello", "label": "b"}')
     program = f"""
 import sys
-from tunedeploy.data.columns import CATEGORY, IMAGE, TEXT, Column
+from tunedeploy.data.columns import Column
+from tunedeploy.data.kinds.category import CATEGORY
+from tunedeploy.data.kinds.image import IMAGE
+from tunedeploy.data.kinds.text import TEXT
 from tunedeploy.data.read import read_rows
 texts = Column(key="text", kind=TEXT), Column(key="label", kind=CATEGORY)
 for name in "new.csv", "new.jsonl":
@@ -520,7 +528,10 @@ def test_nothing_is_written_and_torch_is_not_loaded(tmp_path: Path, checkout: Pa
     _write(tmp_path / "train.parquet", FORMS["parquet"])
     program = f"""
 import sys
-from tunedeploy.data.columns import CATEGORY, IMAGE, TEXT, Column
+from tunedeploy.data.columns import Column
+from tunedeploy.data.kinds.category import CATEGORY
+from tunedeploy.data.kinds.image import IMAGE
+from tunedeploy.data.kinds.text import TEXT
 assert "datasets" not in sys.modules and "numpy" not in sys.modules
 from tunedeploy.data.read import read
 from tunedeploy.data.doctor.examine import examine

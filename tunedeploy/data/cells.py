@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tunedeploy.data.columns import MISSING, Column, Kind
+from tunedeploy.data.columns import Column
+from tunedeploy.data.kinds import Kind
+from tunedeploy.data.kinds.category import parse as parse_category
+from tunedeploy.data.kinds.text import content as text_content
 from tunedeploy.data.labels import closest
 from tunedeploy.data.split import digest
-from tunedeploy.data.table import Table
+from tunedeploy.data.table import MISSING, Table, shown
 from tunedeploy.errors import DataError
 
 
@@ -19,10 +22,10 @@ class Rows:
     """Parsed rows, column by column; every sequence has one entry a row."""
 
     name: str
-    values: Mapping[str, Sequence[Any]]  # canonical column -> parsed values
+    values: Mapping[str, Sequence[Any]]  # canonical column -> parsed values, of the columns that the file has
     places: Sequence[str]
     inputs: Sequence[bytes]  # digest of what the model sees
-    content: Sequence[bytes]  # digest of that and the labels
+    content: Sequence[bytes]  # digest of that and the targets
     labels: Sequence[tuple[str, ...]]  # label texts; () where the task has none
     notes: tuple[str, ...]
 
@@ -76,7 +79,7 @@ def find_columns(
 
 
 def parse_rows(table: Table, names: Mapping[str, str], columns: Sequence[Column]) -> Rows:
-    """Parse the named columns; a column not in `names` holds its kind's `absent`, or is left out if that is None.
+    """Parse the named columns.
 
     Raises:
         DataError: one line a column, for its first bad cell, with the count of the others.
@@ -91,14 +94,12 @@ def parse_rows(table: Table, names: Mapping[str, str], columns: Sequence[Column]
             parsed, bad = _attempt(lambda cell, column=column: _parse(cell, column.kind, table.folder), cells)  # type: ignore[misc]
             values[column.key] = parsed
             mistakes += _first(table, bad, f"data.{column.key} ({name!r})")
-            notes += [] if bad or column.kind.labels is None else _repairs(table.name, name, cells)
+            repairs = [] if bad or column.kind.repairs is None else column.kind.repairs(name, cells)
+            notes += [f"{table.name}: {repair}" for repair in repairs]
+    mistakes = mistakes or _unequal(table, values, columns)
     if mistakes:
         raise DataError(mistakes)
-    inputs, labels = _identities(table, values, columns)
-    content = [digest([key, *map(str.encode, texts)]) for key, texts in zip(inputs, labels, strict=True)]
-    for column in columns:
-        if column.key not in names and column.kind.absent is not None:
-            values[column.key] = [column.kind.absent] * len(table.places)
+    inputs, labels, content = _identities(table, values, columns)
     return Rows(
         name=table.name,
         values=values,
@@ -110,30 +111,76 @@ def parse_rows(table: Table, names: Mapping[str, str], columns: Sequence[Column]
     )
 
 
+def groups_of(table: Table, name: str) -> list[bytes]:
+    """A digest of each row's value in a column that groups them.
+
+    Raises:
+        DataError: there is no such column, or a row has no value in it, or a list.
+    """
+    if name not in table.header:
+        there = f"columns: {_listed(table.header)}{closest(name, table.header)}"
+        raise DataError(f"{table.name}: no column {name!r} (data.group); {there}")
+    found, bad = _attempt(_group, table.column(name))
+    if bad:
+        raise DataError(_first(table, bad, f"data.group ({name!r})"))
+    return found
+
+
+def _group(cell: Any) -> bytes:
+    if cell is MISSING or cell is None or cell != cell or (isinstance(cell, str) and not cell.strip()):
+        raise ValueError("the cell is empty; fill it in or remove the row")
+    if not isinstance(cell, str | int | float):
+        raise ValueError(f"{shown(cell)} is of type {type(cell).__name__}; a text or a number is needed")
+    return digest([text_content(parse_category(cell, Path()))])
+
+
 def _parse(cell: Any, kind: Kind, folder: Path) -> Any:
     if cell is MISSING:
         raise ValueError("the key is missing from this record; add it")
     return kind.parse(cell, folder)
 
 
+def _unequal(table: Table, values: Mapping[str, Sequence[Any]], columns: Sequence[Column]) -> list[str]:
+    """One line a pair of parallel columns, for the first row that has more items in one than in the other."""
+    mistakes = []
+    for column in columns:
+        first, second = values.get(column.parallel or ""), values.get(column.key)
+        if first is None or second is None:
+            continue
+        counts = [(len(ours), len(theirs)) for ours, theirs in zip(first, second, strict=True)]
+        bad = {
+            row: f"{ours} {column.parallel} and {theirs} {column.key}; a row needs as many of both"
+            for row, (ours, theirs) in enumerate(counts)
+            if ours != theirs
+        }
+        mistakes += _first(table, bad, f"data.{column.key}")
+    return mistakes
+
+
 def _identities(
     table: Table, values: Mapping[str, Sequence[Any]], columns: Sequence[Column]
-) -> tuple[list[bytes], list[tuple[str, ...]]]:
-    """Of each row, the digest of its inputs and its label texts."""
-    parts: list[Sequence[bytes]] = []
+) -> tuple[list[bytes], list[tuple[str, ...]], list[bytes]]:
+    """Of each row, the digest of its inputs, its label texts, and the digest of both and of its other targets."""
+    inputs: list[Sequence[bytes]] = []
+    others: list[Sequence[bytes]] = []
     texts: list[tuple[str, ...]] = [()] * len(table.places)
     for column in columns:
         if column.key not in values:
             continue
-        find = column.kind.labels
-        if find is not None:
-            texts = [(*before, *find(value)) for before, value in zip(texts, values[column.key], strict=True)]
+        kind, cells = column.kind, values[column.key]
+        if kind.labels is not None:
+            texts = [(*before, *kind.labels(value)) for before, value in zip(texts, cells, strict=True)]
             continue
-        found, bad = _attempt(column.kind.content, values[column.key], threads=column.kind.slow)
+        found, bad = _attempt(kind.content, cells, threads=kind.slow)
         if bad:
             raise DataError(_first(table, bad, f"data.{column.key}"))
-        parts.append(found)
-    return [digest(row) for row in zip(*parts, strict=True)], texts
+        (others if kind.target else inputs).append(found)
+    keys = [digest(row) for row in zip(*inputs, strict=True)]
+    targets = zip(*others, strict=True) if others else [()] * len(keys)
+    content = [
+        digest([key, *map(str.encode, names), *rest]) for key, names, rest in zip(keys, texts, targets, strict=True)
+    ]
+    return keys, texts, content
 
 
 def _attempt(
@@ -163,30 +210,19 @@ def _first(table: Table, bad: Mapping[int, str], column: str) -> list[str]:
     return [f"{table.places[row]}: {column}: {reason}{more}"]
 
 
-def _repairs(table: str, name: str, cells: Sequence[Any]) -> list[str]:
-    """Notes on what reading labels as texts changed."""
-    notes = []
-    padded = sum(isinstance(cell, str) and cell != cell.strip() for cell in cells)
-    if padded:
-        notes.append(f"{table}: blanks around {padded} labels in {name!r} removed")
-    if any(isinstance(cell, str) for cell in cells) and not all(isinstance(cell, str) for cell in cells):
-        notes.append(f"{table}: labels in {name!r} are texts in some rows and numbers in others; all read as texts")
-    return notes
-
-
 def _is_missing(table: Table, column: Column, found: Mapping[str, str]) -> bool:
     optional = not column.required and column.kind.absent is not None
     return column.key in found and found[column.key] not in table.header and not optional
 
 
 def _missing(table: Table, column: Column, name: str) -> str:
-    flat = table.header == ("image",) and column.kind.labels is not None
+    flat = table.header == ("image",) and column.kind.target
     cure = "; make one folder per class, with its images inside" if flat else closest(name, table.header)
     return f"{table.name}: no column {name!r} (data.{column.key}); columns: {_listed(table.header)}{cure}"
 
 
 def _unclear(table: Table, column: Column, matches: Sequence[str]) -> str:
-    if table.header == ("image",) and column.kind.labels is not None:
+    if table.header == ("image",) and column.kind.target:
         return f"{table.name}: images without classes; make one folder per class, with its images inside"
     if matches:
         return f"{table.name}: data.{column.key} could be {_listed(matches)}; name one in the recipe"

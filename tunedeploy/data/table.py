@@ -8,10 +8,12 @@ from typing import Any
 
 from tunedeploy.errors import DataError
 
+MISSING = object()  # the cell of a JSON record without the key; never reaches `Kind.parse`
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """What a reader hands on. Cells are as the file has them; `columns.Kind.parse` judges them."""
+    """What a reader hands on. Cells are as the file has them; `Kind.parse` judges them."""
 
     name: str  # how messages call it: "train.csv"
     header: tuple[str, ...]
@@ -19,6 +21,7 @@ class Table:
     places: Sequence[str]  # row -> "train.csv:17", "train.parquet row 17", "train/rose/1.jpg"
     folder: Path  # relative file paths in cells start here
     notes: tuple[str, ...] = ()  # repairs, each one line
+    group: str = ""  # name in `header` of a column whose rows of equal value belong together, such as a document's
 
 
 def rename(table: Table) -> Table:
@@ -52,3 +55,9 @@ def check_names(name: str, header: Sequence[str]) -> None:
     twice = [repr(column) for column, count in Counter(header).items() if count > 1 and column]
     if twice:
         raise DataError(f"{name}: the column name {', '.join(twice)} occurs twice; rename one")
+
+
+def shown(cell: Any) -> str:
+    """A cell in a message, cut where it is long."""
+    text = repr(cell)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -10,7 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-DATA_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".zip")
+DATA_SUFFIXES = (
+    ".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".conll", ".conllu", ".iob", ".iob2", ".bio",
+    ".gz", ".zip",
+)  # fmt: skip
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
 
 
@@ -88,6 +91,9 @@ class DataOptions(Section):
     eval_share: float = Field(
         default=0.2, gt=0, lt=1, description="Share of the rows kept for evaluation by the automatic split."
     )  # a fifth of 500 rows still tells 80 % from 90 %
+    group: Text | None = Field(
+        default=None, description="Column whose rows of equal value stay on one side of the automatic split."
+    )  # rows of most files are independent of each other
     limit: int | None = Field(default=None, ge=1, description="Only the first N rows, for a quick try.")  # all rows
 
 

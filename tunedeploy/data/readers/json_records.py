@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tunedeploy.data.columns import MISSING
 from tunedeploy.data.readers.delimited import read_text
-from tunedeploy.data.table import Table
+from tunedeploy.data.table import MISSING, Table
 from tunedeploy.errors import DataError
 
 Record = dict[str, Any]
