@@ -43,7 +43,7 @@ class TextClassifier(Classifier):
 
     def __init__(self, trunk: nn.Module, *, width: int, labels: int, pooling: str) -> None:
         super().__init__(trunk, width=width, labels=labels, dropout=0.1)
-        self.pooling = pooling
+        self.width, self.pooling = width, pooling
         self.takes_types = "token_type_ids" in inspect.signature(trunk.forward).parameters
 
     def states(self, **inputs: torch.Tensor) -> Any:
