@@ -10,7 +10,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import nn
-from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaModel
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
 
 from tests.tiny import Tiny
 from tests.wikigold import sentences
@@ -110,6 +110,9 @@ def test_a_saved_tokenizer_is_opened_as_it_was(model: Callable[[Tiny, Path], Pat
     trained, _ = pair_of(model(tiny, tmp_path), tmp_path / "saved", max_length=32)
     again = words.WordsEncoder(words.open_tokenizer(Source(scheme="hf", name=str(tmp_path / "saved"))), trained._facts)
     assert_equal(trained.encode(HOSTILE), again.encode(HOSTILE))
+    theirs = AutoTokenizer.from_pretrained(str(tmp_path / "saved"))  # as other programs open it
+    wanted = trained.encode([{"words": ["snow", "and", "snow"]}])[0]["input_ids"].tolist()
+    assert theirs(["snow", "and", "snow"], is_split_into_words=True)["input_ids"] == wanted
 
 
 def test_a_word_has_the_tokens_that_it_has_inside_a_text(tiny: Tiny, tmp_path: Path) -> None:
