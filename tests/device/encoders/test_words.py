@@ -120,6 +120,7 @@ def test_word_starts_are_padded_and_cut_like_ids(folder: Path) -> None:
     assert {name: array.dtype.name for name, array in batch.items()} == dict.fromkeys(batch, "int64")
     assert batch["word_starts"].tolist() == [[0, 1, 2, 3, 0], [0, 1, 0, 0, 0]]
     assert encoder.collate(features, 2)["word_starts"].tolist() == [[0, 1], [0, 1]]
+    assert encoder.collate([{"input_ids": np.arange(3), "token_type_ids": np.zeros(3, int)}])["word_starts"].sum() == 0
     left = open_encoder(folder, FACTS | {"padding_side": "left"})
     assert left.collate(features)["word_starts"].tolist() == [[0, 1, 2, 3, 0], [0, 0, 0, 1, 0]]
 

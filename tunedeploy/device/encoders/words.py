@@ -145,8 +145,12 @@ def with_starts(features: dict[str, Array], word_ids: Sequence[int | None]) -> F
 
 
 def collate(features: Sequence[Features], facts: TextFacts, size: int | None = None) -> Inputs:
-    """See encoders.text.collate; `word_starts`, which no graph asks for, goes along, 0 where there is padding."""
-    return encoding.collate(features, facts, size, along=(STARTS,))
+    """See encoders.text.collate; `word_starts`, which no graph asks for, goes along, 0 where there is padding.
+
+    Features that have none are of ids that no row gave, such as every entry of a vocabulary: no word starts there.
+    """
+    whole = [{STARTS: np.zeros(len(row["input_ids"]), dtype=np.int64), **row} for row in features]
+    return encoding.collate(whole, facts, size, along=(STARTS,))
 
 
 class WordsEncoder(TextEncoder):
