@@ -195,6 +195,9 @@ def transformers_with_offset() -> frozenset[str]:
 class TransformersEncoder:
     """Encode texts as training does, by the checkpoint's own tokenizer."""
 
+    tolerance = 0
+    small = True
+
     def __init__(self, tokenizer: PreTrainedTokenizerBase, facts: TextFacts) -> None:
         self.tokenizer = tokenizer
         self._facts = facts

@@ -113,6 +113,7 @@ class ImageEncoder:
 
     key = "image"
     tolerance = PIXELS
+    small = False  # a batch of pixels is made again faster than kept
 
     def __init__(self, facts: ImageFacts) -> None:
         self._facts = facts

@@ -128,7 +128,8 @@ class TextEncoder:
     """
 
     key = "text"
-    tolerance = 0.0  # ids are equal or wrong
+    tolerance = 0  # ids are equal or wrong
+    small = True
 
     def __init__(self, path: Path, facts: TextFacts) -> None:
         self.tokenizer = open_tokenizer(path)
