@@ -13,12 +13,12 @@ from tunedeploy.contracts.task import Report
 from tunedeploy.data.columns import Column
 from tunedeploy.data.kinds.tags import TAGS
 from tunedeploy.data.kinds.words import WORDS
-from tunedeploy.device.decisions import Answers
-from tunedeploy.device.decisions.classes import OUTPUT
-from tunedeploy.device.decisions.tokens import METRICS, Tokens
+from tunedeploy.device.decisions import Answers, classes
+from tunedeploy.device.decisions.tokens import Tokens
 from tunedeploy.device.encoders import Array, Features, Row
+from tunedeploy.device.encoders import words as encoding
 from tunedeploy.device.encoders.text import values
-from tunedeploy.device.encoders.words import STARTS, contradictions, facts_from
+from tunedeploy.device.encoders.words import contradictions, facts_from
 from tunedeploy.device.encoders.words import opened as device_encoder
 from tunedeploy.device.signature import Graph, Value
 from tunedeploy.recipe.read import Section
@@ -49,7 +49,7 @@ COLUMNS = (
         parallel="words",
     ),
 )
-IGNORE = -100  # places of no word's first token, as training pads targets
+_IGNORE = -100  # places of no word's first token, as training pads targets
 METHOD_DEFAULTS: dict[str, dict[str, Any]] = {}
 
 
@@ -106,7 +106,7 @@ def _assembly(model: Any, encoder: Any, labels: Sequence[str], fresh: frozenset[
 
 def graph(facts: Mapping[str, Any], labels: Sequence[str]) -> Graph:
     """Ids and their like in, one row of logits a token out."""
-    logits = Value(name=OUTPUT, axes=("batch", "sequence", len(labels)), role="scores", valid="attention_mask")
+    logits = Value(name=classes.OUTPUT, axes=("batch", "sequence", len(labels)), role="scores", valid="attention_mask")
     return Graph(name="model", inputs=values(facts["inputs"]), outputs=(logits,))
 
 
@@ -118,23 +118,25 @@ def decision(labels: Sequence[str]) -> Tokens:
 def targets(rows: Sequence[Row], features: Sequence[Features] | None) -> Sequence[Mapping[str, Array]]:
     """The label's index where a word starts, IGNORE elsewhere, int64 (length,)."""
     assert features is not None, "of rows that are not encoded nobody knows where words start"
-    return [{"tags": _aligned(row["tags"], encoded[STARTS])} for row, encoded in zip(rows, features, strict=True)]
+    return [
+        {"tags": _aligned(row["tags"], encoded[encoding.STARTS])} for row, encoded in zip(rows, features, strict=True)
+    ]
 
 
 def _aligned(tags: Sequence[int], starts: Array) -> Array:
-    aligned = np.full(len(starts), IGNORE, dtype=np.int64)
+    aligned = np.full(len(starts), _IGNORE, dtype=np.int64)
     aligned[starts > 0] = np.asarray(tags, dtype=np.int64)[starts[starts > 0] - 1]
     return aligned
 
 
 def weights(targets: Sequence[Mapping[str, Array]]) -> Array:
     """How many words of each row have a token, float64 (rows,)."""
-    return np.asarray([np.count_nonzero(row["tags"] != IGNORE) for row in targets], dtype=np.float64)
+    return np.asarray([np.count_nonzero(row["tags"] != _IGNORE) for row in targets], dtype=np.float64)
 
 
 def unit_targets(targets: Sequence[Mapping[str, Array]]) -> Sequence[Mapping[str, Array]]:
     """The label's index of each word that has a token."""
-    return [{"tags": tag} for row in targets for tag in row["tags"][row["tags"] != IGNORE]]
+    return [{"tags": tag} for row in targets for tag in row["tags"][row["tags"] != _IGNORE]]
 
 
 def loss(
@@ -147,10 +149,10 @@ def loss(
     from torch.nn.functional import cross_entropy
 
     del facts
-    logits, tags = outputs[OUTPUT].float(), targets["tags"]
+    logits, tags = outputs[classes.OUTPUT].float(), targets["tags"]
     smoothing = options.label_smoothing if options is not None else 0.0
     losses = cross_entropy(
-        logits.flatten(0, -2), tags.flatten(), ignore_index=IGNORE, label_smoothing=smoothing, reduction="none"
+        logits.flatten(0, -2), tags.flatten(), ignore_index=_IGNORE, label_smoothing=smoothing, reduction="none"
     )
     return losses.reshape(len(tags), -1).sum(-1)
 
@@ -167,7 +169,7 @@ def report(answers: Answers, targets: Sequence[Array], labels: Sequence[str]) ->
 
     tokens = decision(labels)
     text, by_kind = entity_report(tokens.guesses(answers, [len(row) for row in targets]), targets, labels)
-    metrics = {name: tokens.score(name, answers, targets) for name in METRICS}
+    metrics = {name: tokens.score(name, answers, targets) for name in tokens.metrics}
     return {"metrics": metrics, "text": text, "files": {}, "details": {"per_entity": by_kind}}
 
 
