@@ -2,6 +2,8 @@
 
 import json
 import warnings
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +13,23 @@ import torch
 from seqeval.metrics import accuracy_score, f1_score
 from torch.nn.functional import cross_entropy
 
+from tests.finished import Finished
 from tests.tiny import FILLER, WORDS, Tiny, TinyTask, base_of, bert
 from tests.wikigold import sentences
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.decisions import Answers
+from tunedeploy.device.encoders import words
+from tunedeploy.proof.bundle import load_bundle
 from tunedeploy.tasks import token_classification as task
 
 KINDS = ("food", "sport")
 
 
 def tagged(path: Path, *, rows: int = 60, seed: int = 0) -> Path:
-    """Sentences of tiny words, in which those of two kinds are entities."""
+    """Sentences of tiny words and of signs, in which words of two kinds are entities."""
     rng = np.random.default_rng(seed)
     tags = {word: f"I-{kind}" for kind in KINDS for word in WORDS[kind].split()}
-    every = [*tags, *FILLER, *FILLER]
+    every = [*tags, *FILLER, *FILLER, *",.:🙂👩"]
     with path.open("w", encoding="utf-8") as file:
         for _ in range(rows):
             words = rng.choice(every, rng.integers(4, 12)).tolist()
@@ -154,3 +159,31 @@ def test_wikigold_has_a_target_for_each_word_that_has_a_token(assets: Path, tiny
     features = encoder.encode(rows)
     units = sum(int((row["word_starts"] > 0).sum()) for row in features)
     assert int(task.weights(task.targets(rows, features)).sum()) == units > 2500
+
+
+def test_a_bundle_gives_the_entities_of_a_raw_text(finished: Callable[[str], Finished]) -> None:
+    bundle = load_bundle(finished("token-classification").dist)
+    text = "🙂 Bread,\r\nand then a match: then 👩‍👩‍👧 saw cheese."
+    for variant in bundle.manifest["variants"]:
+        record, other = bundle.predict([{"text": text}, {"words": ["and", "cheese"]}], variant)
+        assert [(entity["label"], entity["text"]) for entity in record["entities"]] == [
+            ("food", "Bread"), ("sport", "match"), ("food", "cheese"),
+        ]  # fmt: skip
+        assert all(text[entity["start"] : entity["end"]] == entity["text"] for entity in record["entities"])
+        assert [(entity["start"], entity["end"]) for entity in other["entities"]] == [(4, 10)]
+
+
+def last_tokens(features: dict[str, Any], word_ids: Sequence[int | None]) -> Any:
+    """As encoders.words.with_starts, but a word stands where its last token does."""
+    starts = [0 if word is None or word == then else 1 + word for word, then in pairwise([*word_ids, None])]
+    return {**features, "word_starts": np.asarray([*starts, 0][: len(features["input_ids"])])}
+
+
+def test_another_rule_of_where_words_stand_is_stopped(
+    finished: Callable[[str], Finished], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = load_bundle(finished("token-classification").dist)
+    assert all(comparison.ok for comparison in bundle.verify())
+    monkeypatch.setattr(words, "with_starts", last_tokens)
+    breaches = [comparison for comparison in bundle.verify() if not comparison.ok]
+    assert [(breach.id, breach.where.endswith("word_starts")) for breach in breaches] == [("golden-inputs", True)]

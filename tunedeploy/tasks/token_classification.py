@@ -50,7 +50,8 @@ COLUMNS = (
     ),
 )
 _IGNORE = -100  # places of no word's first token, as training pads targets
-METHOD_DEFAULTS: dict[str, dict[str, Any]] = {}
+# Entities are rare, so an epoch teaches less of them than of classes: on wikigold F1 still rises in the fifth.
+METHOD_DEFAULTS = {"lora": {"train.epochs": 5}}
 
 
 class Options(Section):
