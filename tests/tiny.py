@@ -34,7 +34,7 @@ from tunedeploy.recipe.read import Recipe
 from tunedeploy.run.atomic import write_json
 from tunedeploy.run.folder import RunDir
 from tunedeploy.stages.train import job_of
-from tunedeploy.training.loop import Job
+from tunedeploy.training.job import Job
 from tunedeploy.training.machine import accelerator_of
 
 SIDE = 16  # pixels of the images

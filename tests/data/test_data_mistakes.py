@@ -207,7 +207,7 @@ TEXT_FILES = {
         "a.xls",
         b"x",
         "a.xls: '.xls' is not a supported file type",
-        ".csv, .json, .jsonl, .parquet, .tsv",
+        ".conllu, .csv, .iob, .iob2, .json, .jsonl, .parquet, .tsv",
     ),
     "no suffix": ("data", b"text,label\n", "data: 'no suffix' is not a supported file type", ".csv"),
 }

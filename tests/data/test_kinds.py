@@ -222,3 +222,12 @@ def test_a_reference_is_no_input(tmp_path: Path) -> None:
     assert first.fingerprint != second.fingerprint
     assert first.eval["source"][:] == second.eval["source"][:]
     assert set(first.train.column_names) == {"source", "target", "origin"}
+
+
+def test_a_target_that_is_the_same_in_every_row_is_one_line(tmp_path: Path) -> None:
+    rows = [{"text": f"text {n}", "score": 3 if n else 3.0} for n in range(40)]
+    with pytest.raises(DataError, match="a.jsonl: every training row has the number 3, so there is nothing to learn"):
+        read({"train": _jsonl(tmp_path / "a.jsonl", rows)}, SCORED)
+    plain = [row | {"tags": ["O", "O", "O"]} for row in ROWS]
+    with pytest.raises(DataError, match="b.jsonl: every word has the tag 'O'; at least two tags are needed"):
+        read({"train": _jsonl(tmp_path / "b.jsonl", plain)}, TAGGED)

@@ -23,7 +23,8 @@ from tunedeploy.run import pipeline
 from tunedeploy.run.folder import RunDir
 from tunedeploy.stages.train import checkpoint_key
 from tunedeploy.training import loop
-from tunedeploy.training.loop import Job, epoch_windows, optimizer_of, take_step
+from tunedeploy.training.job import Job
+from tunedeploy.training.loop import epoch_windows, optimizer_of, take_step
 from tunedeploy.training.scores import write_report
 
 TASKS = ("text-classification", "image-classification")

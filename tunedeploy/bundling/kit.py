@@ -15,12 +15,11 @@ import onnxruntime
 from tunedeploy import device
 from tunedeploy.device import tokenizer_checks
 from tunedeploy.device.decisions import near_tie
-from tunedeploy.device.encoders import Array, Inputs, Row
-from tunedeploy.device.goldens import JPEG, PNG, SETS, Rule
+from tunedeploy.device.encoders import Array, DeviceEncoder, Inputs, Row
+from tunedeploy.device.goldens import SETS, Rule
 from tunedeploy.device.parts import Parts
 from tunedeploy.device.runtime import Session, instruction_set
 from tunedeploy.device.signature import Graph
-from tunedeploy.proof.preprocessing import tolerance_of
 from tunedeploy.run.atomic import write_json
 
 BATCHES = (1, 2, 3, 7)
@@ -30,11 +29,12 @@ SAME_MACHINE = 0.05  # of the drift: equal kernels on equal input differ by noth
 
 
 class Limits(TypedDict):
-    """What a kit is written by: name of each variant to its file, the tolerance of float32 outputs, the labels."""
+    """What a kit is written by: each variant's file, the tolerance of float32 outputs, labels and preprocessing."""
 
     variants: Mapping[str, str]
     fp32: float
     labels: Sequence[str]
+    encoder: DeviceEncoder
 
 
 def write(folder: Path, *, bundle: Path, parts: Parts, rows: Sequence[Row], limits: Limits) -> None:
@@ -48,7 +48,7 @@ def write(folder: Path, *, bundle: Path, parts: Parts, rows: Sequence[Row], limi
         limits: see there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    encoder = parts.encoder
+    encoder = limits["encoder"]
     sessions = {name: Session(bundle / file, threads=THREADS) for name, file in limits["variants"].items()}
     kit = Kit(parts=parts, sessions=sessions)
     for at, row in enumerate(rows):
@@ -67,8 +67,8 @@ def write(folder: Path, *, bundle: Path, parts: Parts, rows: Sequence[Row], limi
     write_json(folder / "golden.json", {
         "labels": list(limits["labels"]),
         "preprocessing": encoder.facts,
-        "input_tolerance": tolerance_of(encoder),
-        "rows": [portable(row, at, folder) for at, row in enumerate(rows)],
+        "input_tolerance": encoder.tolerance,
+        "rows": [encoder.portable(row, at, folder) for at, row in enumerate(rows)],
         **probe,
     })  # fmt: skip
     write_json(folder / "tolerances.json", {
@@ -138,19 +138,3 @@ def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, np.ascontiguousarray(arrays[name]), allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue())
-
-
-def portable(row: Row, at: int, folder: Path) -> dict[str, str]:
-    """A raw row as JSON; an image becomes a PNG of its upright RGB pixels beside, a PNG or JPEG stays as it is."""
-    kept: dict[str, str] = {name: row[name] for name in ("text", "text_pair") if row.get(name) is not None}
-    if "image" in row:
-        from tunedeploy.device.encoders.image import open_image
-
-        (folder / "images").mkdir(exist_ok=True)
-        if isinstance(row["image"], bytes) and row["image"].startswith((JPEG, PNG)):
-            kept["image"] = f"images/{at:03d}.{'jpg' if row['image'].startswith(JPEG) else 'png'}"
-            (folder / kept["image"]).write_bytes(row["image"])
-        else:
-            kept["image"] = f"images/{at:03d}.png"
-            open_image(row["image"]).save(folder / kept["image"])
-    return kept

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from tunedeploy import plugins
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device import manifest
 from tunedeploy.device.files import read_json, sha256
@@ -60,6 +61,7 @@ def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path, files: Mapping[s
         "metric_better": metric.better,
         "graphs": {graph.name: graph.to_json() for graph in parts.program.graphs},
         "decision": parts.decision.facts,
+        "columns": [column.to_json() for column in plugins.load("tasks", recipe.task).COLUMNS],
         "value": value_of(train),
         "rows": {"train": len(data.train), "eval": len(data.eval)},
         "eval_source": data.eval_source,

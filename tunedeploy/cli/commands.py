@@ -38,7 +38,11 @@ def init(
 
     with heard(as_json):
         found = write_recipe(data, output)
-    say(as_json, found, lambda: f"{output}: written\n\n{found['recipe']}\nnext: tunedeploy plan {output}")
+    say(
+        as_json,
+        found,
+        lambda: f"{output}: written; {found['why']}\n\n{found['recipe']}\nnext: tunedeploy plan {output}",
+    )
 
 
 @app.command()

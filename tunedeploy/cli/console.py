@@ -139,12 +139,12 @@ def plan_text(plan: "Plan") -> str:
     decided = (f"{name} {value}" for name, value in plan["decided"].items() if name != "preprocessing")
     weights, estimates, data = plan["weights"], plan["estimates"], plan["data"]
     share = weights["trainable"] / weights["total"]
+    labels = f"labels: {', '.join(data['labels'][:20])}\n" if data["labels"] else ""
     return f"""{table(("key", "value", "from"), rows)}
 
 decided here: {", ".join(decided)}
 data: {data["rows"]["train"]} rows to train on, {data["rows"]["eval"]} to evaluate on ({data["eval_source"]})
-labels: {", ".join(data["labels"][:20])}
-weights: {weights["trainable"]:,} of {weights["total"]:,} are trained ({share:.2%})
+{labels}weights: {weights["trainable"]:,} of {weights["total"]:,} are trained ({share:.2%})
 time: {estimates["minutes"]:.1f} minutes, {estimates["steps"]} steps; memory: {estimates["memory_mb"]} MB
 size: fp32 {estimates["fp32_mb"]:.1f}, int8 {estimates["int8_mb"]:.1f}, adapter {estimates["adapter_mb"]:.2f} MB"""
 

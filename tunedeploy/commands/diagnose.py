@@ -145,12 +145,10 @@ def torch_and_onnx(scene: Scene, graph: Graph) -> Divergence:
             key = (call.path, call.number)
             if key in matched:
                 measured.setdefault(key, []).append(measure(call, reference, values[matched[key]], rows))
-        written = measure(single[-1], exact[-1], values[graph.outputs[0]], rows)
-        measured.setdefault(WRITTEN, []).append(written)
-        last = measure(
-            single[-1], exact[-1], scene.onnx(inputs)[scene.graph.outputs[0].name], rows
-        )  # the whole model finishes last
-        measured.setdefault(DEFAULT, []).append(last)
+        written = values[graph.outputs[0]]
+        measured.setdefault(WRITTEN, []).append(measure(single[-1], exact[-1], written, rows))
+        whole = scene.onnx(inputs)[scene.graph.outputs[0].name]  # the whole model finishes last
+        measured.setdefault(DEFAULT, []).append(measure(single[-1], exact[-1], whole, rows))
     update(len(parts))
     kinds = {(call.path, call.number): call.kind for call in single}
     order = [*(key for key in kinds if key in measured), WRITTEN, DEFAULT]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from tunedeploy import plugins, progress
-from tunedeploy.data.columns import IMAGE_ROWS, TEXT_ROWS, Column
+from tunedeploy.data.columns import IMAGE_ROWS, TEXT_ROWS, Column, column_from
 from tunedeploy.device.decisions import Answers, Decision
 from tunedeploy.device.encoders import Row
 from tunedeploy.errors import DataError, RunError, UsageError
@@ -27,7 +27,8 @@ class Model:
     key: str  # the column that an input without a name fills
     labels: tuple[str, ...]
     metric: str
-    columns: Mapping[str, Any]  # the recipe's data section
+    names: Mapping[str, Any]  # the recipe's data section, which has the user's column names
+    columns: Sequence[Column]
     decision: Decision
     answers: Callable[[Sequence[Row]], Answers]
 
@@ -65,7 +66,8 @@ def of_bundle(path: Path, variant: str | None) -> Model:
 
     return Model(
         task=bundle.manifest["task"], key=bundle.encoder.key, labels=bundle.labels, metric=bundle.manifest["metric"],
-        columns=bundle.manifest["recipe"]["data"], decision=bundle.decision, answers=answers,
+        names=bundle.manifest["recipe"]["data"], columns=columns_of_bundle(bundle), decision=bundle.decision,
+        answers=answers,
     )  # fmt: skip
 
 
@@ -86,7 +88,7 @@ def of_run(path: Path, variant: str | None) -> Model:
     task = plugins.load("tasks", recipe.task)
     return Model(
         task=recipe.task, key=task.BARE_INPUT, labels=tuple(train["labels"]), metric=train["metric"],
-        columns=recipe.resolved()["data"], decision=task.decision(train["labels"]), answers=call,
+        names=recipe.resolved()["data"], columns=task.COLUMNS, decision=task.decision(train["labels"]), answers=call,
     )  # fmt: skip
 
 
@@ -133,7 +135,7 @@ def evaluate(path: Path, data: str | None = None, variant: str | None = None) ->
         from tunedeploy.data.recipe_data import data_of_run
 
         rows = list(data_of_run(api.recipe_of(path), path).eval)
-    missing = next((row for row in rows if unlabelled(row, columns_of(model))), None)
+    missing = next((row for row in rows if unlabelled(row, model.columns)), None)
     if missing is not None:
         raise DataError(f"{missing.get('origin', data)}: no label; eval needs one on every row")
     value = model.decision.score(model.metric, model.answers(rows), model.decision.targets(rows))
@@ -171,7 +173,7 @@ def predict(
     model = open_model(path, variant)
     if data is None:
         key = model.key
-        if model.columns.get("text_pair"):
+        if model.names.get("text_pair"):
             raise UsageError("predict: this model reads pairs of texts; give them as rows of a file with --data FILE")
         missing = [one for one in inputs if key == "image" and not Path(one).is_file()]
         if missing:
@@ -194,11 +196,20 @@ def read_rows(data: str, model: Model, *, labelled: bool = True) -> list[Row]:
     """Rows of a file, labels as indices; without labels where nobody asks for them."""
     from tunedeploy.data.read import read_rows as read
 
-    columns = [one for one in columns_of(model) if labelled or not one.kind.target]
-    return read(data, model.columns, columns, labels=model.labels)
+    columns = [one for one in model.columns if labelled or not one.kind.target]
+    return read(data, model.names, columns, labels=model.labels)
 
 
-def columns_of(model: Model) -> Sequence[Column]:
-    """What the rows of a model hold. Of a task that is not known here, it is the task that knows."""
-    known = {"text-classification": TEXT_ROWS, "image-classification": IMAGE_ROWS}
-    return known.get(model.task) or plugins.load("tasks", model.task).COLUMNS
+def columns_of_bundle(bundle: Bundle) -> Sequence[Column]:
+    """What labelled rows hold, as the manifest says; bundles of schema 1 are of texts or of images.
+
+    Raises:
+        RunError: the manifest says something else.
+    """
+    described = bundle.manifest.get("columns")
+    if described is None:
+        return IMAGE_ROWS if bundle.encoder.key == "image" else TEXT_ROWS
+    try:
+        return [column_from(one) for one in described]
+    except ValueError as error:
+        raise RunError(f"{bundle.path / 'manifest.json'}: columns: {error}") from error

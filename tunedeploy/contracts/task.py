@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tunedeploy.data.columns import Column
     from tunedeploy.data.read import Data
     from tunedeploy.device.decisions import Answers, Decision
-    from tunedeploy.device.encoders import Array, Encoder, Features, Row
+    from tunedeploy.device.encoders import Array, DeviceEncoder, Encoder, Features, Row
     from tunedeploy.device.signature import Graph
     from tunedeploy.models.classifier import Assembly
     from tunedeploy.recipe.read import Recipe
@@ -48,6 +48,8 @@ class Task(Plugin, Protocol):
     SYNONYMS: Sequence[str] = ()
     # Method to defaults that hold for the two together; they win over those of either.
     METHOD_DEFAULTS: Mapping[str, Mapping[str, Any]] = NOTHING
+    # Models that `init` writes, each with its method: the first that is installed, or else the last.
+    MODELS: Sequence[tuple[Any, str]] = ()
     # Keys that it adds to `tune`.
     TuneOptions: type[Section] | None = None
 
@@ -71,7 +73,7 @@ class Task(Plugin, Protocol):
         """
         ...
 
-    def device_encoder(self, folder: Path, facts: Mapping[str, Any]) -> Encoder:
+    def device_encoder(self, folder: Path, facts: Mapping[str, Any]) -> DeviceEncoder:
         """The preprocessing as a device does it, without torch, from a model folder and `encoder.facts`.
 
         Raises:

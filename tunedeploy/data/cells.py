@@ -9,9 +9,11 @@ from typing import Any
 
 from tunedeploy.data.columns import Column
 from tunedeploy.data.kinds import Kind
+from tunedeploy.data.kinds.category import parse as parse_category
+from tunedeploy.data.kinds.text import content as text_content
 from tunedeploy.data.labels import closest
 from tunedeploy.data.split import digest
-from tunedeploy.data.table import MISSING, Table
+from tunedeploy.data.table import MISSING, Table, shown
 from tunedeploy.errors import DataError
 
 
@@ -107,6 +109,29 @@ def parse_rows(table: Table, names: Mapping[str, str], columns: Sequence[Column]
         labels=labels,
         notes=tuple(notes),
     )
+
+
+def groups_of(table: Table, name: str) -> list[bytes]:
+    """A digest of each row's value in a column that groups them.
+
+    Raises:
+        DataError: there is no such column, or a row has no value in it, or a list.
+    """
+    if name not in table.header:
+        there = f"columns: {_listed(table.header)}{closest(name, table.header)}"
+        raise DataError(f"{table.name}: no column {name!r} (data.group); {there}")
+    found, bad = _attempt(_group, table.column(name))
+    if bad:
+        raise DataError(_first(table, bad, f"data.group ({name!r})"))
+    return found
+
+
+def _group(cell: Any) -> bytes:
+    if cell is MISSING or cell is None or cell != cell or (isinstance(cell, str) and not cell.strip()):
+        raise ValueError("the cell is empty; fill it in or remove the row")
+    if not isinstance(cell, str | int | float):
+        raise ValueError(f"{shown(cell)} is of type {type(cell).__name__}; a text or a number is needed")
+    return digest([text_content(parse_category(cell, Path()))])
 
 
 def _parse(cell: Any, kind: Kind, folder: Path) -> Any:

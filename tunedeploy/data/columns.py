@@ -4,7 +4,7 @@ Light on purpose: task modules import this at their top, so neither datasets nor
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tunedeploy.data.kinds import Kind, kind
@@ -21,6 +21,7 @@ class Column:
     kind: Kind
     required: bool = True
     guesses: tuple[str, ...] = ()  # user's column names tried when the recipe says nothing; case is ignored
+    offered: tuple[str, ...] = field(default=(), compare=False)  # further names that `init` tries, to write them down
     parallel: str | None = None  # key of the column that has as many items as this one, in every row
 
     def candidates(self) -> tuple[str, ...]:
@@ -58,8 +59,14 @@ TEXT_ROWS = (
         key="text",
         kind=TEXT,
         guesses=("text", "sentence", "review", "content", "tweet", "utterance", "query", "sentence1", "premise"),
+        offered=("question1", "text1", "text_a"),
     ),
-    Column(key="text_pair", kind=TEXT, required=False),
+    Column(
+        key="text_pair",
+        kind=TEXT,
+        required=False,  # and without guesses: a recipe that names one text is of single texts
+        offered=("sentence2", "hypothesis", "question2", "text2", "text_b"),
+    ),
     Column(
         key="label", kind=CATEGORY, guesses=("label", "labels", "category", "class", "intent", "target", "sentiment")
     ),

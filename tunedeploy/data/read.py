@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunedeploy.data.cells import Rows, find_columns, parse_rows
+from tunedeploy.data.cells import Rows, find_columns, groups_of, parse_rows
 from tunedeploy.data.columns import Column
 from tunedeploy.data.kinds.text import STRING
 from tunedeploy.data.labels import closest, natural_order
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 Options = Mapping[str, Any] | Iterable[tuple[str, Any]]  # a dict, or the recipe's data section
 
 MIN_ROWS = 2  # one row has no spread, and no second class
-MIN_CLASSES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +48,7 @@ def read(options: Options, columns: Sequence[Column], *, labels: tuple[str, ...]
     """Read the training and the evaluation rows that a recipe's data section names.
 
     Args:
-        options: the section: train, eval, eval_share, limit, and the user's column name for each `Column.key`.
+        options: the section: train, eval, eval_share, group, limit, and the user's column name for each `Column.key`.
         columns: what the task asks for.
         labels: known labels, in order, when a model has them already; by default those of the training rows.
 
@@ -63,19 +62,18 @@ def read(options: Options, columns: Sequence[Column], *, labels: tuple[str, ...]
     notes += guesses
     columns = [column for column in columns if column.key in names]
     train = parse_rows(train_table, names, columns)
-    labels = _labels(train, labels)
+    known, labels = labels, _labels(train, labels)
     if eval_table is None:
-        share = float(section.get("eval_share") or EVAL_SHARE)
-        total = len(train.places)
-        train, held_out = _split(train, share, notes)
-        real = len(held_out.places) / total  # of classes of a few rows each, one is kept of every class
-        eval_source = f"automatic {share * 100:g} %" + (f", in fact {real:.0%}" if abs(real - share) > 0.05 else "")
-    else:
+        train, held_out, eval_source = _split(train, train_table, section, notes)
+    if section.get("limit"):
+        train = _limited(train, int(section["limit"]), notes)
+    _check_learnable(train, columns, known)
+    if eval_table is not None:
+        if section.get("group"):
+            notes.append("data.group: only the automatic split goes by it, and data.eval is given")
         names, _ = find_columns(eval_table, names, columns)
         held_out = parse_rows(eval_table, names, columns)
         _check_labels(held_out, labels, "training labels")
-    if section.get("limit"):
-        train = _limited(train, int(section["limit"]), notes)
     _check_counts(train, held_out)
     return Data(
         train=_dataset(train, columns, labels),
@@ -167,10 +165,18 @@ def _labels(train: Rows, known: tuple[str, ...] | None) -> tuple[str, ...]:
     if known is not None:
         _check_labels(train, known, "known labels")
         return known
-    labels = natural_order(text for texts in train.labels for text in texts)
-    if any(train.labels) and len(labels) < MIN_CLASSES:
-        raise DataError(f"{train.name}: every row has the label {labels[0]!r}; at least two classes are needed")
-    return labels
+    return natural_order(text for texts in train.labels for text in texts)
+
+
+def _check_learnable(train: Rows, columns: Sequence[Column], known: tuple[str, ...] | None) -> None:
+    """Raise DataError for a target that is the same in every training row; one of a known label is let be."""
+    for column in columns:
+        constant = column.kind.constant
+        if constant is None or column.key not in train.values or (known is not None and column.kind.labels is not None):
+            continue
+        why = constant(train.values[column.key])
+        if why:
+            raise DataError(f"{train.name}: {why}")
 
 
 def _check_labels(rows: Rows, labels: Sequence[str], called: str) -> None:
@@ -188,16 +194,27 @@ def _check_labels(rows: Rows, labels: Sequence[str], called: str) -> None:
     )
 
 
-def _split(rows: Rows, share: float, notes: list[str]) -> tuple[Rows, Rows]:
-    side = automatic_split(rows.inputs, rows.labels, share)
+def _split(rows: Rows, table: Table, section: Mapping[str, Any], notes: list[str]) -> tuple[Rows, Rows, str]:
+    """Both sides of an automatic split, and what it is called."""
+    share, group = float(section.get("eval_share") or EVAL_SHARE), str(section.get("group") or table.group)
+    groups = groups_of(table, group) if group else ()
+    if groups and len(set(groups)) == 1:
+        raise DataError(f"{rows.name}: every row has the same {group!r}; data.group needs two values, or leave it out")
+    if group and not section.get("group"):
+        kept = f"{len(set(groups))} {group}s are kept whole by the split"
+        notes.append(f"{rows.name}: {kept}; data.group names another column")
+    side = automatic_split(groups or rows.inputs, rows.labels, share)
     train = rows.take([row for row, held_out in enumerate(side) if not held_out])
     held_out = rows.take([row for row, held_out in enumerate(side) if held_out])
     seen = {text for texts in held_out.labels for text in texts}
     alone = [text for text in natural_order(text for texts in rows.labels for text in texts) if text not in seen]
     if alone:
         shown = ", ".join(map(repr, alone[:5])) + (", ..." if len(alone) > 5 else "")
-        notes.append(f"{rows.name}: {len(alone)} classes have one distinct row and are not evaluated: {shown}")
-    return train, held_out
+        which = f"are in one {group!r} only" if group else "have one distinct row"
+        notes.append(f"{rows.name}: {len(alone)} classes {which} and are not evaluated: {shown}")
+    real = len(held_out) / len(rows)  # of classes of a few rows each, one is kept of every class
+    said = f", in fact {real:.0%}" if abs(real - share) > 0.05 else ""
+    return train, held_out, f"automatic {share * 100:g} %" + (f" by {group!r}" if group else "") + said
 
 
 def _limited(train: Rows, limit: int, notes: list[str]) -> Rows:

@@ -59,6 +59,7 @@ class Contents(TypedDict):
     metric_better: NotRequired[str]
     graphs: NotRequired[dict[str, Signature]]
     decision: NotRequired[dict[str, Any]]
+    columns: NotRequired[list[dict[str, Any]]]  # of labelled rows; see data.columns.Column
     eval_source: NotRequired[str]
     variants: dict[str, Variant]
     preprocessing: dict[str, Any]

@@ -46,16 +46,19 @@ class TextClassifier(Classifier):
         self.width, self.pooling = width, pooling
         self.takes_types = "token_type_ids" in inspect.signature(trunk.forward).parameters
 
-    def features(self, **inputs: torch.Tensor) -> torch.Tensor:
-        """Pooled hidden states (batch, width) of `input_ids`, `attention_mask` and perhaps `token_type_ids`."""
+    def states(self, **inputs: torch.Tensor) -> Any:
+        """What the trunk gives for `input_ids`, `attention_mask` and perhaps `token_type_ids`."""
         types = inputs.get("token_type_ids")
         extra = {"token_type_ids": types} if types is not None and self.takes_types else {}
-        mask = inputs["attention_mask"]
-        out = self.trunk(input_ids=inputs["input_ids"], attention_mask=mask, **extra)
+        return self.trunk(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], **extra)
+
+    def features(self, **inputs: torch.Tensor) -> torch.Tensor:
+        """Pooled hidden states (batch, width)."""
+        out = self.states(**inputs)
         if self.pooling == "pooler":
             pooled: torch.Tensor = out.pooler_output
             return pooled
-        return pool(out.last_hidden_state, mask, self.pooling)
+        return pool(out.last_hidden_state, inputs["attention_mask"], self.pooling)
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
@@ -191,6 +194,9 @@ def transformers_with_offset() -> frozenset[str]:
 
 class TransformersEncoder:
     """Encode texts as training does, by the checkpoint's own tokenizer."""
+
+    tolerance = 0
+    small = True
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, facts: TextFacts) -> None:
         self.tokenizer = tokenizer

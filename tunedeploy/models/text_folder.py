@@ -39,12 +39,7 @@ class Checkpoint:
             RecipeError: `data.max_length` is over what the model has positions for.
             ModelError: see models.text.text_facts.
         """
-        options: Any = recipe.data
-        limit = text.longest(self.source, self.tokenizer)
-        most = text.positions(model.trunk.config)
-        if options.max_length and options.max_length > most:
-            raise RecipeError(f"data.max_length: {options.max_length} is over the model's {most}")
-        return text.text_facts(model, self.tokenizer, options.max_length or limit)
+        return text.text_facts(model, self.tokenizer, longest(recipe, self.source, self.tokenizer, model))
 
 
 def checkpoint(recipe: "Recipe") -> Checkpoint:
@@ -54,25 +49,49 @@ def checkpoint(recipe: "Recipe") -> Checkpoint:
         RecipeError: a key is for images, or so is the model.
         ModelError: the checkpoint cannot be opened.
     """
-    if recipe.train.augment != "none":
-        raise RecipeError(f"train.augment: {recipe.train.augment!r} is for images; {recipe.task} takes 'none'")
-    source = sources.locate(recipe.model.name, recipe.model.weights)
-    if source.scheme != "hf":
-        raise RecipeError(f"model: {recipe.model.name!r} has images for input; {recipe.task} needs a text model")
+    source = source_of(recipe)
     tune: Any = recipe.tune
     pooling = tune.pooling if tune.pooling != "auto" else text.checkpoint_pooling(source) or "mean"
     return Checkpoint(source=source, tokenizer=text.open_tokenizer(source), pooling=pooling)
 
 
+def source_of(recipe: "Recipe") -> Source:
+    """The place of a text model that a recipe names.
+
+    Raises:
+        RecipeError: a key is for images, or so is the model.
+    """
+    if recipe.train.augment != "none":
+        raise RecipeError(f"train.augment: {recipe.train.augment!r} is for images; {recipe.task} takes 'none'")
+    source = sources.locate(recipe.model.name, recipe.model.weights)
+    if source.scheme != "hf":
+        raise RecipeError(f"model: {recipe.model.name!r} has images for input; {recipe.task} needs a text model")
+    return source
+
+
+def longest(recipe: "Recipe", source: Source, tokenizer: PreTrainedTokenizerBase, model: TextClassifier) -> int:
+    """How many tokens a row may have: `data.max_length`, or what the checkpoint was made for.
+
+    Raises:
+        RecipeError: `data.max_length` is over what the model has positions for.
+    """
+    options: Any = recipe.data
+    most = text.positions(model.trunk.config)
+    if options.max_length and options.max_length > most:
+        raise RecipeError(f"data.max_length: {options.max_length} is over the model's {most}")
+    return int(options.max_length or text.longest(source, tokenizer))
+
+
 def save(assembly: Assembly, folder: Path, record: Mapping[str, Any]) -> None:
-    """Write a plain model folder: trunk, tokenizer, `1_Pooling`, head, and FILE with a record beside the facts."""
+    """Write a plain model folder: trunk, tokenizer, head, `1_Pooling` if states are pooled, and FILE with a record."""
     model: Any = assembly.model
     encoder: Any = assembly.encoder
     with loading.quiet():
         model.trunk.save_pretrained(folder)
         text.save_tokenizer(encoder.tokenizer, folder, facts_from(encoder.facts))
     save_file({name: tensor.contiguous() for name, tensor in model.head.state_dict().items()}, folder / HEAD)
-    write_json(folder / "1_Pooling" / "config.json", _pooling_config(str(assembly.facts["pooling"]), model.width))
+    if "pooling" in assembly.facts:
+        write_json(folder / "1_Pooling" / "config.json", _pooling_config(str(assembly.facts["pooling"]), model.width))
     write_json(folder / FILE, {**record, **assembly.facts, "encoder": encoder.facts})
 
 

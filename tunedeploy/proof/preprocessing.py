@@ -22,7 +22,7 @@ def preprocessing(scene: Scene) -> list[Comparison]:
                 difference = agreement.largest_difference(first[key][None], second[key][None])[0]
                 if difference > worst:
                     worst, where = difference, f"{row.get('origin', 'an edge row')}, {key}"
-        limit = tolerance_of(scene.trained)
+        limit = scene.trained.tolerance
         made.append(Ledger(stage=stage, file="merged").at_most(id, worst, limit, rows=len(rows), where=where))
     odd = scene.task.contradictions(scene.rundir / "merged", scene.trained.facts)
     merged = Ledger(stage="merge", file="merged")
@@ -35,11 +35,6 @@ def preprocessing(scene: Scene) -> list[Comparison]:
         FLOAT32.at_most("bundled-preprocessing-facts", len(facts), 0, where=", ".join(facts)),
         *broken_refused(scene),
     ]
-
-
-def tolerance_of(encoder: Encoder) -> float:
-    """What two honest encoders of a kind may differ by."""
-    return agreement.PIXELS if encoder.facts["kind"] == "image" else 0
 
 
 def broken_refused(scene: Scene) -> list[Comparison]:

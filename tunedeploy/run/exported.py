@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from tunedeploy import plugins
-from tunedeploy.device.encoders import Encoder
+from tunedeploy.device.encoders import DeviceEncoder
 from tunedeploy.device.parts import Parts
 from tunedeploy.device.programs.single import Single
 from tunedeploy.device.runtime import Session
@@ -27,7 +27,7 @@ class OnnxFacts(TypedDict):
     lineage: dict[str, str]
 
 
-def encoder_of(recipe: "Recipe", rundir: RunDir) -> Encoder:
+def encoder_of(recipe: "Recipe", rundir: RunDir) -> DeviceEncoder:
     """The bundle's own preprocessing, of the merged model.
 
     Raises:

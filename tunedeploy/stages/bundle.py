@@ -17,7 +17,7 @@ from tunedeploy.proof.torch_run import sample
 from tunedeploy.run import results
 from tunedeploy.run.atomic import whole_folder, write_json, write_text
 from tunedeploy.run.entries import entry
-from tunedeploy.run.exported import parts_of
+from tunedeploy.run.exported import encoder_of, parts_of
 from tunedeploy.run.folder import RunDir
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def run(recipe: "Recipe", rundir: RunDir) -> results.Bundle:
         files = {name: f"onnx/{Path(one['file']).name}" for name, one in quantize["variants"].items()}
         limit = entry(ledger["comparisons"], "torch-vs-onnx", rundir / "ledger.json")["limit"]
         assert isinstance(limit, float), "its limit is a tolerance"
-        limits: kit.Limits = {"variants": files, "fp32": limit, "labels": train["labels"]}
+        encoder = encoder_of(recipe, rundir)
+        limits: kit.Limits = {"variants": files, "fp32": limit, "labels": train["labels"], "encoder": encoder}
         kit.write(folder / "parity", bundle=folder, parts=parts, rows=rows, limits=limits)
         contents = manifest_of(recipe, rundir, folder, files)
         write_text(folder / "README.md", card(contents, ledger))

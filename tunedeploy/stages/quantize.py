@@ -12,6 +12,7 @@ from tunedeploy.contracts.precision import Precision
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.agreement import GAIN, within
 from tunedeploy.device.decisions import FLIPS
+from tunedeploy.device.encoders import Inputs
 from tunedeploy.device.figures import loss_text, value_text
 from tunedeploy.device.files import sha256
 from tunedeploy.errors import BudgetError, ModelError, RunError
@@ -83,8 +84,7 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple
     """
     precision = plugins.load("precisions", name)
     source, target = rundir / "onnx" / "model.onnx", rundir / FOLDER / precision.FILE
-    graph = judge.parts.program.graphs[0]
-    samples = batches(judge.parts.encoder, graph, sample(data_of(recipe).train, CALIBRATION_ROWS))
+    samples = calibration(recipe, judge)
     tried: list[Tried] = []
     chosen: Attempt | None = None
     for setting in precision.candidates(source, recipe.export, samples):
@@ -99,8 +99,7 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple
             except (ModelError, RunError) as error:
                 tried.append({"setting": setting, "problems": [f"{how}: {error.lines[0]}"]})
                 continue
-            shown = on_cpus(precision, beside, judge, measured)
-            attempt: Attempt = {"setting": setting, **measured, **shown, "problems": []}
+            attempt = attempt_of(setting, measured, on_cpus(precision, beside, judge, measured))
             attempt["problems"] += over_budget(judge, how, attempt, beside)
             tried.append(attempt)
             if not chosen or chosen["problems"] or share_used(judge, attempt) < share_used(judge, chosen):
@@ -112,6 +111,17 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple
     if not chosen:
         raise ModelError([line for one in tried for line in one["problems"]])
     return [one for one in tried if one is not chosen], chosen
+
+
+def calibration(recipe: "Recipe", judge: Judge) -> list[Inputs]:
+    """Batches of training rows as the graph takes them."""
+    rows = sample(data_of(recipe).train, CALIBRATION_ROWS)
+    return batches(judge.parts.encoder, judge.parts.program.graphs[0], rows)
+
+
+def attempt_of(setting: Setting, measured: Measured, cpus: OnCpus) -> Attempt:
+    """The record of a setting whose file could be measured; no problem is known yet."""
+    return {"setting": setting, **measured, **cpus, "problems": []}
 
 
 def on_cpus(precision: Precision, path: Path, judge: Judge, measured: Measured) -> OnCpus:

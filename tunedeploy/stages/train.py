@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from tunedeploy import plugins, progress
+from tunedeploy.contracts.objective import Penalty
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.encoders import Array
 from tunedeploy.errors import ModelError, RecipeError, UserError
@@ -19,7 +20,8 @@ from tunedeploy.run.folder import RunDir, key_of
 from tunedeploy.run.results import Course, Metrics, Train
 from tunedeploy.training.batches import balance_of, class_weights
 from tunedeploy.training.feeds import VIEWS, FeatureFeed, Feed, View, alike, kept_features
-from tunedeploy.training.loop import EVAL_BATCH, FOLDER, Job, fit, is_sharded, moved
+from tunedeploy.training.job import EVAL_BATCH, Job, is_sharded, moved
+from tunedeploy.training.loop import FOLDER, fit
 from tunedeploy.training.machine import accelerator_of, precision_of, set_threads
 from tunedeploy.training.probe import Lesson, fit_head
 from tunedeploy.training.scores import answers_of, write_report
@@ -103,19 +105,22 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
         weights = np.repeat(weights, train.units())
         classes = None if classes is None else np.repeat(classes, train.units())
         targets = [task.unit_targets(entries) for entries in targets]
-    penalty = None
-    if recipe.train.objective:
-        names = assembly.fresh if module is assembly.model else frozenset(dict(module.named_parameters()))
-        penalty = plugins.load("objectives", recipe.train.objective).Objective(module, names, recipe.train)
+    of_train, of_eval = (Targets(entries, task.weights(entries)) for entries in targets)
     return Job(
         recipe=recipe, task=task, assembly=assembly, accelerator=accelerator, module=module,
-        trained=trained_names(module, assembly.fresh), train=feeds[0], eval=feeds[1],
-        train_targets=Targets(targets[0], task.weights(targets[0])),
-        eval_targets=Targets(targets[1], task.weights(targets[1])),
-        truth=truth, metric=task.metric_name(truth), penalty=penalty, row_weights=weights, classes=classes,
-        keeps_features=method.CACHES_FEATURES,
+        trained=trained_names(module, assembly.fresh), train=feeds[0], eval=feeds[1], train_targets=of_train,
+        eval_targets=of_eval, truth=truth, metric=task.metric_name(truth), row_weights=weights, classes=classes,
+        penalty=penalty_of(recipe, assembly, module), keeps_features=method.CACHES_FEATURES,
         key=checkpoint_key(recipe, data, assembly, accelerator.num_processes),
     )  # fmt: skip
+
+
+def penalty_of(recipe: "Recipe", assembly: Assembly, module: torch.nn.Module) -> Penalty | None:
+    """What the recipe's objective adds to the loss."""
+    if not recipe.train.objective:
+        return None
+    names = assembly.fresh if module is assembly.model else frozenset(dict(module.named_parameters()))
+    return plugins.load("objectives", recipe.train.objective).Objective(module, names, recipe.train)
 
 
 def row_weights(recipe: "Recipe", classes: Array | None, labels: int, rows: int) -> Array:

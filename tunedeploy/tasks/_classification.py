@@ -40,9 +40,9 @@ def targets(rows: Sequence[Row], features: Sequence[Features] | None) -> Sequenc
     return [{"label": one} for one in classes_of(rows)]
 
 
-def metric_name(label_ids: Array) -> str:
+def metric_name(targets: Array) -> str:
     """`accuracy`, or `macro_f1` where one class has more than MAJORITY of the evaluation rows."""
-    share = np.bincount(label_ids).max() / max(1, len(label_ids))
+    share = np.bincount(targets).max() / max(1, len(targets))
     return "macro_f1" if share > MAJORITY else "accuracy"
 
 

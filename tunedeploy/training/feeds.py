@@ -34,8 +34,7 @@ class Feed:
     def __init__(self, rows: Sequence[Row], assembly: Assembly, *, augment: bool = False) -> None:
         self.rows, self.assembly, self.encoder = rows, assembly, assembly.encoder
         self.augmented = assembly.augmented if augment else None
-        # Ids of a text are small and cost time to make; pixels are large and cheap to make again.
-        self.kept = None if self.encoder.facts["kind"] == "image" else encoded(rows, self.encoder)
+        self.kept = encoded(rows, self.encoder) if self.encoder.small else None
         self.lengths: Array = np.ones(len(rows), int) if self.kept is None else lengths_of(self.kept)
 
     def batch(self, indices: Array, seed: int | None = None) -> dict[str, Array]:

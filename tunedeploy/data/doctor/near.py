@@ -7,7 +7,7 @@ only rows that share a whole band are compared, so the cost grows with the rows 
 import os
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -63,7 +63,7 @@ class Look:
         return bool(np.ptp(self.thumbnail) < 1)
 
 
-def looks(images: Sequence[Mapping[str, Any]]) -> list[Look | None]:
+def looks(images: Iterable[Mapping[str, Any]]) -> list[Look | None]:
     """A look at each image, None where it cannot be read."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         return list(pool.map(_look, images))

@@ -7,7 +7,10 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tunedeploy.data.doctor.report import Finding, Values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,9 @@ class Kind:
     absent: Any = None  # stored when an optional column is not in a file; None: the column is left out
     text: Callable[[Any], str] | None = None  # value -> what the search for nearly equal rows reads of it
     picture: Callable[[Any], Mapping[str, Any]] | None = None  # value -> {"path", "bytes"} that the search looks at
+    constant: Callable[[Sequence[Any]], str | None] | None = None  # of a target: values -> why nothing is to be learned
+    findings: Callable[["Values"], "list[Finding]"] | None = None  # of a target: what the doctor says of its values
+    counted: tuple[str, str] = ("classes", "rows")  # what `labels` has, and what has one each
     repairs: Callable[[str, Sequence[Any]], list[str]] | None = None  # (column, cells) -> what reading them changed
     likely: Callable[[Sequence[Any]], float] = lambda cells: 0.5  # how much cells that it parses look like it, 0 to 1
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tunedeploy.data.doctor.classes import classes
 from tunedeploy.data.kinds import Kind
 from tunedeploy.data.kinds.number import has_fraction
 from tunedeploy.data.kinds.text import content
@@ -39,9 +40,18 @@ def repairs(name: str, cells: Sequence[Any]) -> list[str]:
     return notes
 
 
+def constant(values: Sequence[str]) -> str | None:
+    """What is wrong with labels of one class."""
+    if len(set(values)) != 1:
+        return None
+    return f"every row has the label {values[0]!r}; at least two classes are needed"
+
+
 def likely(cells: Sequence[Any]) -> float:
     """Classes come again and again; numbers with fractions are measured, unless there are very few of them."""
     distinct = len(set(cells))
+    if distinct == 1:
+        return 0.3
     if sum(map(has_fraction, cells)) * 10 > len(cells):
         return 0.6 if distinct <= 5 else 0.1
     return max(0.1, 1.0 - 1.5 * max(distinct - 2, 0) / max(len(cells), 1))
@@ -56,6 +66,8 @@ CATEGORY = Kind(
     labels=lambda value: (value,),
     encode=lambda value, index: index[value],
     absent=-1,
+    constant=constant,
+    findings=classes,
     repairs=repairs,
     likely=likely,
 )

@@ -8,12 +8,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from tunedeploy.data.doctor.numbers import CLASSES, numbers
 from tunedeploy.data.kinds import Kind
 from tunedeploy.data.table import shown
 
 WRITTEN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 LARGEST = 3.4e38  # of 32-bit floats, in which it is learned
-FEW = 20  # distinct whole numbers up to which they are rather classes
 
 
 def parse(cell: Any, folder: Path) -> float:
@@ -54,12 +54,22 @@ def has_fraction(cell: Any) -> bool:
     return isinstance(cell, float | Decimal) and cell % 1 != 0
 
 
+def constant(values: Sequence[float]) -> str | None:
+    """What is wrong with numbers that are all one."""
+    if not values or min(values) < max(values):
+        return None
+    return f"every training row has the number {values[0]:g}, so there is nothing to learn; check the column"
+
+
 def likely(cells: Sequence[Any]) -> float:
     """What is measured has decimals or many values; a few whole numbers are rather classes."""
     distinct = len(set(cells))
     if distinct <= 5:
         return 0.2
-    return 1.0 if distinct > FEW or sum(map(has_fraction, cells)) * 10 > len(cells) else 0.4
+    if sum(map(has_fraction, cells)) * 10 > len(cells):
+        return 1.0
+    is_count = distinct == len(cells)  # a number of its own for every row is most often the row's number
+    return 0.3 if is_count else 1.0 if distinct > CLASSES else 0.4
 
 
 NUMBER = Kind(
@@ -69,5 +79,7 @@ NUMBER = Kind(
     content=content,
     target=True,
     absent=math.nan,
+    constant=constant,
+    findings=numbers,
     likely=likely,
 )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tunedeploy.data.doctor.tags import tags as findings
 from tunedeploy.data.kinds import Kind
 from tunedeploy.data.kinds._items import items
 from tunedeploy.data.kinds.text import content as text_content
@@ -38,6 +39,12 @@ def encode(value: Sequence[str], index: Mapping[str, int]) -> list[int]:
     return [index[name] for name in value]
 
 
+def constant(values: Sequence[Sequence[str]]) -> str | None:
+    """What is wrong with tags that are all one."""
+    names = {name for tags in values for name in tags}
+    return f"every word has the tag {next(iter(names))!r}; at least two tags are needed" if len(names) == 1 else None
+
+
 def likely(cells: Sequence[Any]) -> float:
     """Few names that come again and again, mostly."""
     names = [str(name) for cell in cells for name in items(cell, "tags")]
@@ -53,5 +60,8 @@ TAGS = Kind(
     labels=tuple,
     encode=encode,
     absent=[],
+    constant=constant,
+    findings=findings,
+    counted=("tags", "words"),
     likely=likely,
 )

@@ -27,7 +27,15 @@ Inputs = dict[str, Array]  # one batch: name of the ONNX input -> (batch, ...)
 
 
 class Encoder(Protocol):
-    """What every encoder does; see the module's docstring."""
+    """What every encoder does; see the module's docstring.
+
+    Attributes:
+        tolerance: what two honest implementations of it may differ by: ids by nothing, pixels by a few ulp.
+        small: whether features take little room and time to make, so that those of a whole data set are kept.
+    """
+
+    tolerance: float
+    small: bool
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -54,6 +62,10 @@ class DeviceEncoder(Encoder, Protocol):
 
     def values(self) -> "tuple[Value, ...]":
         """What of a batch goes into the graph."""
+        ...
+
+    def portable(self, row: Row, at: int, folder: Path) -> dict[str, Any]:
+        """A raw row as JSON, its number `at` naming the files that it needs in `folder`."""
         ...
 
     def contradictions(self, folder: Path) -> list[str]:
