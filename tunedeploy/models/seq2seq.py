@@ -5,7 +5,7 @@ No pretrained weights are asked for: translation of short sentences is learned f
 
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
@@ -62,12 +62,14 @@ def small_t5(tokenizer: Tokenizer, *, width: int, layers: int) -> PreTrainedMode
         layers: of the encoder, and of the decoder.
     """
     pad, end = tokenizer.token_to_id(PAD), tokenizer.token_to_id(END)
-    config = T5Config(
+    make: Any = T5Config
+    config = make(
         vocab_size=tokenizer.get_vocab_size(), d_model=width, d_kv=32, num_heads=width // 32, d_ff=8 * width // 3,
         num_layers=layers, num_decoder_layers=layers, pad_token_id=pad, eos_token_id=end, decoder_start_token_id=pad,
         attn_implementation="eager",  # as sdpa its relative positions do not export
     )  # fmt: skip
-    return T5ForConditionalGeneration(config).eval()
+    model: Any = T5ForConditionalGeneration(config)
+    return cast(PreTrainedModel, model.eval())
 
 
 def facts_of(model: PreTrainedModel, max_new_tokens: int) -> Seq2SeqFacts:
@@ -100,7 +102,7 @@ class Projections(nn.Module):
         Raises:
             AttributeError: the decoder is built in neither way.
         """
-        decoder: Any = model.get_decoder()
+        decoder = cast(Any, model).get_decoder()
         if hasattr(decoder, "block"):
             return [cls(block.layer[1].EncDecAttention.k, block.layer[1].EncDecAttention.v) for block in decoder.block]
         return [cls(layer.encoder_attn.k_proj, layer.encoder_attn.v_proj) for layer in decoder.layers]
@@ -147,12 +149,13 @@ class DecoderNet(nn.Module):
             decoder_input_ids=input_ids, use_cache=True, **{self.argument: cache},
         )  # fmt: skip
         own, cross = cache.self_attention_cache, cache.cross_attention_cache
-        layers = [part.layers[at] for at in range(len(self.projections)) for part in (own, cross)]
+        layers: list[Any] = [part.layers[at] for at in range(len(self.projections)) for part in (own, cross)]
         return (out.logits, *(tensor for layer in layers for tensor in (layer.keys, layer.values)))
 
     def cache(self, states: torch.Tensor, past: list[torch.Tensor]) -> EncoderDecoderCache:
         """The cache so far, with the keys and values of whatever states are not in it yet."""
         own, cross = DynamicCache(), DynamicCache()
+        projections: Any
         whole = EncoderDecoderCache(own, cross)
         rest = states[:, past[2].shape[2] :]
         for at, projections in enumerate(self.projections):

@@ -80,7 +80,7 @@ class Seq2Seq:
         past = self.no_past(rows)
         ids = np.full((rows, 1), self.facts.start_id, np.int64)
         ended = np.zeros(rows, bool)
-        steps = []
+        steps: list[Array] = []
         while len(steps) < self.facts.max_new_tokens and not ended.all():
             logits, past = self.step(run, memory, ids, past)
             best = logits[:, -1].argmax(-1)
