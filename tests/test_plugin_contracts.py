@@ -70,7 +70,7 @@ def test_what_a_contract_requires() -> None:
     assert required["methods"] == ["CACHES_FEATURES", "attach", "fold"]
     assert required["precisions"] == ["FILE", "candidates", "convert"]
     assert (required["objectives"], required["targets"]) == (["Objective"], ["breaches"])
-    assert {"COLUMNS", "assemble", "loss", "score", "edge_rows"} <= set(required["tasks"])
+    assert {"COLUMNS", "assemble", "decision", "loss", "report", "edge_rows"} <= set(required["tasks"])
     assert not {"SYNONYMS", "broken_rows", "rewritten"} & set(required["tasks"])
 
 

@@ -254,9 +254,10 @@ def test_an_entry_point_of_another_package_is_loaded_and_used(outside: Path, tin
     recipe.write_text(recipe.read_text().replace("method: lora", "method: acme-last"), encoding="utf-8")
     code = (
         "from pathlib import Path; from tunedeploy import plugins; from tunedeploy.models import start;"
+        "from tunedeploy.data.recipe_data import data_of;"
         "from tunedeploy.recipe import read as recipe;"
         f"made = recipe.read(Path({str(recipe)!r}));"
-        "names = [n for n, p in start.attached(made, 3).model.named_parameters() if p.requires_grad];"
+        "names = [n for n, p in start.attached(made, data_of(made)).model.named_parameters() if p.requires_grad];"
         "print(plugins.load('methods', 'acme-last').__name__, made.sources['train.epochs'], *names, sep='|')"
     )
     (outside / "acme" / "slow.py").unlink()

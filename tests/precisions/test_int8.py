@@ -9,22 +9,21 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.finished import Finished, repair_bundle, repair_run
+from tests.finished import Finished, answers_of_file, calibration, repair_bundle, repair_run
 from tunedeploy import api
 from tunedeploy.commands import diagnose
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.encoders import Inputs
 from tunedeploy.device.files import read_json
-from tunedeploy.device.runtime import Session, logits_of
+from tunedeploy.device.runtime import Session
 from tunedeploy.errors import ModelError
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.precisions import int8
-from tunedeploy.proof.judge import batches
 from tunedeploy.quantization import saturation
 from tunedeploy.quantization.activation_rounding import input_rounding_db
 from tunedeploy.quantization.cpu_kinds import KINDS, native
+from tunedeploy.run.answers import write_answers
 from tunedeploy.run.atomic import write_json
-from tunedeploy.run.exported import encoder_of
 from tunedeploy.stages import quantize
 from tunedeploy.stages.quantize import over_budget_elsewhere, share_used
 
@@ -33,7 +32,7 @@ FP32, INT8 = "onnx/model.onnx", "quantized/model_int8.onnx"
 
 def samples_of(run: Finished) -> list[Inputs]:
     recipe = api.recipe_of(run.run)
-    return batches(encoder_of(recipe, run.rundir), list(data_of(recipe).train.select(range(16))))
+    return calibration(recipe, run.rundir, list(data_of(recipe).train.select(range(16))))
 
 
 @pytest.mark.parametrize("task", ["text-classification", "image-classification"])
@@ -77,8 +76,7 @@ def with_the_quantizer_s_own_ranges(run: Finished, monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:
         patch.setattr(saturation, "safe_ranges", lambda model, per_channel: {})
         int8.convert(run.run / FP32, run.run / INT8, setting, samples_of(run))
-    logits = logits_of(Session(run.run / INT8), encoder_of(recipe, run.rundir), data_of(recipe).eval)
-    np.save((run.run / INT8).with_suffix(".npy"), logits)
+    write_answers((run.run / INT8).with_suffix(".npy"), answers_of_file(recipe, run.rundir, INT8))
     (run.dist / "onnx" / "model_int8.onnx").write_bytes((run.run / INT8).read_bytes())
     repair_run(run.run)
     repair_bundle(run.dist)
@@ -258,11 +256,12 @@ def test_a_product_whose_input_rounds_roughly_stays_in_float32(tmp_path: Path) -
     int8.convert(source, tmp_path / "int8.onnx", ways[0], rows())
     kinds = {node.name: node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node}
     assert (kinds["rough"], kinds["quiet_quant"]) == ("MatMul", "MatMulInteger")
-    exact = Session(source)(rows(1)[0])
+    (exact,) = Session(source)(rows(1)[0]).values()
     errors = []
     for way in ways[:2]:
         int8.convert(source, tmp_path / "int8.onnx", way, rows())
-        errors.append(float(np.abs(Session(tmp_path / "int8.onnx")(rows(1)[0]) - exact).max()))
+        (got,) = Session(tmp_path / "int8.onnx")(rows(1)[0]).values()
+        errors.append(float(np.abs(got - exact).max()))
     assert errors[0] < errors[1] / 4
 
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
-import numpy as np
-
 from tunedeploy.contracts import NOTHING, Plugin, optional
 
 if TYPE_CHECKING:
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
     from tunedeploy.data.columns import Column
     from tunedeploy.data.read import Data
     from tunedeploy.device.decisions import Answers, Decision
-    from tunedeploy.device.encoders import Array, Encoder, Features, Row
+    from tunedeploy.device.encoders import Array, DeviceEncoder, Encoder, Features, Row
     from tunedeploy.device.signature import Graph
     from tunedeploy.models.classifier import Assembly
     from tunedeploy.recipe.read import Recipe
@@ -26,12 +24,14 @@ if TYPE_CHECKING:
 class Report(TypedDict):
     """How good the answers on the evaluation split are.
 
-    `metrics` has all of the decision's, and `text` is for people; `files` are further ones of the train stage, by name.
+    `metrics` has all of the decision's, and `text` is for people; `files` are further ones of the train stage, by name,
+    and `details` further keys of its metrics.json.
     """
 
     metrics: dict[str, float]
     text: str
     files: dict[str, str]
+    details: dict[str, Any]
 
 
 class Task(Plugin, Protocol):
@@ -48,6 +48,8 @@ class Task(Plugin, Protocol):
     SYNONYMS: Sequence[str] = ()
     # Method to defaults that hold for the two together; they win over those of either.
     METHOD_DEFAULTS: Mapping[str, Mapping[str, Any]] = NOTHING
+    # Models that `init` writes, each with its method: the first that is installed, or else the last.
+    MODELS: Sequence[tuple[Any, str]] = ()
     # Keys that it adds to `tune`.
     TuneOptions: type[Section] | None = None
 
@@ -71,7 +73,7 @@ class Task(Plugin, Protocol):
         """
         ...
 
-    def device_encoder(self, folder: Path, facts: Mapping[str, Any]) -> Encoder:
+    def device_encoder(self, folder: Path, facts: Mapping[str, Any]) -> DeviceEncoder:
         """The preprocessing as a device does it, without torch, from a model folder and `encoder.facts`.
 
         Raises:
@@ -114,11 +116,13 @@ class Task(Plugin, Protocol):
     @optional
     def weights(self, targets: Sequence[Mapping[str, Array]]) -> Array:
         """How many losses each row's sum has, float64 (rows,): 1, or as many as it has tokens."""
+        import numpy as np
+
         return np.ones(len(targets))
 
     @optional
     def unit_targets(self, targets: Sequence[Mapping[str, Array]]) -> Sequence[Mapping[str, Array]]:
-        """Targets of single units, in order, for a head that is trained on kept features; where a row is one, its own."""
+        """Targets of single units, in order, for a head on kept features; where a row is one unit, its own."""
         return targets
 
     @optional

@@ -80,12 +80,6 @@ def cosine(reference: Array, other: Array) -> float:
 
 
 @np.errstate(invalid="ignore")
-def drift(reference: Array, other: Array) -> float:
-    """The typical change: the median over rows of max |reference - other|."""
-    return float(np.median(np.abs(reference - other).max(-1)))
-
-
-@np.errstate(invalid="ignore")
 def gain(reference: Array, other: Array) -> float:
     """How many times larger or smaller the other is, by least squares, of centred arrays; never under 1 (0.5 gives 2).
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from .agreement import within
 from .errors import ModelError, RunError
-from .runtime import OUTPUT, Session
+from .runtime import Session
 from .sentences import OF_ANSWERS, SENTENCES
+from .signature import Graph
 
 CHECKS = ("integrity", "parity", "preprocessing", "metric")
 
@@ -148,7 +149,8 @@ def timed(made: Sequence[Comparison], seconds: float) -> list[Comparison]:
     return [replace(one, seconds=round(one.seconds + share, 3)) for one in made]
 
 
-def names_kept(ledger: Ledger, session: Session, inputs: Sequence[str]) -> Comparison:
+def names_kept(ledger: Ledger, session: Session, graph: Graph) -> Comparison:
     """Inputs and outputs of a file that an app would not find, or that it would not expect."""
-    odd = sorted({*inputs, OUTPUT} ^ {*session.inputs, *session.outputs})
-    return ledger.at_most("interface", len(odd), 0, where=", ".join(odd))
+    expected = {value.name for value in (*graph.inputs, *graph.outputs)}
+    unlike = sorted(expected ^ {*session.inputs, *session.outputs})
+    return ledger.at_most("interface", len(unlike), 0, where=", ".join(unlike))

@@ -1,10 +1,12 @@
 """What goes into a graph and what comes out of it: names, free axes, and where an output means something."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypedDict
 
 import numpy as np
 
+from . import typed
 from .encoders import Array
 
 Arrays = Mapping[str, Array]  # one batch by name; the batch axis comes first
@@ -34,6 +36,13 @@ class Value:
     valid: str | None = None
 
 
+class Signature(TypedDict):
+    """A graph as a manifest has it: each value with the attributes that say something."""
+
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Graph:
     """One ONNX file."""
@@ -57,6 +66,23 @@ class Graph:
         """
         return {value.name: batch[value.name] for value in self.inputs}
 
+    def sizes(self, inputs: Arrays) -> dict[str | int, int]:
+        """The size of each free axis in a batch.
+
+        Raises:
+            KeyError: an input is missing.
+        """
+        return {
+            axis: inputs[value.name].shape[at]
+            for value in self.inputs
+            for at, axis in enumerate(value.axes)
+            if isinstance(axis, str) and at < inputs[value.name].ndim
+        }
+
+    def to_json(self) -> Signature:
+        """As a manifest has it, under the graph's name; attributes that say nothing are left out."""
+        return {"inputs": _described(self.inputs), "outputs": _described(self.outputs)}
+
     def paddable(self) -> bool:
         """Whether a row may be followed by padding."""
         return any(value.role == "mask" for value in self.inputs)
@@ -72,6 +98,33 @@ def elements(value: Value, output: Array, inputs: Arrays) -> tuple[Array, Array]
         return output, np.arange(len(output))
     mask = np.asarray(inputs[value.valid]) != 0
     return output[mask], np.nonzero(mask)[0]
+
+
+def _described(values: Sequence[Value]) -> list[dict[str, Any]]:
+    return [
+        {key: list(one) if isinstance(one, tuple) else one for key, one in asdict(value).items() if one}
+        for value in values
+    ]
+
+
+def read_graph(name: str, described: Signature) -> Graph:
+    """A graph as a manifest has it.
+
+    Raises:
+        Mismatch: a value of it has no name or no axes, or what it has means nothing.
+    """
+    where = f"graphs.{name}"
+    inputs, outputs = (
+        tuple(typed.made(Value, value, f"{where}.{side}[{at}]") for at, value in enumerate(values))
+        for side, values in (("inputs", described["inputs"]), ("outputs", described["outputs"]))
+    )
+    names = [value.name for value in (*inputs, *outputs)]
+    if not inputs or not outputs or len(set(names)) != len(names):
+        raise typed.Mismatch(f"{where}: expected inputs and outputs, each with a name of its own")
+    lost = [value.name for value in outputs if value.valid is not None and value.valid not in names[: len(inputs)]]
+    if lost:
+        raise typed.Mismatch(f"{where}: {lost[0]} is valid by an input that is not there")
+    return Graph(name=name, inputs=inputs, outputs=outputs)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -157,7 +157,7 @@ class ExportOptions(Section):
         default=("fp32",), description="Precisions to ship beside fp32: a name, or a list of them."
     )  # nothing is lost unless asked for
     max_drop: float = Field(
-        default=1.0, ge=0, description="Percentage points of the metric that a precision may lose."
+        default=1.0, ge=0, description="What a precision may lose: points of a metric in percent, percent of any other."
     )  # below it, int8 cannot be told from the luck of the split on 1,000 rows
     max_size: float | None = Field(default=None, gt=0, description="Largest model file, in MB.")  # the app decides
     max_latency: float | None = Field(default=None, gt=0, description="Slowest median answer, in ms.")  # as with size

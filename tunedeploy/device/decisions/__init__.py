@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -99,7 +99,7 @@ class Metric:
 class Decision(Protocol):
     """What an answer is. Evidence is (units, k) throughout."""
 
-    metrics: Mapping[str, Metric]
+    metrics: ClassVar[Mapping[str, Metric]]
 
     @property
     def facts(self) -> dict[str, Any]:
