@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -45,7 +44,7 @@ def write_recipe(data: str, output: Path) -> WrittenRecipe:
     task, chosen, why = choose(table, data)
     in_folder = Path(data).is_dir()  # class folders name their own columns
     columns = {key: name for key, name in chosen.columns.items() if not in_folder or name != key}
-    models: Sequence[tuple[Any, str]] = getattr(plugins.load("tasks", task), "MODELS", ()) or (NO_MODEL,)
+    models = plugins.load("tasks", task).MODELS or (NO_MODEL,)
     model, method = next((pair for pair in models if installed(pair[0])), models[-1])
     path = os.path.relpath(data, output.absolute().parent) if Path(data).exists() else data
     parts = {"task": task, "model": model, "data": {"train": path, **columns}, "tune": {"method": method}}

@@ -1,9 +1,12 @@
 """Find the user's columns, parse every cell, and give every row a digest of its content."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,8 @@ from tunedeploy.data.kinds import Kind
 from tunedeploy.data.kinds.category import parse as parse_category
 from tunedeploy.data.kinds.text import content as text_content
 from tunedeploy.data.labels import closest
-from tunedeploy.data.split import digest
-from tunedeploy.data.table import MISSING, Table, shown
+from tunedeploy.data.split import Digests, digest
+from tunedeploy.data.table import MISSING, Places, Table, shown
 from tunedeploy.errors import DataError
 
 
@@ -24,8 +27,8 @@ class Rows:
     name: str
     values: Mapping[str, Sequence[Any]]  # canonical column -> parsed values, of the columns that the file has
     places: Sequence[str]
-    inputs: Sequence[bytes]  # digest of what the model sees
-    content: Sequence[bytes]  # digest of that and the targets
+    inputs: Digests  # digest of what the model sees
+    content: Digests  # digest of that and the targets
     labels: Sequence[tuple[str, ...]]  # label texts; () where the task has none
     notes: tuple[str, ...]
 
@@ -38,9 +41,9 @@ class Rows:
         return replace(
             self,
             values={key: [values[row] for row in rows] for key, values in self.values.items()},
-            places=[self.places[row] for row in rows],
-            inputs=[self.inputs[row] for row in rows],
-            content=[self.content[row] for row in rows],
+            places=self.places.take(rows) if isinstance(self.places, Places) else [self.places[row] for row in rows],
+            inputs=self.inputs.take(rows),
+            content=self.content.take(rows),
             labels=[self.labels[row] for row in rows],
         )
 
@@ -111,7 +114,7 @@ def parse_rows(table: Table, names: Mapping[str, str], columns: Sequence[Column]
     )
 
 
-def groups_of(table: Table, name: str) -> list[bytes]:
+def groups_of(table: Table, name: str) -> Sequence[bytes]:
     """A digest of each row's value in a column that groups them.
 
     Raises:
@@ -123,7 +126,7 @@ def groups_of(table: Table, name: str) -> list[bytes]:
     found, bad = _attempt(_group, table.column(name))
     if bad:
         raise DataError(_first(table, bad, f"data.group ({name!r})"))
-    return found
+    return Digests(found)
 
 
 def _group(cell: Any) -> bytes:
@@ -159,46 +162,53 @@ def _unequal(table: Table, values: Mapping[str, Sequence[Any]], columns: Sequenc
 
 def _identities(
     table: Table, values: Mapping[str, Sequence[Any]], columns: Sequence[Column]
-) -> tuple[list[bytes], list[tuple[str, ...]], list[bytes]]:
+) -> tuple[Digests, list[tuple[str, ...]], Digests]:
     """Of each row, the digest of its inputs, its label texts, and the digest of both and of its other targets."""
-    inputs: list[Sequence[bytes]] = []
-    others: list[Sequence[bytes]] = []
-    texts: list[tuple[str, ...]] = [()] * len(table.places)
+    there = [column for column in columns if column.key in values]
+    inputs = [column for column in there if not column.kind.target]
+    others = [column for column in there if column.kind.target and column.kind.labels is None]
+    keys = Digests(map(digest, _contents(table, inputs, values)))
+    found = [map(find, values[column.key]) for column in there if (find := column.kind.labels) is not None]
+    shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # most rows have their labels in common with others
+    labels = map(tuple, map(chain.from_iterable, zip(*found, strict=True))) if found else repeat((), len(keys))
+    texts = [shared.setdefault(names, names) for names in labels]
+    rest = _contents(table, others, values) if others else repeat((), len(keys))
+    parts = zip(keys, texts, rest, strict=True)
+    return keys, texts, Digests(digest([key, *map(str.encode, names), *more]) for key, names, more in parts)
+
+
+def _contents(
+    table: Table, columns: Sequence[Column], values: Mapping[str, Sequence[Any]]
+) -> Iterator[tuple[bytes, ...]]:
+    """What tells rows apart, row by row, so that none is kept; DataError after the last if one was unreadable."""
+    bad: dict[str, dict[int, str]] = {column.key: {} for column in columns}
+
+    def contents(column: Column) -> Iterator[bytes]:
+        work, cells = column.kind.content, values[column.key]
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) if column.kind.slow else nullcontext() as pool:
+            results = (pool.map if pool else map)(partial(_tried, work), cells)
+            for row, result in enumerate(results):
+                if isinstance(result, ValueError):
+                    bad[column.key][row] = str(result)
+                yield b"" if isinstance(result, ValueError) else result
+
+    yield from zip(*map(contents, columns), strict=True)
     for column in columns:
-        if column.key not in values:
-            continue
-        kind, cells = column.kind, values[column.key]
-        if kind.labels is not None:
-            texts = [(*before, *kind.labels(value)) for before, value in zip(texts, cells, strict=True)]
-            continue
-        found, bad = _attempt(kind.content, cells, threads=kind.slow)
-        if bad:
-            raise DataError(_first(table, bad, f"data.{column.key}"))
-        (others if kind.target else inputs).append(found)
-    keys = [digest(row) for row in zip(*inputs, strict=True)]
-    targets = zip(*others, strict=True) if others else [()] * len(keys)
-    content = [
-        digest([key, *map(str.encode, names), *rest]) for key, names, rest in zip(keys, texts, targets, strict=True)
-    ]
-    return keys, texts, content
+        if bad[column.key]:
+            raise DataError(_first(table, bad[column.key], f"data.{column.key}"))
 
 
-def _attempt(
-    work: Callable[[Any], Any], cells: Iterable[Any], *, threads: bool = False
-) -> tuple[list[Any], dict[int, str]]:
+def _tried(work: Callable[[Any], Any], cell: Any) -> Any:
+    """What the work gives, or its ValueError."""
+    try:
+        return work(cell)
+    except ValueError as error:
+        return error
+
+
+def _attempt(work: Callable[[Any], Any], cells: Iterable[Any]) -> tuple[list[Any], dict[int, str]]:
     """The result for each cell, and row -> reason for each ValueError."""
-
-    def one(cell: Any) -> Any:
-        try:
-            return work(cell)
-        except ValueError as error:
-            return error
-
-    if threads:
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            results = list(pool.map(one, cells))
-    else:
-        results = [one(cell) for cell in cells]
+    results = [_tried(work, cell) for cell in cells]
     return results, {row: str(result) for row, result in enumerate(results) if isinstance(result, ValueError)}
 
 

@@ -7,8 +7,10 @@ in the user's file: `train.csv:17` a line, `train.parquet row 17` a row counted 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 Options = Mapping[str, Any] | Iterable[tuple[str, Any]]  # a dict, or the recipe's data section
 
+PART = 10_000  # rows that are put into Arrow at a time
 MIN_ROWS = 2  # one row has no spread, and no second class
 
 
@@ -236,23 +239,35 @@ def _check_counts(train: Rows, held_out: Rows) -> None:
             raise DataError(f"{rows.name}: {there} to {purpose}; at least {MIN_ROWS} are needed, add some")
 
 
-def _content(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> dict[str, Sequence[Any]]:
+def _content(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> dict[str, Iterable[Any]]:
     """Canonical column -> what is stored, labels as indices, and of what the file lacks its `absent`; "origin" last."""
     index = {text: number for number, text in enumerate(labels)}
-    content: dict[str, Sequence[Any]] = {}
+    content: dict[str, Iterable[Any]] = {}
     for column in columns:
         kind, values = column.kind, rows.values.get(column.key)
         if values is not None:
-            content[column.key] = [kind.encode(value, index) for value in values] if kind.encode else values
+            content[column.key] = map(partial(_encoded, kind.encode, index), values) if kind.encode else values
         elif kind.absent is not None:
-            content[column.key] = [kind.absent] * len(rows)
+            content[column.key] = repeat(kind.absent, len(rows))
     return {**content, "origin": rows.places}
 
 
-def _dataset(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> "datasets.Dataset":
-    import datasets
+def _encoded(encode: Callable[[Any, Mapping[str, int]], Any], index: Mapping[str, int], value: Any) -> Any:
+    return encode(value, index)
 
-    content = {key: list(values) for key, values in _content(rows, columns, labels).items()}
+
+def _dataset(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> "datasets.Dataset":
+    """The rows in Arrow, a part at a time: of what is stored there are never more than `PART` Python values."""
+    import datasets
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    content = {key: iter(values) for key, values in _content(rows, columns, labels).items()}
     kinds = {column.key: column.kind for column in columns}
-    features = {key: dict(kinds[key].feature) if key in kinds else STRING for key in content}
-    return datasets.Dataset.from_dict(content, features=datasets.Features.from_dict(features))
+    stored = {key: dict(kinds[key].feature) if key in kinds else STRING for key in content}
+    schema = datasets.Features.from_dict(stored).arrow_schema
+    parts = [
+        pa.Table.from_pydict({key: list(islice(values, PART)) for key, values in content.items()}, schema=schema)
+        for _ in range(0, max(len(rows), 1), PART)
+    ]
+    table = datasets.table.InMemoryTable(pa.concat_tables(parts))
+    return datasets.Dataset(table, fingerprint=digest(rows.content).hex())  # else all of it is pickled to make one

@@ -1,7 +1,8 @@
 """One file as columns of cells, each row knowing its place in the user's file."""
 
+from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,26 @@ from typing import Any
 from tunedeploy.errors import DataError
 
 MISSING = object()  # the cell of a JSON record without the key; never reaches `Kind.parse`
+
+
+class Places(Sequence[str]):
+    """Places in one file that differ by a number: "train.csv:17" takes the number's bytes, not those of a text."""
+
+    def __init__(self, prefix: str, numbers: Sequence[int]) -> None:
+        self._prefix, self._numbers = prefix, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{self._prefix}{number}" for number in self._numbers)
+
+    def __getitem__(self, row: Any) -> Any:
+        return f"{self._prefix}{self._numbers[row]}"
+
+    def take(self, rows: Sequence[int]) -> "Places":
+        """The places of some rows, in this order."""
+        return Places(self._prefix, array("L", (self._numbers[row] for row in rows)))
 
 
 @dataclass(frozen=True, kw_only=True)

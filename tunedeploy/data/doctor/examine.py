@@ -5,7 +5,8 @@ What is wrong with labels, tags or numbers, the kind of the column knows.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from tunedeploy.data.columns import Column
@@ -81,7 +82,7 @@ def _blanks(rows: Rows) -> list[Finding]:
 
 def _leaks(rows: Rows) -> list[Finding]:
     """Evaluation rows whose input was trained on."""
-    first = _first_of(rows.keys[: rows.train])
+    first = _first_of(islice(rows.keys, rows.train))
     pairs = [(row, first[key]) for row, key in enumerate(rows.keys) if row >= rows.train and key in first]
     text = f"{len(pairs)} of {len(rows) - rows.train} evaluation rows also trained on; remove them from one side"
     return found("leak", "warning", pairs, text, lambda pair: _equation(rows, pair))
@@ -188,7 +189,7 @@ def _truncated(data: Data, length: Length, max_length: int) -> list[Finding]:
     return [Finding(name="truncated", severity=severity, text=text, count=len(cut), examples=tuple(cut[:EXAMPLES]))]
 
 
-def _first_of(keys: Sequence[Any]) -> dict[Any, int]:
+def _first_of(keys: Iterable[Any]) -> dict[Any, int]:
     first: dict[Any, int] = {}
     for row, key in enumerate(keys):
         first.setdefault(key, row)

@@ -35,9 +35,9 @@ def near_texts(texts: Sequence[str]) -> Pairs:
     """
     plain = [normalised(text) for text in texts]
     signatures = _min_hashes(plain)
-    bands = signatures.reshape(len(plain), BANDS, -1).astype(np.uint64)
-    weights = _odd_numbers(bands.shape[2], seed=1)
-    pairs = _candidates((bands * weights).sum(axis=2, dtype=np.uint64))
+    weights = _odd_numbers(HASHES // BANDS, seed=1)
+    bands = [(band.astype(np.uint64) * weights).sum(axis=1) for band in np.split(signatures, BANDS, axis=1)]
+    pairs = _candidates(np.stack(bands, axis=1))
     alike = np.concatenate([_agreement(signatures, chunk) for chunk in _chunks(pairs)] or [np.zeros(0)])
     return pairs[alike >= SIMILAR]
 

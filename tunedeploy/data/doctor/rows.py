@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 from tunedeploy.data.columns import Column
 from tunedeploy.data.doctor.near import Look, looks
 from tunedeploy.data.read import Data
-from tunedeploy.data.split import digest
+from tunedeploy.data.split import Digests, digest
 
 BATCH = 1000  # rows out of Arrow at a time
 
@@ -16,8 +17,7 @@ class Cells(Sequence[Any]):
     """A column of both splits, training rows first, read from Arrow as it is gone through."""
 
     def __init__(self, data: Data, key: str) -> None:
-        self._sides = [side.select_columns([key]) for side in (data.train, data.eval)]
-        self._key = key
+        self._sides = [side.select_columns([key]).with_format("arrow") for side in (data.train, data.eval)]
 
     def __len__(self) -> int:
         return sum(map(len, self._sides))
@@ -25,7 +25,7 @@ class Cells(Sequence[Any]):
     def __iter__(self) -> Iterator[Any]:
         for side in self._sides:
             for batch in side.iter(batch_size=BATCH):
-                yield from batch[self._key]
+                yield from batch.column(0).to_pylist()
 
     def at(self, rows: Sequence[int]) -> Iterator[Any]:
         """The cells of some rows, ascending."""
@@ -33,11 +33,11 @@ class Cells(Sequence[Any]):
         chosen = [row for row in rows if row < train], [row - train for row in rows if row >= train]
         for side, own in zip(self._sides, chosen, strict=True):
             for batch in side.select(own).iter(batch_size=BATCH):
-                yield from batch[self._key]
+                yield from batch.column(0).to_pylist()
 
     def __getitem__(self, row: Any) -> Any:
         train, held_out = self._sides
-        return (train[row] if row < len(train) else held_out[row - len(train)])[self._key]
+        return (train[row] if row < len(train) else held_out[row - len(train)]).column(0)[0].as_py()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +99,9 @@ def _sizes(texts: Sequence[tuple[Callable[[Any], str], Cells]]) -> tuple[list[in
     return sizes, blank
 
 
-def _digests(columns: Sequence[Column], cells: Mapping[str, Cells], count: int) -> list[bytes]:
+def _digests(columns: Sequence[Column], cells: Mapping[str, Cells], count: int) -> Digests:
     parts = [(_content(column, value) for value in cells[column.key]) for column in columns]
-    return [digest(row) for row in zip(*parts, strict=True)] if parts else [b""] * count
+    return Digests(map(digest, zip(*parts, strict=True) if parts else repeat((), count)))
 
 
 def _content(column: Column, value: Any) -> bytes:

@@ -4,6 +4,7 @@ The first column is the word and the last its tag; of CoNLL-U's ten, FORM and UP
 """
 
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from sys import intern
 
 from tunedeploy.data.kinds._items import BLANKS
 from tunedeploy.data.readers.delimited import read_text
-from tunedeploy.data.table import Table
+from tunedeploy.data.table import Places, Table
 from tunedeploy.errors import DataError
 
 DOCUMENT = "-DOCSTART-"
@@ -69,7 +70,7 @@ def read_conll(path: Path, name: str) -> Table:
         name=name,
         header=tuple(cells),
         column=lambda column: list(cells[column]),
-        places=[f"{name}:{sentence.line}" for sentence in sentences],
+        places=Places(f"{name}:", array("L", (sentence.line for sentence in sentences))),
         folder=path.parent,
         notes=tuple(notes),
         group="document" if "document" in cells else "",

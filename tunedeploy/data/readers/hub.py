@@ -13,7 +13,7 @@ from datasets.packaged_modules.cache.cache import Cache
 from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from huggingface_hub import constants
 
-from tunedeploy.data.table import Table, rename, shown
+from tunedeploy.data.table import Places, Table, rename, shown
 from tunedeploy.errors import DataError
 
 LISTS = {"List", "LargeList", "Sequence"}  # as `datasets` has called them over time
@@ -101,7 +101,7 @@ def _table(rows: datasets.Dataset, name: str, notes: tuple[str, ...]) -> Table:
 
     if not len(rows):
         raise DataError(f"{name}: no rows in it")
-    places = [f"{name} row {number}" for number in range(1, len(rows) + 1)]
+    places = Places(f"{name} row ", range(1, len(rows) + 1))
     header = tuple(rows.column_names)
     return rename(Table(name=name, header=header, column=cells, places=places, folder=Path(), notes=notes))
 

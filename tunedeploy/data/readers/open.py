@@ -13,7 +13,7 @@ from tunedeploy.data.readers.conll import looks_like_conll, read_conll
 from tunedeploy.data.readers.delimited import read_delimited
 from tunedeploy.data.readers.folders import IMAGES, SPLITS, find_splits, read_folder
 from tunedeploy.data.readers.json_records import read_json
-from tunedeploy.data.table import Table, rename, shown
+from tunedeploy.data.table import Places, Table, rename, shown
 from tunedeploy.errors import DataError
 
 ALL = ""  # the key of a set that has no splits
@@ -122,7 +122,7 @@ def _read_parquet(path: Path, name: str) -> Table:
             reason = " ".join(str(error).split())[:200]
             raise DataError(f"{name}: column {column!r} is damaged ({reason}); write the file again") from error
 
-    places = [f"{name} row {number}" for number in range(1, rows + 1)]
+    places = Places(f"{name} row ", range(1, rows + 1))
     header = tuple(file.schema_arrow.names)
     return rename(Table(name=name, header=header, column=cells, places=places, folder=path.parent))
 
