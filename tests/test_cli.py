@@ -408,6 +408,18 @@ def test_init_writes_a_recipe_that_plans_and_never_replaces_one(
     refused(tunedeploy("init", "nothing.csv", "-o", "b.yaml"), "nothing.csv")
 
 
+def test_init_says_why_it_chose_the_task_and_the_columns(tunedeploy: Command, tmp_path: Path) -> None:
+    rows = "".join(f"das ist der Text {n},{'gut' if n % 3 else 'schlecht'}\n" for n in range(60))
+    (tmp_path / "kunden.csv").write_text(f"Kundentext,Bewertung\n{rows}", encoding="utf-8")
+    done = tunedeploy("init", tmp_path / "kunden.csv")
+    assert "'Kundentext' as text, by its cells; 'Bewertung' as category, by its cells" in done.out
+    found = json.loads(tunedeploy("init", tmp_path / "kunden.csv", "-o", "b.yaml", "--json").out)
+    assert found["columns"] == {"text": "Kundentext", "label": "Bewertung"}
+    assert found["why"] in done.out
+    (tmp_path / "numbers.csv").write_text("a,b\n" + "".join(f"{n},{n / 7}\n" for n in range(60)))
+    refused(tunedeploy("init", tmp_path / "numbers.csv", "-o", "c.yaml"), "no task fits the columns 'a', 'b'")
+
+
 # ---- 2: usage
 
 

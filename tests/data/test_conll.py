@@ -8,6 +8,8 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tunedeploy.data.columns import Column
 from tunedeploy.data.kinds.tags import TAGS
@@ -129,6 +131,27 @@ def test_a_malformed_file_gives_one_line_with_its_place(tmp_path: Path, claim: s
         read({"train": str(tmp_path / name)}, TAGGED)
     (line,) = caught.value.lines
     assert line.startswith(start)
+
+
+PIECES = [
+    *("Anna", " ", "\t", "\n", "\n\n", "\r", "O", "B-PER", "-DOCSTART-", "# newdoc", "1", "2-3", "_\t" * 8, "\u00a0"),
+    *("[", "'"),
+]
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=40).map("".join))
+def test_whatever_a_file_holds_is_read_or_refused_in_a_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.conll"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        table = open_source(str(path)).splits[""]()
+        data = read({"train": str(path)}, TAGGED)
+    except DataError as error:
+        assert all("\n" not in line for line in error.lines)
+        return
+    assert len(data.train) + len(data.eval) == len(table.places)
+    assert all(len(row["words"]) == len(row["tags"]) for side in (data.train, data.eval) for row in side)
 
 
 def test_a_folder_of_the_usual_files_has_splits(tmp_path: Path) -> None:

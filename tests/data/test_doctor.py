@@ -137,6 +137,16 @@ def test_a_majority_rare_classes_and_classes_not_evaluated_are_warned_of(tmp_pat
     assert _found(report, "same_name")[0].examples == ("Rare / rare",)
 
 
+def test_many_classes_that_are_all_numbers_are_asked_about(tmp_path: Path) -> None:
+    rows = [(text, str(n % 40 / 10)) for n, text in enumerate(_sentences(900))]
+    (asked,) = _found(_report(tmp_path, rows[:600], rows[600:]), "numbers")
+    assert asked.line() == (
+        "warning: 40 classes that are all numbers (0.0, 0.1, 0.2, ...); did you mean to predict a number?"
+    )
+    few = [(text, str(n % 5 + 1)) for n, text in enumerate(_sentences(90))]
+    assert not _found(_report(tmp_path, few[:60], few[60:]), "numbers")
+
+
 def test_rows_longer_than_the_model_sees_are_counted(tmp_path: Path, clean: Clean) -> None:
     train, held_out = clean
     _report(tmp_path, [*train, ("word " * 40, "a")], held_out)
@@ -300,7 +310,7 @@ NUMBER_FINDINGS: dict[str, tuple[list[float], list[float], str, str]] = {
         [n % 5 for n in range(100)],
         [1, 2],
         "few_values",
-        "5 distinct whole numbers; did you",
+        "only 5 distinct whole numbers (0, 1, 2, ...); did you mean cl",
     ),
 }
 

@@ -116,7 +116,7 @@ def test_a_number_keeps_its_digits_where_the_trunk_computes_in_bfloat16(model: T
 
 
 def test_a_bundle_encodes_pairs_as_training_does(encoder: PairsEncoder, tmp_path: Path) -> None:
-    text.save_tokenizer(encoder.tokenizer, tmp_path, text_pairs.facts_from(encoder.facts))
+    text.save_tokenizer(encoder.tokenizer, tmp_path, encoder.facts["max_length"])
     device = open_encoder(tmp_path, encoder.facts)
     assert device.facts == encoder.facts
     rows = [*PAIRS, {"text": "ÄÖÜ naïve 🙂", "text_pair": "日本語"}]

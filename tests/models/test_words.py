@@ -76,7 +76,7 @@ def pair_of(model: Path, folder: Path, *, max_length: int) -> tuple[words.WordsE
     trained = words.WordsEncoder(tokenizer, facts)
     trunk: Any = classifier.trunk
     trunk.save_pretrained(folder)
-    text.save_tokenizer(tokenizer, folder, facts)
+    text.save_tokenizer(tokenizer, folder, max_length)
     return trained, open_encoder(folder, json.loads(json.dumps(trained.facts)))
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from tests.tiny import Tiny, base_of, job, texts
 from tunedeploy import plugins, progress
 from tunedeploy.data.recipe_data import data_of
+from tunedeploy.device.decisions import classes, one_a_row
 from tunedeploy.device.decisions.classes import score
 from tunedeploy.device.files import read_json
 from tunedeploy.errors import ModelError, UserError
@@ -336,7 +337,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
 
 
 def test_a_metric_of_nan_ends_training_in_one_line(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugins.load("tasks", "text-classification"), "score", lambda *arguments: float("nan"))
+    monkeypatch.setattr(classes.Classes, "score", lambda *arguments: float("nan"))
     with pytest.raises(UserError, match="train: accuracy is nan after epoch 1; check the rows of data.eval"):
         train(tiny.recipe(tmp_path / "r.yaml", "text-classification"), tmp_path / "run")
     assert not (tmp_path / "run" / "train" / "head.safetensors").exists()
@@ -344,7 +345,8 @@ def test_a_metric_of_nan_ends_training_in_one_line(tiny: Tiny, tmp_path: Path, m
 
 def test_no_cell_of_the_confusion_matrix_is_a_formula_to_a_spreadsheet(tmp_path: Path) -> None:
     labels = ["=1+1", "+a", "-b", "@c", "\td", 'plain, "quoted"']
-    write_report(tmp_path, np.eye(6), np.arange(6), labels)
+    task = plugins.load("tasks", "text-classification")
+    write_report(tmp_path, task, one_a_row(np.eye(6)), np.arange(6), labels)
     with (tmp_path / "confusion.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0][1:] == [row[0] for row in rows[1:]] == [*(f"'{label}" for label in labels[:5]), labels[5]]

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +204,7 @@ class TransformersEncoder:
     @property
     def facts(self) -> dict[str, Any]:
         """The TextFacts as JSON."""
-        return asdict(self._facts) | {"inputs": list(self._facts.inputs)}
+        return encoding.facts_json(self._facts)
 
     def encode(self, rows: Sequence[Row]) -> list[Features]:
         """Rows with `text` and perhaps `text_pair` to ids, cut at the maximum length."""
@@ -278,13 +277,13 @@ def text_facts(model: TextClassifier, tokenizer: PreTrainedTokenizerBase, max_le
     )
 
 
-def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, facts: TextFacts) -> None:
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, max_length: int) -> None:
     """Write the tokenizer with the truncation that was trained with inside its tokenizer.json, and no padding."""
-    tokenizer.model_max_length = facts.max_length
+    tokenizer.model_max_length = max_length
     tokenizer.init_kwargs.pop("local_files_only", None)  # of this process, not of the model
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer.json"
     fast = Tokenizer.from_file(str(path))
     fast.no_padding()
-    fast.enable_truncation(facts.max_length, direction=str(tokenizer.truncation_side))
+    fast.enable_truncation(max_length, direction=str(tokenizer.truncation_side))
     fast.save(str(path))

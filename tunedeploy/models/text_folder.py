@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
-from tunedeploy.device.encoders.text import TextFacts, facts_from
+from tunedeploy.device.encoders.text import TextFacts
 from tunedeploy.errors import RecipeError
 from tunedeploy.models import loading, sources, text
 from tunedeploy.models.classifier import Assembly
@@ -88,7 +88,7 @@ def save(assembly: Assembly, folder: Path, record: Mapping[str, Any]) -> None:
     encoder: Any = assembly.encoder
     with loading.quiet():
         model.trunk.save_pretrained(folder)
-        text.save_tokenizer(encoder.tokenizer, folder, facts_from(encoder.facts))
+        text.save_tokenizer(encoder.tokenizer, folder, encoder.facts["max_length"])
     save_file({name: tensor.contiguous() for name, tensor in model.head.state_dict().items()}, folder / HEAD)
     if "pooling" in assembly.facts:
         write_json(folder / "1_Pooling" / "config.json", _pooling_config(str(assembly.facts["pooling"]), model.width))

@@ -1,7 +1,7 @@
 """One label a word: the model, and the encoder of words that it is trained with."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from tunedeploy.device.encoders import Features, Inputs, Row
 from tunedeploy.device.encoders import text as encoding
 from tunedeploy.device.encoders import words as word_encoding
-from tunedeploy.device.encoders.text import TextFacts
+from tunedeploy.device.encoders.words import WordFacts
 from tunedeploy.models import text
 from tunedeploy.models.loading import foreign
 from tunedeploy.models.sources import Source
@@ -67,13 +67,13 @@ def open_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     return opened
 
 
-def word_facts(model: TokenClassifier, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TextFacts:
+def word_facts(model: TokenClassifier, tokenizer: PreTrainedTokenizerBase, max_length: int) -> WordFacts:
     """How words become this model's inputs.
 
     Raises:
         ModelError: see models.text.text_facts.
     """
-    return replace(text.text_facts(model, tokenizer, max_length), kind=word_encoding.KIND)
+    return WordFacts(**asdict(text.text_facts(model, tokenizer, max_length)) | {"kind": word_encoding.KIND})
 
 
 class WordsEncoder(text.TransformersEncoder):

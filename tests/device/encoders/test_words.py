@@ -88,7 +88,7 @@ def folder(tiny: Tiny, tmp_path: Path) -> Path:
 
 FACTS = {
     "kind": "words", "max_length": 8, "pad_id": 0, "lone_id": 2, "padding_side": "right", "max_characters": 10_000,
-    "inputs": ["input_ids", "attention_mask", "token_type_ids"],
+    "inputs": ["input_ids", "attention_mask", "token_type_ids"], "beside": ["word_starts"],
 }  # fmt: skip
 
 
@@ -120,6 +120,7 @@ def test_word_starts_are_padded_and_cut_like_ids(folder: Path) -> None:
     assert {name: array.dtype.name for name, array in batch.items()} == dict.fromkeys(batch, "int64")
     assert batch["word_starts"].tolist() == [[0, 1, 2, 3, 0], [0, 1, 0, 0, 0]]
     assert encoder.collate(features, 2)["word_starts"].tolist() == [[0, 1], [0, 1]]
+    assert encoder.collate([{"input_ids": np.arange(3), "token_type_ids": np.zeros(3, int)}])["word_starts"].sum() == 0
     left = open_encoder(folder, FACTS | {"padding_side": "left"})
     assert left.collate(features)["word_starts"].tolist() == [[0, 1, 2, 3, 0], [0, 0, 0, 1, 0]]
 
@@ -161,12 +162,15 @@ def test_an_encoder_writes_its_rows_as_json(folder: Path, tmp_path: Path) -> Non
     assert isinstance(encoder, WordsEncoder)
     assert encoder.key == "text" and encoder.tolerance == 0 and encoder.facts == FACTS
     assert encoder.contradictions(folder) == []
-    assert encoder.portable({"words": ("a", "b"), "tags": [0, 1]}, 3, tmp_path) == {"words": ["a", "b"]}
+    words = {"words": ("a", "b"), "tags": [0, 1]}
+    assert encoder.portable(words, 3, tmp_path) == {"text": "a b", "words": ["a", "b"]}
     assert encoder.portable({"text": "a b"}, 3, tmp_path) == {"text": "a b"}
-    texts = open_encoder(folder, FACTS | {"kind": "text"})
+    texts = open_encoder(folder, {key: value for key, value in FACTS.items() if key != "beside"} | {"kind": "text"})
     assert texts.portable({"text": "a", "text_pair": None, "label": 1}, 0, tmp_path) == {"text": "a"}  # type: ignore[attr-defined]
     with pytest.raises(Mismatch, match="unknown key"):
         open_encoder(folder, FACTS | {"split": "blanks"})
+    with pytest.raises(Mismatch, match="beside: expected word_starts, got none"):
+        open_encoder(folder, FACTS | {"beside": []})
 
 
 def test_an_image_row_is_written_with_its_file(tmp_path: Path) -> None:

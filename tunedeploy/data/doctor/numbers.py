@@ -21,12 +21,13 @@ def numbers(column: Values) -> list[Finding]:
     same = [value] if count > SAME * len(train) else []
     flat = held_out[:1] if len(set(held_out)) == 1 else []
     is_few = len(counts) <= CLASSES < len(train) and all(number.is_integer() for number in counts)
-    few = [", ".join(f"{number:g}" for number in sorted(counts)[:5])] if is_few else []
+    listed = ", ".join(f"{number:g}" for number in sorted(counts)[:3])
+    asked = f"only {len(counts)} distinct whole numbers ({listed}, ...); did you mean classification?"
     return [
         Finding(name="numbers", severity="info", text=span, count=len(train)),
         *found("near_constant", "warning", same, f"{count / len(train):.1%} of the training rows have one number"),
         *found("not_evaluated", "warning", flat, "every evaluation row has one number, so no ranking is measured"),
-        *found("few_values", "info", few, f"{len(counts)} distinct whole numbers; did you mean classification?"),
+        *([Finding(name="few_values", severity="info", text=asked, count=len(counts))] if is_few else []),
         *_outliers(column, train),
     ]
 

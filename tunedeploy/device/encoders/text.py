@@ -66,6 +66,11 @@ def facts_from(raw: Mapping[str, Any]) -> TextFacts:
     return typed.made(TextFacts, dict(raw))
 
 
+def facts_json(facts: TextFacts) -> dict[str, Any]:
+    """TextFacts as JSON."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(facts).items()}
+
+
 def collate(
     features: Sequence[Features], facts: TextFacts, size: int | None = None, along: Sequence[str] = ()
 ) -> Inputs:
@@ -139,7 +144,7 @@ class TextEncoder:
     @property
     def facts(self) -> dict[str, Any]:
         """The TextFacts as JSON."""
-        return asdict(self._facts) | {"inputs": list(self._facts.inputs)}
+        return facts_json(self._facts)
 
     def encode(self, rows: Sequence[Row]) -> list[Features]:
         """Rows with `text` and perhaps `text_pair` to ids, cut at the maximum length."""

@@ -7,6 +7,7 @@ for no language, and `word_starts`, by which a decision finds the scores of a wo
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -14,15 +15,40 @@ from typing import Any
 
 import numpy as np
 
+from .. import typed
 from ..inside import inside
 from . import Array, Features, Inputs, Row
 from . import text as encoding
-from .text import TextEncoder, TextFacts, contradictions, facts_from
+from .text import TextEncoder, TextFacts, contradictions
 
-__all__ = ["contradictions", "facts_from"]  # a words bundle has the files and the facts of a text bundle
+__all__ = ["contradictions"]  # the files are those of a text bundle
 
 KIND = "words"
 STARTS = "word_starts"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordFacts(TextFacts):
+    """How words become ids. `beside` are arrays of a batch that no graph takes."""
+
+    kind: str = KIND
+    beside: tuple[str, ...] = (STARTS,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.beside != (STARTS,):
+            raise ValueError(f"beside: expected {STARTS}, got {', '.join(self.beside) or 'none'}")
+
+
+def facts_from(raw: Mapping[str, Any]) -> WordFacts:
+    """WordFacts read back from their JSON.
+
+    Raises:
+        Mismatch: a key is missing, unknown or has another value than it can have.
+    """
+    return typed.made(WordFacts, dict(raw))
+
+
 Word = tuple[str, int, int]  # as it stands in the text, and from where to where, in code points
 
 # ---- the words of a text: each code point has a kind, one letter of those below, and a word is a pattern of kinds
@@ -145,8 +171,12 @@ def with_starts(features: dict[str, Array], word_ids: Sequence[int | None]) -> F
 
 
 def collate(features: Sequence[Features], facts: TextFacts, size: int | None = None) -> Inputs:
-    """See encoders.text.collate; `word_starts`, which no graph asks for, goes along, 0 where there is padding."""
-    return encoding.collate(features, facts, size, along=(STARTS,))
+    """See encoders.text.collate; `word_starts`, which no graph asks for, goes along, 0 where there is padding.
+
+    Features that have none are of ids that no row gave, such as every entry of a vocabulary: no word starts there.
+    """
+    whole = [{STARTS: np.zeros(len(row["input_ids"]), dtype=np.int64), **row} for row in features]
+    return encoding.collate(whole, facts, size, along=(STARTS,))
 
 
 class WordsEncoder(TextEncoder):
@@ -165,10 +195,10 @@ class WordsEncoder(TextEncoder):
         return collate(features, self._facts, size)
 
     def portable(self, row: Row, at: int, folder: Path) -> dict[str, Any]:
-        """A raw row as JSON."""
+        """A raw row as JSON; one of words has its text beside them, in which entities are shown."""
         if row.get("words") is None:
             return super().portable(row, at, folder)
-        return {"words": list(row["words"])}
+        return {"text": located(row)[0], "words": list(row["words"])}
 
 
 def opened(folder: Path, facts: Mapping[str, Any]) -> WordsEncoder:
