@@ -34,7 +34,7 @@ class TextRegressor(TextClassifier):
     scale: torch.Tensor
 
     def __init__(self, trunk: nn.Module, *, width: int, pooling: str, pairs: bool, unit: tuple[float, float]) -> None:
-        super().__init__(trunk, width=2 * width + 1 if pairs else width, labels=1, pooling=pooling)
+        super().__init__(trunk, width=2 * width if pairs else width, labels=1, pooling=pooling)
         self.width, self.pairs = width, pairs
         for name, value in zip(("mean", "scale"), unit, strict=True):
             # They are facts of the assembly, so the weights do not hold them again. Of one axis: a number without any
@@ -42,8 +42,9 @@ class TextRegressor(TextClassifier):
             self.register_buffer(name, torch.tensor([value]), persistent=False)
         if pairs:
             with torch.no_grad():
+                # The sum of the products is the cosine. As one feature of its own, dropout would take it away whole.
                 self.head.weight.zero_()
-                self.head.weight[0, -1] = STEEP
+                self.head.weight[:, width:] = STEEP / width
                 self.head.bias.fill_(-STEEP / 2)
 
     def features(self, **inputs: torch.Tensor) -> torch.Tensor:
@@ -60,14 +61,13 @@ class TextRegressor(TextClassifier):
 
 
 def likeness(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Two vectors (batch, width) to (batch, 2 * width + 1): by coordinate their distance and product, and the cosine.
+    """Two vectors (batch, width) to (batch, 2 * width): by coordinate their distance, and their product.
 
-    Distances and products are those of unit vectors, times what makes the typical one 1 at any width.
+    Both are of unit vectors, times what makes the typical one 1 at any width; the mean of the products is the cosine.
     """
     width = first.shape[-1]
     one, two = normalize(first, dim=-1), normalize(second, dim=-1)
-    product = one * two
-    return torch.cat([(one - two).abs() * width**0.5, product * width, product.sum(-1, keepdim=True)], -1)
+    return torch.cat([(one - two).abs() * width**0.5, one * two * width], -1)
 
 
 def build(

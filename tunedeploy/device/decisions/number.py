@@ -20,6 +20,9 @@ METRICS: Mapping[str, Metric] = {
     "spearman": Metric(better="higher", unit=""), "pearson": Metric(better="higher", unit=""),
     "rmse": Metric(better="lower", unit=""), "mae": Metric(better="lower", unit=""),
 }  # fmt: skip
+# Standard deviations of the numbers. On STS-B MiniLM as int8 moves half of 1,379 rows by under 0.04, 98 % by under 0.14
+# and one by 0.32. With the mean or the whole unit lost every row is over it, and so is every row with a shift of 0.5; a
+# lost factor moves rows by where they lie, and is told by the gain.
 FAR = 0.5
 FEW = 8  # rows; the spread of fewer says little
 ROUNDING = 1e-6  # of the largest number: numbers that lie closer together are equal but for float32's rounding
