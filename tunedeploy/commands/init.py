@@ -57,7 +57,7 @@ def write_recipe(data: str, output: Path) -> WrittenRecipe:
         "task": task,
         "why": why,
         "columns": columns,
-        "model_installed": installed(model),
+        "model_installed": installed(model) and models != (NO_MODEL,),
     }
 
 
