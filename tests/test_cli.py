@@ -112,7 +112,7 @@ def test_eval_json_has_the_promised_shape(tunedeploy: Command, text_run: Finishe
         for path in (text_run.run, text_run.dist)
     ]
     assert made[0] == made[1]
-    assert set(made[0]) == {"metric", "value", "rows"}
+    assert set(made[0]) == {"metric", "value", "unit", "rows"}
     assert made[0]["rows"] == 30
     assert 0 <= made[0]["value"] <= 100
 
@@ -120,7 +120,8 @@ def test_eval_json_has_the_promised_shape(tunedeploy: Command, text_run: Finishe
 def test_eval_of_a_run_scores_its_own_evaluation_rows(tunedeploy: Command, text_run: Finished) -> None:
     train = text_run.rundir.record("train").result
     found = tunedeploy("eval", text_run.run, "--json").document
-    expected = {"metric": train["metric"], "value": train["metrics"]["accuracy"], "rows": train["metrics"]["rows"]}
+    value, rows = train["metrics"]["accuracy"], train["metrics"]["rows"]
+    expected = {"metric": train["metric"], "value": value, "unit": "%", "rows": rows}
     assert found == expected
     assert tunedeploy("eval", text_run.run, "--variant", "torch", "--json").document == expected
 

@@ -352,8 +352,8 @@ def test_a_setting_whose_answers_verify_would_stop_is_not_taken(text_run: Finish
     lines = over_budget(judge, "quantize: int8", other | {"drop": 0.0}, source)
     assert lines[0] == f"quantize: int8: {line}"
     assert lines[1].startswith("quantize: int8: its logits are ")
-    louder, _ = replace(judge, answers=answers / 10)(source)
-    (said,) = over_budget(recipe, "quantize: int8", louder | {"drop": 0.0}, source)
+    louder, _ = replace(judge, fp32=replace(answers, evidence=answers.evidence / 10))(source)
+    (said,) = over_budget(judge, "quantize: int8", louder | {"drop": 0.0}, source)
     assert said == "quantize: int8: its logits are 10 times larger or smaller, allowed 2"
 
 
