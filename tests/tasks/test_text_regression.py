@@ -119,7 +119,7 @@ def test_the_report_has_every_metric_and_how_the_numbers_spread() -> None:
     assert list(report["metrics"]) == ["spearman", "pearson", "rmse", "mae"]
     assert report["metrics"]["mae"] == 2
     assert report["text"].splitlines()[-1].split() == ["predicted", "0", "2", "4", "6", "8"]
-    assert text_regression.metric_name(targets) == "spearman"
+    assert text_regression.metric_name(targets, ()) == "spearman"
 
 
 def test_rows_of_pairs_have_edges_in_both_texts() -> None:

@@ -108,7 +108,7 @@ def test_the_head_on_standardised_features_equals_the_plain_head_it_is_folded_in
     torch.nn.init.normal_(module.linear.weight)
     torch.nn.init.normal_(module.linear.bias)
     module.write_back(head)
-    feed = FeatureFeed("logits", features, units=np.ones(50, int))
+    feed = FeatureFeed("logits", features, places=[np.zeros(1, int)] * 50)
     inputs = feed.inputs(np.arange(50))["features"]
     expected = module(inputs)
     assert torch.isfinite(expected).all()
@@ -189,7 +189,7 @@ def test_a_frozen_trunk_sees_a_few_augmented_copies_once_and_the_head_all_of_the
     assert len(copies) == feeds.VIEWS
     assert len(list((rundir / "cache" / "features").glob("eval-*.npy"))) == 1
     assert not any(np.array_equal(one, other) for one, other in combinations(copies, 2))
-    feed = FeatureFeed("logits", *copies, units=np.ones(len(copies[0]), int))
+    feed = FeatureFeed("logits", *copies, places=[np.zeros(1, int)] * len(copies[0]))
     seen = [feed.inputs(np.arange(3), seed=step)["features"].numpy() for step in range(feeds.VIEWS)]
     assert all(np.array_equal(one, copy[:3]) for one, copy in zip(seen, copies, strict=True))
     assert rundir.record("train").result["kept_features"]

@@ -131,7 +131,7 @@ class Task(Plugin, Protocol):
         del rows
         return None
 
-    def metric_name(self, targets: Any) -> str:
+    def metric_name(self, targets: Any, labels: Sequence[str]) -> str:
         """The metric that tells models on this evaluation split apart, of `decision.targets`."""
         ...
 

@@ -35,6 +35,7 @@ class Row(TypedDict, total=False):
 
     text: str
     text_pair: str
+    words: list[str]
     image: str
 
 

@@ -91,7 +91,7 @@ def ancestors(scene: Scene) -> dict[str, str]:
 def scores_described(scene: Scene) -> list[Comparison]:
     """Metrics of training and of each file are those of the answers kept, and the metric is the one of this data."""
     train, quantize = scene.rundir.record("train").result, scene.rundir.record("quantize").result
-    metric = scene.task.metric_name(scene.truth)
+    metric = scene.task.metric_name(scene.truth, scene.data.labels)
     true = {name: round(scene.decision.score(name, scene.kept, scene.truth), 4) for name in scene.decision.metrics}
     true["rows"] = len(scene.data.eval)
     written = read_json(scene.rundir / "train" / "metrics.json")

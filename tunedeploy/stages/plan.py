@@ -97,7 +97,7 @@ def decided(recipe: "Recipe", assembly: Assembly, data: "Data") -> dict[str, Any
     return {
         "precision": precision_of(recipe.train.precision),
         "balance": "none" if classes is None else balance_of(recipe.train.balance, classes),
-        "metric": task.metric_name(assembly.decision.targets(data.eval)),
+        "metric": task.metric_name(assembly.decision.targets(data.eval), data.labels),
         "threads": torch.get_num_threads(),
         **dict(assembly.facts),
         "preprocessing": assembly.encoder.facts,

@@ -109,8 +109,9 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
     return Job(
         recipe=recipe, task=task, assembly=assembly, accelerator=accelerator, module=module,
         trained=trained_names(module, assembly.fresh), train=feeds[0], eval=feeds[1], train_targets=of_train,
-        eval_targets=of_eval, truth=truth, metric=task.metric_name(truth), row_weights=weights, classes=classes,
-        penalty=penalty_of(recipe, assembly, module), keeps_features=method.CACHES_FEATURES,
+        eval_targets=of_eval, truth=truth, metric=task.metric_name(truth, data.labels),
+        row_weights=weights, classes=classes, keeps_features=method.CACHES_FEATURES,
+        penalty=penalty_of(recipe, assembly, module),
         key=checkpoint_key(recipe, data, assembly, accelerator.num_processes),
     )  # fmt: skip
 
@@ -139,7 +140,7 @@ def row_weights(recipe: "Recipe", classes: Array | None, labels: int, rows: int)
 
 def feature_feed(assembly: Assembly, feed: Feed, *features: Array) -> FeatureFeed:
     """Kept features as a feed."""
-    return FeatureFeed(assembly.graph.outputs[0].name, *features, units=feed.units())
+    return FeatureFeed(assembly.graph.outputs[0].name, *features, places=feed.places())
 
 
 def probe(recipe: "Recipe", assembly: Assembly, feed: FeatureFeed, targets: Any, weights: Array) -> None:

@@ -60,10 +60,14 @@ class Feed:
         """The answers of all rows, as they are."""
         return answers
 
+    def places(self) -> list[Array]:
+        """The places of each row's units; of rows that are not kept, which are one unit each, 0."""
+        places = self.assembly.decision.places
+        return [places(row) for row in self.kept] if self.kept is not None else [np.zeros(1, int)] * len(self.rows)
+
     def units(self) -> Array:
         """How many units each row has, (rows,)."""
-        count = self.assembly.decision.count
-        return np.ones(len(self.rows), int) if self.kept is None else np.asarray([count(row) for row in self.kept])
+        return np.asarray([len(row) for row in self.places()])
 
 
 def encoded(rows: Sequence[Row], encoder: Encoder) -> list[Features]:
@@ -97,14 +101,14 @@ class FeatureFeed:
     Args:
         output: the name of what the head gives.
         views: kept features.
-        units: (rows,), how many units each row has.
+        places: of each row the places of its units, (units,).
     """
 
-    def __init__(self, output: str, *views: Array, units: Array) -> None:
+    def __init__(self, output: str, *views: Array, places: Sequence[Array]) -> None:
         self.output, self.views = output, views
         self.lengths: Array = np.ones(len(views[0]), int)
-        self.row = np.repeat(np.arange(len(units)), units)
-        self.place = np.concatenate([np.arange(count) for count in units]) if len(units) else self.row
+        self.row = np.repeat(np.arange(len(places)), [len(row) for row in places])
+        self.place = np.concatenate(places)
 
     def batch(self, indices: Array, seed: int | None = None) -> dict[str, Array]:
         """`features` (batch, width); steps take the views in turn."""

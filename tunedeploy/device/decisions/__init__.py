@@ -110,8 +110,8 @@ class Decision(Protocol):
         """An output's values at the units of a batch: of the scores the evidence, of a head's input its features."""
         ...
 
-    def count(self, features: Features) -> int:
-        """How many units a row has."""
+    def places(self, features: Features) -> Array:
+        """The place of each unit that a row has, (units,), as `units` gives them."""
         ...
 
     def answers(self, outputs: Arrays, batch: Arrays) -> Answers:

@@ -124,9 +124,10 @@ class Tokens:
         row, at = np.nonzero(starts)
         return Answers(evidence=output[row, at], row=row, place=starts[row, at] - 1)
 
-    def count(self, features: Features) -> int:
-        """Words that have a token."""
-        return int(np.count_nonzero(features[STARTS]))
+    def places(self, features: Features) -> Array:
+        """The numbers of the words that have a token."""
+        starts = features[STARTS]
+        return np.asarray(starts[starts > 0] - 1)
 
     def answers(self, outputs: Arrays, batch: Arrays) -> Answers:
         """The logits of each word."""
