@@ -59,7 +59,10 @@ FILES = {
 }
 BATCHES = (1, 2, 3, 4, 5, 8, 15, 16, 17, 31, 32, 33, 40)
 VISIBLE = 1e-6  # of the output's range: what two runs of one int8 file never differ by
-SHARED = {FP32: ("merged", "double"), INT8: ("merged", "double", "onnx", "encoder", "rows", "reference")}
+SHARED = {
+    FP32: ("merged", "torch", "double"),
+    INT8: ("merged", "torch", "double", "onnx", "parts", "rows", "reference"),
+}
 FATES = ("stopped", "missed", "equivalent", "by fusion", "not loaded")
 Check = Callable[[Scene], list[Comparison]]
 

@@ -156,7 +156,8 @@ def test_transposed_linear_layers_of_gpt2_are_adapted_and_folded_the_right_way_r
     model = TextClassifier(GPT2Model(config), width=config.n_embd, labels=3, pooling="last").eval()
     fresh = frozenset({"head.weight", "head.bias"})
     unused: Any = None
-    lora.attach(Assembly(model=model, encoder=unused, fresh=fresh, facts={}), lora.Options(rank=4))
+    assembly = Assembly(model=model, encoder=unused, graph=unused, decision=unused, fresh=fresh, facts={})
+    lora.attach(assembly, lora.Options(rank=4))
     layers = [one for one in model.modules() if isinstance(one, BaseTunerLayer)]
     assert len(layers) == 2 * 4
     for one in layers:

@@ -1,6 +1,7 @@
 """Every way to int8 is right on every kind of CPU, the record says how that was shown, and verify holds files to it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from tunedeploy.device.runtime import Session
 from tunedeploy.errors import ModelError
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.precisions import int8
+from tunedeploy.proof.judge import Judge
 from tunedeploy.quantization import saturation
 from tunedeploy.quantization.activation_rounding import input_rounding_db
 from tunedeploy.quantization.cpu_kinds import KINDS, native
 from tunedeploy.run.answers import write_answers
 from tunedeploy.run.atomic import write_json
+from tunedeploy.run.exported import parts_of
 from tunedeploy.stages import quantize
 from tunedeploy.stages.quantize import over_budget_elsewhere, share_used
 
@@ -109,36 +112,45 @@ def test_a_manifest_that_says_something_else_of_cpus_is_one_line(text_run: Finis
     assert "'cpus' of 'int8' is not a record for each of avx2, vnni" in made.line()
 
 
-def test_a_file_that_fails_on_the_other_cpu_is_over_budget() -> None:
+def judge_of(run: Finished) -> Judge:
+    recipe = api.recipe_of(run.run)
+    return Judge(recipe=recipe, parts=parts_of(recipe, run.rundir), metric="accuracy", reference=90.0)
+
+
+def test_a_file_that_fails_on_the_other_cpu_is_over_budget(text_run: Finished) -> None:
+    judge = judge_of(text_run)
+    judge = replace(
+        judge, recipe=replace(judge.recipe, export=judge.recipe.export.model_copy(update={"max_drop": 1.0}))
+    )
     one = {"flips_allowed": 10, "cpus": {"avx2": {"by": "measured", "drop": 0.0, "flips": 0, "agreement": 100.0}}}
-    assert over_budget_elsewhere(1.0, "quantize: int8 (way)", one) == []
+    assert over_budget_elsewhere(judge, "quantize: int8 (way)", one) == []
     worse = one | {"cpus": {"vnni": {"by": "simulated", "drop": 2.5, "flips": 11, "agreement": 90.0}}}
-    assert over_budget_elsewhere(1.0, "quantize: int8 (way)", worse) == [
+    assert over_budget_elsewhere(judge, "quantize: int8 (way)", worse) == [
         "quantize: int8 (way): on a CPU with VNNI, simulated, loses 2.50 points, allowed 1",
         "quantize: int8 (way): on a CPU with VNNI, simulated, changes 11 answers that were no near-ties, allowed 10",
     ]
     unknown = one | {"cpus": {"avx2": {"by": "nothing"}}}
-    (line,) = over_budget_elsewhere(1.0, "quantize: int8 (way)", unknown)
+    (line,) = over_budget_elsewhere(judge, "quantize: int8 (way)", unknown)
     assert line.endswith("on a CPU without VNNI its products can saturate, and that cannot be simulated here")
 
 
 def test_the_share_that_a_setting_uses_is_of_its_tightest_limit(text_run: Finished) -> None:
-    recipe = api.recipe_of(text_run.run)
-    limit = recipe.export.max_drop
+    judge = judge_of(text_run)
+    limit = judge.recipe.export.max_drop
     one = {"drop": 0.5 * limit, "flips": 3, "flips_allowed": 10, "agreement": 99.5, "problems": []}
-    assert share_used(recipe, one) == 0.5
-    assert share_used(recipe, one | {"flips": 8}) == 0.8
-    assert share_used(recipe, one | {"drop": -1.0, "flips": 0}) == pytest.approx(0.25)
-    assert share_used(recipe, one | {"agreement": 98.0}) == pytest.approx(1.0)
-    assert share_used(recipe, one | {"problems": ["a limit"]}) == float("inf")
+    assert share_used(judge, one) == 0.5
+    assert share_used(judge, one | {"flips": 8}) == 0.8
+    assert share_used(judge, one | {"drop": -1.0, "flips": 0}) == pytest.approx(0.25)
+    assert share_used(judge, one | {"agreement": 98.0}) == pytest.approx(1.0)
+    assert share_used(judge, one | {"problems": ["a limit"]}) == float("inf")
 
 
 def test_the_share_counts_the_kind_of_cpu_on_which_most_is_used(text_run: Finished) -> None:
-    recipe = api.recipe_of(text_run.run)
-    limit = recipe.export.max_drop
+    judge = judge_of(text_run)
+    limit = judge.recipe.export.max_drop
     here = {"drop": 0.1 * limit, "flips": 1, "agreement": 99.9}
     attempt = here | {"flips_allowed": 10, "problems": [], "cpus": {native(): {"by": "measured", **here}}}
-    assert share_used(recipe, attempt) == pytest.approx(0.1)
+    assert share_used(judge, attempt) == pytest.approx(0.1)
     for there, share in (
         ({"drop": 0.9 * limit, "flips": 1, "agreement": 99.9}, 0.9),
         ({"drop": 0.0, "flips": 8, "agreement": 99.9}, 0.8),
@@ -146,8 +158,8 @@ def test_the_share_counts_the_kind_of_cpu_on_which_most_is_used(text_run: Finish
         ({"drop": 0.0, "flips": 0, "agreement": 100.0}, 0.1),  # this CPU is the worst
     ):
         other = attempt["cpus"] | {"other": {"by": "simulated", **there}}
-        assert share_used(recipe, attempt | {"cpus": other}) == pytest.approx(share)
-    assert share_used(recipe, attempt | {"cpus": {"other": {"by": "nothing"}}}) == pytest.approx(0.1)
+        assert share_used(judge, attempt | {"cpus": other}) == pytest.approx(share)
+    assert share_used(judge, attempt | {"cpus": {"other": {"by": "nothing"}}}) == pytest.approx(0.1)
 
 
 def test_a_setting_without_room_on_the_other_cpu_gives_way_to_the_next(

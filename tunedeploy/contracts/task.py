@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tunedeploy.recipe.sections import Section, TrainOptions
 
 
+IGNORE = -100  # of integer targets: what pads them, and places at which nothing is to be learned
+
+
 class Report(TypedDict):
     """How good the answers on the evaluation split are.
 

