@@ -59,7 +59,10 @@ FILES = {
 }
 BATCHES = (1, 2, 3, 4, 5, 8, 15, 16, 17, 31, 32, 33, 40)
 VISIBLE = 1e-6  # of the output's range: what two runs of one int8 file never differ by
-SHARED = {FP32: ("merged", "double"), INT8: ("merged", "double", "onnx", "encoder", "rows", "reference")}
+SHARED = {
+    FP32: ("merged", "torch", "double"),
+    INT8: ("merged", "torch", "double", "onnx", "parts", "rows", "reference"),
+}
 FATES = ("stopped", "missed", "equivalent", "by fusion", "not loaded")
 Check = Callable[[Scene], list[Comparison]]
 
@@ -138,8 +141,8 @@ class Trial:
         if self.file == INT8:
             return VISIBLE * self.spread
         single, exact = (
-            [torch_run.run_torch(model, one, double=double) for one in self.batches]
-            for model, double in ((self.scene.merged.model, False), (self.scene.double, True))
+            [run(self.scene.graph.name, one)[self.scene.graph.outputs[0].name] for one in self.batches]
+            for run in (self.scene.torch, self.scene.double)
         )
         return max(largest(single, exact), largest(single, self.expected[False]), VISIBLE * self.spread)
 
@@ -305,12 +308,12 @@ def unseen(scene: Scene) -> list[Features]:
 def torch_remembered() -> Iterator[None]:
     """Torch computes each batch once: its side does not change from mutant to mutant."""
     original = torch_run.run_torch
-    known: dict[Any, Array] = {}
+    known: dict[Any, dict[str, Array]] = {}
 
-    def remembered(model: Any, inputs: Mapping[str, Array], *, double: bool) -> Array:
+    def remembered(model: Any, graph: Any, inputs: Mapping[str, Array], *, double: bool) -> dict[str, Array]:
         key = (id(model), double, *((name, one.shape, one.tobytes()) for name, one in inputs.items()))
         if key not in known:
-            known[key] = original(model, dict(inputs), double=double)
+            known[key] = original(model, graph, dict(inputs), double=double)
         return known[key]
 
     holders = [

@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Label and probability of each input.")
+    parser = argparse.ArgumentParser(description="The answer to each input, such as a label and its probability.")
     parser.add_argument("bundle", type=Path, help="the folder with manifest.json")
     parser.add_argument("input", nargs="+", help="a text, or the path of an image")
     parser.add_argument("--variant", default="fp32", help="fp32, int8, ...")
@@ -25,7 +25,8 @@ def main() -> None:
 
     answers = load_bundle(options.bundle).predict(options.input, options.variant)
     for answer, given in zip(answers, options.input, strict=True):
-        print(f"{answer['label']}\t{answer['probability']:.4f}\t{given}")
+        values = (f"{one:.4f}" if isinstance(one, float) else str(one) for one in answer.values())
+        print(*values, given, sep="\t")
 
 
 if __name__ == "__main__":

@@ -2,24 +2,29 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx
 
-from tests.tiny import Tiny, images, texts
-from tunedeploy import api
+from tests.tiny import Tiny, tiny_task
+from tunedeploy import api, plugins
+from tunedeploy.data.recipe_data import data_of
+from tunedeploy.device.decisions import Answers
+from tunedeploy.device.encoders import Inputs, Row
 from tunedeploy.device.files import files_below, read_json, sha256
+from tunedeploy.device.runtime import Session, run_of
 from tunedeploy.graphs import files as onnx_files
+from tunedeploy.proof.judge import batches
+from tunedeploy.recipe.read import Recipe
 from tunedeploy.run.atomic import write_json
+from tunedeploy.run.exported import parts_of
 from tunedeploy.run.folder import STAGE_FOLDER, RunDir
 
+TASKS = tuple(plugins.names("tasks"))
 BESIDE = ("manifest.json", "manifest.sig")  # the files that a manifest does not list
-TASKS: dict[str, dict[str, Any]] = {
-    "text-classification": {"tune": {"method": "lora"}, "train": {"epochs": 8, "lr": 0.01}},
-    "image-classification": {"tune": {"method": "full"}, "train": {"epochs": 3, "lr": 0.003}},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +58,11 @@ class Finished:
 
 def build(tiny: Tiny, folder: Path, task: str, *, model: str | None = None) -> Finished:
     """Run a tiny recipe to its end, on the task's own model if none is named; data and recipe lie in the folder too."""
-    train = texts(folder / "rows.csv", rows=150) if task == "text-classification" else images(folder / "rows", each=40)
+    parts = tiny_task(task)
+    train = parts.finished_data(folder)
     export = {"quantize": "int8", "max_drop": 100.0}
     recipe = tiny.write(
-        folder / "tiny.yaml", task, model=model, data={"train": str(train)}, export=export, **TASKS[task]
+        folder / "tiny.yaml", task, model=model, data={"train": str(train)}, export=export, **parts.finished
     )
     return Finished(recipe=recipe, run=api.through(recipe, run=folder / "run", until="report"))
 
@@ -105,3 +111,14 @@ def repair_bundle(dist: Path) -> None:
 def edit_json(path: Path, **values: Any) -> None:
     """Set keys of a JSON file."""
     write_json(path, json.loads(path.read_text(encoding="utf-8")) | values)
+
+
+def calibration(recipe: Recipe, rundir: RunDir, rows: Sequence[Row]) -> list[Inputs]:
+    """Batches of rows as the quantize stage calibrates on them."""
+    parts = parts_of(recipe, rundir)
+    return batches(parts.encoder, parts.program.graphs[0], rows)
+
+
+def answers_of_file(recipe: Recipe, rundir: RunDir, file: str) -> Answers:
+    """What a file of a run makes of the evaluation split."""
+    return parts_of(recipe, rundir).answers(run_of(Session(rundir / file)), data_of(recipe).eval)

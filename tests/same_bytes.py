@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.finished import TASKS, Finished, built
+from tests.finished import Finished, built
 from tests.tiny import Tiny
 from tunedeploy.device.files import read_json, sha256
 from tunedeploy.device.runtime import instruction_set
@@ -22,6 +22,7 @@ DECIDING = (
 )  # fmt: skip
 FILES = ("onnx/*.onnx", "quantized/*.onnx", "dist/onnx/*.onnx", "dist/parity/golden.*", "dist/parity/tolerances.json",
          "dist/parity/test_data_set_*/*.pb", "dist/parity/images/*", "dist/*.json")  # fmt: skip
+TASKS = ("text-classification", "image-classification")
 CHANGING = ("dist/manifest.json",)  # holds the hashes of the kit's own code, which is what moves
 
 

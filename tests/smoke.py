@@ -13,7 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout: this file is run by its path
 
-from tests.tiny import TASKS, Tiny
+from tests.finished import TASKS
+from tests.tiny import Tiny
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 

@@ -9,12 +9,11 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from tests.finished import calibration
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.precisions import int8
-from tunedeploy.proof.judge import batches
 from tunedeploy.proof.torch_run import sample
 from tunedeploy.recipe import read as recipe
-from tunedeploy.run.exported import encoder_of
 
 if TYPE_CHECKING:
     from tests.finished import Finished
@@ -26,8 +25,7 @@ def test_a_last_batch_that_is_shorter_than_the_others_is_calibrated_on_too(
 ) -> None:
     run = finished("image-classification")
     made = recipe.read(run.recipe)
-    encoder = encoder_of(made, run.rundir)
-    samples = batches(encoder, sample(data_of(made).train, 11))
+    samples = calibration(made, run.rundir, sample(data_of(made).train, 11))
     assert [len(batch["pixel_values"]) for batch in samples] == [8, 3]
     setting = {"name": method, "method": method, "exclude": []}
     int8.convert(run.rundir / "onnx" / "model.onnx", tmp_path / "int8.onnx", setting, samples)

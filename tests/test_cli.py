@@ -112,7 +112,7 @@ def test_eval_json_has_the_promised_shape(tunedeploy: Command, text_run: Finishe
         for path in (text_run.run, text_run.dist)
     ]
     assert made[0] == made[1]
-    assert set(made[0]) == {"metric", "value", "rows"}
+    assert set(made[0]) == {"metric", "value", "unit", "rows"}
     assert made[0]["rows"] == 30
     assert 0 <= made[0]["value"] <= 100
 
@@ -120,7 +120,8 @@ def test_eval_json_has_the_promised_shape(tunedeploy: Command, text_run: Finishe
 def test_eval_of_a_run_scores_its_own_evaluation_rows(tunedeploy: Command, text_run: Finished) -> None:
     train = text_run.rundir.record("train").result
     found = tunedeploy("eval", text_run.run, "--json").document
-    expected = {"metric": train["metric"], "value": train["metrics"]["accuracy"], "rows": train["metrics"]["rows"]}
+    value, rows = train["metrics"]["accuracy"], train["metrics"]["rows"]
+    expected = {"metric": train["metric"], "value": value, "unit": "%", "rows": rows}
     assert found == expected
     assert tunedeploy("eval", text_run.run, "--variant", "torch", "--json").document == expected
 
@@ -406,6 +407,18 @@ def test_init_writes_a_recipe_that_plans_and_never_replaces_one(
     assert tunedeploy("plan", "recipe.yaml", f"model={tiny['bert']}").code == 0
     refused(tunedeploy("init", rows), "recipe.yaml: is there already")
     refused(tunedeploy("init", "nothing.csv", "-o", "b.yaml"), "nothing.csv")
+
+
+def test_init_says_why_it_chose_the_task_and_the_columns(tunedeploy: Command, tmp_path: Path) -> None:
+    rows = "".join(f"das ist der Text {n},{'gut' if n % 3 else 'schlecht'}\n" for n in range(60))
+    (tmp_path / "kunden.csv").write_text(f"Kundentext,Bewertung\n{rows}", encoding="utf-8")
+    done = tunedeploy("init", tmp_path / "kunden.csv")
+    assert "'Kundentext' as text, by its cells; 'Bewertung' as category, by its cells" in done.out
+    found = json.loads(tunedeploy("init", tmp_path / "kunden.csv", "-o", "b.yaml", "--json").out)
+    assert found["columns"] == {"text": "Kundentext", "label": "Bewertung"}
+    assert found["why"] in done.out
+    (tmp_path / "numbers.csv").write_text("a,b\n" + "".join(f"{n},{n / 7}\n" for n in range(60)))
+    refused(tunedeploy("init", tmp_path / "numbers.csv", "-o", "c.yaml"), "no task fits the columns 'a', 'b'")
 
 
 # ---- 2: usage

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.finished import Finished
-from tests.tiny import TASKS
+from tests.tiny import tiny_task
 from tunedeploy import plugins
 from tunedeploy.proof.bundle import load_bundle
 
@@ -33,7 +33,7 @@ def test_its_answers_to_texts_are_the_bundle_s(variant: str, text_run: Finished,
 
 
 def test_its_answers_to_images_are_the_bundle_s(image_run: Finished, checkout: Path, tmp_path: Path) -> None:
-    rows = [TASKS["image-classification"]["row"], *plugins.load("tasks", "image-classification").edge_rows({})]
+    rows = [tiny_task("image-classification").row, *plugins.load("tasks", "image-classification").edge_rows({})]
     paths = [tmp_path / f"{at}.png" for at in range(len(rows))]
     for path, row in zip(paths, rows, strict=True):
         if isinstance(row["image"], Image.Image):

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 
 from tunedeploy.device import agreement
-from tunedeploy.device.comparison import Comparison, within
-from tunedeploy.device.decisions import classes
+from tunedeploy.device.agreement import within
+from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.decisions import classes, flips
 
 EPS = float(np.finfo(np.float32).eps)  # 2^-23
+
+
+LABELS = classes.Classes(("a", "b", "c"))
 
 
 def array(*rows: list[float]) -> np.ndarray:
@@ -25,10 +29,11 @@ def test_rows_tell_the_gain_unless_noise_is_as_large_as_what_it_is_added_to() ->
     logits = rng.normal(size=(24, 3))
     softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     for other in (logits, logits * 10, logits / 10, softmax, logits + rng.normal(0, 0.3, logits.shape)):
-        assert classes.tells_gain(logits, other)
-    assert classes.gain(logits, logits * 10) == pytest.approx(10)
-    assert not classes.tells_gain(logits, logits + rng.normal(0, 3, logits.shape))
-    assert not classes.tells_gain(logits, np.full_like(logits, np.nan))
+        assert agreement.tells_gain(classes.centred(logits), classes.centred(other))
+    centred = classes.centred(logits)
+    assert agreement.gain(centred, centred * 10) == pytest.approx(10)
+    assert not agreement.tells_gain(centred, classes.centred(logits + rng.normal(0, 3, logits.shape)))
+    assert not agreement.tells_gain(centred, np.full_like(logits, np.nan))
 
 
 # ---- limits
@@ -132,8 +137,8 @@ def test_a_margin_is_best_minus_second_best() -> None:
     assert classes.margins(array([1, 5, 3], [2, 2, 0], [-1, -4, -2])).tolist() == [2.0, 0.0, 1.0]
 
 
-def test_the_drift_is_the_median_row() -> None:
-    assert agreement.drift(array([0, 0], [0, 0], [0, 0]), array([1, 0], [0, -2], [9, 0])) == 2.0
+def test_a_row_moves_by_its_largest_change() -> None:
+    assert classes.compare(array([0, 0], [0, 0]), array([1, 0], [0, -2])).moved.tolist() == [1.0, 2.0]
 
 
 # ---- flips
@@ -142,20 +147,20 @@ def test_the_drift_is_the_median_row() -> None:
 def test_a_flip_of_a_near_tie_is_counted_and_excused() -> None:
     reference = array([0, 1.0], [0, 9], [0, 9])
     other = array([0.6, 0.5], [0.5, 9], [0.5, 9])  # drift 0.5, so margins under 2 are near-ties
-    count, clear = classes.flips(reference, other)
+    count, clear = flips(LABELS, reference, other)
     assert (count, clear.tolist()) == (1, [])
 
 
 def test_a_flip_of_a_clear_row_is_named() -> None:
     reference = array([0, 9], [0, 9], [9, 0], [0, 9])
     other = array([0.5, 9], [0.5, 9], [0, 9], [0.5, 9])
-    count, clear = classes.flips(reference, other)
+    count, clear = flips(LABELS, reference, other)
     assert (count, clear.tolist()) == (1, [2])
 
 
 def test_equal_outputs_flip_nothing() -> None:
     logits = array([0, 1], [1, 0])
-    assert classes.flips(logits, logits)[0] == 0
+    assert flips(LABELS, logits, logits)[0] == 0
 
 
 def test_top_k_overlap_is_the_share_of_best_labels_kept() -> None:
@@ -233,7 +238,11 @@ def test_a_record_is_json_whatever_its_value() -> None:
 
 def test_facts_that_are_not_finite_are_written_as_text() -> None:
     broken = array([1, np.nan], [np.inf, 3], [np.inf, 1])
-    facts = {"drift": agreement.drift(broken, broken), "sqnr_db": agreement.sqnr_db(broken, broken), "rows": 3}
+    facts = {
+        "drift": float(np.median(classes.compare(broken, broken).moved)),
+        "sqnr_db": agreement.sqnr_db(broken, broken),
+        "rows": 3,
+    }
     facts |= {"cosine": agreement.cosine(broken, broken), "margin": float(classes.margins(broken)[1])}
     record = comparison(facts=facts, limit=np.inf).to_json()
     assert json.loads(json.dumps(record, allow_nan=False))["facts"]["drift"] == "nan"
@@ -264,6 +273,6 @@ def test_a_wrong_epsilon_does_not_fit_into_ten_floors() -> None:
 
 def test_a_file_that_is_all_wrong_is_not_excused_by_its_own_drift() -> None:
     reference = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
-    count, clear = classes.flips(reference, -reference)
+    count, clear = flips(LABELS, reference, -reference)
     assert count == 200
     assert len(clear) >= 90

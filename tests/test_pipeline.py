@@ -18,9 +18,10 @@ from tunedeploy.device.files import files_below, read_json, sha256
 from tunedeploy.errors import BudgetError, ParityError, RunError
 from tunedeploy.proof.judge import Judge
 from tunedeploy.run import pipeline
+from tunedeploy.run.answers import read_answers
 from tunedeploy.run.atomic import whole_folder, write_json, write_text
-from tunedeploy.run.exported import encoder_of
-from tunedeploy.run.folder import latest, read_logits
+from tunedeploy.run.exported import parts_of
+from tunedeploy.run.folder import latest
 from tunedeploy.stages.quantize import over_budget
 
 Finisher = Callable[[str], Finished]
@@ -324,33 +325,35 @@ def test_a_run_on_noise_has_a_bundle_that_verifies(tiny: Tiny, tmp_path: Path) -
 def test_a_figure_that_is_not_a_number_breaks_the_budget(key: str, text_run: Finished) -> None:
     recipe, source = api.recipe_of(text_run.run), text_run.run / "onnx" / "model.onnx"
     healthy = {"metric": 90.0, "drop": 0.0, "flips": 0, "flips_allowed": 1, "gain": 1.0, "bytes": 1, "ms": 1.0}
-    assert over_budget(recipe, "quantize: int8", healthy, source) == []
+    judge = Judge(recipe=recipe, parts=parts_of(recipe, text_run.rundir), metric="accuracy", reference=90.0)
+    assert over_budget(judge, "quantize: int8", healthy, source) == []
     for value in (float("nan"), float("inf")):
-        assert len(over_budget(recipe, "quantize: int8", healthy | {key: value}, source)) == 1
+        assert len(over_budget(judge, "quantize: int8", healthy | {key: value}, source)) == 1
 
 
 def test_a_metric_of_nan_is_not_taken_for_no_reference(text_run: Finished) -> None:
     recipe, source = api.recipe_of(text_run.run), text_run.run / "onnx" / "model.onnx"
-    judge = Judge(recipe=recipe, encoder=encoder_of(recipe, text_run.rundir), metric="accuracy", reference=float("nan"))
+    judge = Judge(recipe=recipe, parts=parts_of(recipe, text_run.rundir), metric="accuracy", reference=float("nan"))
     figures, _ = judge(source)
-    assert any("loses nan points" in line for line in over_budget(recipe, "quantize: int8", figures, source))
+    assert any("loses inf points" in line for line in over_budget(judge, "quantize: int8", figures, source))
 
 
 def test_a_setting_whose_answers_verify_would_stop_is_not_taken(text_run: Finished) -> None:
     recipe, source = api.recipe_of(text_run.run), text_run.run / "onnx" / "model.onnx"
-    judge = Judge(recipe=recipe, encoder=encoder_of(recipe, text_run.rundir), metric="accuracy")
+    judge = Judge(recipe=recipe, parts=parts_of(recipe, text_run.rundir), metric="accuracy")
     _, answers = judge(source)
-    same, _ = replace(judge, answers=answers)(source)
+    same, _ = replace(judge, fp32=answers)(source)
     assert (same["flips"], same["flips_allowed"]) == (0, 1)
-    assert over_budget(recipe, "quantize: int8", same | {"drop": 0.0}, source) == []
-    other, _ = replace(judge, answers=np.roll(answers, 1, axis=1))(source)
+    assert over_budget(judge, "quantize: int8", same | {"drop": 0.0}, source) == []
+    turned = replace(answers, evidence=np.roll(answers.evidence, 1, axis=1))
+    other, _ = replace(judge, fp32=turned)(source)
     line = f"changes {other['flips']} answers that were no near-ties, allowed 1"
     assert other["flips"] > 1
-    lines = over_budget(recipe, "quantize: int8", other | {"drop": 0.0}, source)
+    lines = over_budget(judge, "quantize: int8", other | {"drop": 0.0}, source)
     assert lines[0] == f"quantize: int8: {line}"
     assert lines[1].startswith("quantize: int8: its logits are ")
-    louder, _ = replace(judge, answers=answers / 10)(source)
-    (said,) = over_budget(recipe, "quantize: int8", louder | {"drop": 0.0}, source)
+    louder, _ = replace(judge, fp32=replace(answers, evidence=answers.evidence / 10))(source)
+    (said,) = over_budget(judge, "quantize: int8", louder | {"drop": 0.0}, source)
     assert said == "quantize: int8: its logits are 10 times larger or smaller, allowed 2"
 
 
@@ -413,16 +416,16 @@ def test_json_that_no_later_step_can_handle_is_refused(tmp_path: Path) -> None:
 
 def test_logits_of_another_shape_or_kind_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((4, 3), np.float32))
-    assert read_logits(tmp_path / "a.npy", rows=4, labels=3).shape == (4, 3)
+    assert read_answers(tmp_path / "a.npy", rows=4, width=3).evidence.shape == (4, 3)
     for other in (np.zeros((3, 4), np.float32), np.zeros((4, 3), np.int64), np.array([["a"] * 3] * 4)):
         np.save(tmp_path / "b.npy", other)
         with pytest.raises(RunError, match=r"b.npy: expected float32 \(4, 3\), got "):
-            read_logits(tmp_path / "b.npy", rows=4, labels=3)
+            read_answers(tmp_path / "b.npy", rows=4, width=3)
     content = (tmp_path / "a.npy").read_bytes()
     (tmp_path / "c.npy").write_bytes(content.replace(b"(4, 3), }      ", b"(4, 3999999), }"))
     for name in ("c.npy", "none.npy"):
         with pytest.raises(RunError, match=f"{name}: cannot be read: "):
-            read_logits(tmp_path / name, rows=4, labels=3)
+            read_answers(tmp_path / name, rows=4, width=3)
 
 
 def test_a_record_names_every_file_of_its_stage(text_run: Finished) -> None:

@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from tunedeploy import contracts, plugins
+from tunedeploy.data import kinds
 
 EVERY = [(axis, name) for axis in plugins.AXES for name in plugins.names(axis)]
 
@@ -45,7 +46,8 @@ def test_what_a_plugin_defines_beyond_its_contract_is_not_a_misspelt_option(axis
         assert {one for one in capitals if one not in IMPORTED} == set()
 
 
-IMPORTED = {"HALVES", "IMAGE_ROWS", "TEXT_ROWS", "TYPE_CHECKING"}
+KINDS = {name.upper() for name in kinds.names()}
+IMPORTED = {"HALVES", "IGNORE", "IMAGE_ROWS", "OUTSIDE", "TEXT_ROWS", "TYPE_CHECKING", *KINDS}
 
 
 def test_members_that_may_be_left_out_have_their_default_in_the_contract() -> None:
@@ -70,7 +72,7 @@ def test_what_a_contract_requires() -> None:
     assert required["methods"] == ["CACHES_FEATURES", "attach", "fold"]
     assert required["precisions"] == ["FILE", "candidates", "convert"]
     assert (required["objectives"], required["targets"]) == (["Objective"], ["breaches"])
-    assert {"COLUMNS", "assemble", "loss", "score", "edge_rows"} <= set(required["tasks"])
+    assert {"COLUMNS", "assemble", "decision", "loss", "report", "edge_rows"} <= set(required["tasks"])
     assert not {"SYNONYMS", "broken_rows", "rewritten"} & set(required["tasks"])
 
 

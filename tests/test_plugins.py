@@ -21,7 +21,9 @@ HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "datasets", "peft", "nu
 DROPPED = {
     "tasks/spam_filter.py": '''"""Spam filter: whether a message is wanted."""
 
-from tunedeploy.data.columns import CATEGORY, TEXT, Column
+from tunedeploy.data.columns import Column
+from tunedeploy.data.kinds.category import CATEGORY
+from tunedeploy.data.kinds.text import TEXT
 from tunedeploy.tasks import text_classification
 
 COLUMNS = (Column(key="text", kind=TEXT, guesses=("message",)), Column(key="label", kind=CATEGORY))
@@ -252,9 +254,10 @@ def test_an_entry_point_of_another_package_is_loaded_and_used(outside: Path, tin
     recipe.write_text(recipe.read_text().replace("method: lora", "method: acme-last"), encoding="utf-8")
     code = (
         "from pathlib import Path; from tunedeploy import plugins; from tunedeploy.models import start;"
+        "from tunedeploy.data.recipe_data import data_of;"
         "from tunedeploy.recipe import read as recipe;"
         f"made = recipe.read(Path({str(recipe)!r}));"
-        "names = [n for n, p in start.attached(made, 3).model.named_parameters() if p.requires_grad];"
+        "names = [n for n, p in start.attached(made, data_of(made)).model.named_parameters() if p.requires_grad];"
         "print(plugins.load('methods', 'acme-last').__name__, made.sources['train.epochs'], *names, sep='|')"
     )
     (outside / "acme" / "slow.py").unlink()

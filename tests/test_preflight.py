@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from benchmarks import matrix
-from tests.tiny import Tiny
+from tests.tiny import Tiny, base_of
 from tunedeploy import progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.errors import ModelError
-from tunedeploy.models import loading, start
+from tunedeploy.models import loading
 from tunedeploy.proof import preflight
 from tunedeploy.recipe.read import Recipe
 from tunedeploy.run.folder import RunDir
@@ -68,7 +68,7 @@ def test_what_the_exporter_says_has_no_colour_codes_in_the_line_and_in_the_log(t
     with pytest.raises(
         ModelError, match="export: torch.onnx cannot convert this model: .*; see .*export.log"
     ) as caught:
-        export.convert(recipe, RunDir(tmp_path / "run"), start.base(recipe, 3))
+        export.convert(recipe, RunDir(tmp_path / "run"), base_of(recipe))
     log = (tmp_path / "run" / "onnx" / "export.log").read_text(encoding="utf-8")
     assert len(log) > 100
     assert "\x1b" not in log + caught.value.lines[0]
@@ -77,7 +77,7 @@ def test_what_the_exporter_says_has_no_colour_codes_in_the_line_and_in_the_log(t
 @pytest.mark.parametrize("task", ["text-classification", "image-classification"])
 def test_a_healthy_model_passes_and_is_converted_once(task: str, tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path / "r.yaml", task)
-    assembly, rows = start.base(recipe, 3), data_of(recipe).train
+    assembly, rows = base_of(recipe), data_of(recipe).train
     before = {name: value.clone() for name, value in assembly.model.state_dict().items()}
     rng = torch.get_rng_state()
     preflight.check(recipe, assembly, rows)
@@ -90,17 +90,17 @@ def test_a_healthy_model_passes_and_is_converted_once(task: str, tiny: Tiny, tmp
 
 
 def test_a_trunk_is_cut_by_its_own_setting_and_left_alone_where_it_has_none(tiny: Tiny, tmp_path: Path) -> None:
-    text: Any = start.base(tiny.recipe(tmp_path / "t.yaml", "text-classification"), 3).model
+    text: Any = base_of(tiny.recipe(tmp_path / "t.yaml", "text-classification")).model
     small: Any = preflight.of_depth(text, 1)
     assert (len(text.trunk.encoder.layer), len(small.trunk.encoder.layer)) == (2, 1)
     assert small.trunk.pooler is None and small.pooling == text.pooling
-    images = start.base(tiny.recipe(tmp_path / "i.yaml", "image-classification"), 3).model
+    images = base_of(tiny.recipe(tmp_path / "i.yaml", "image-classification")).model
     assert loading.trunk_of_depth(images.trunk, 1) is None
 
 
 def test_a_bidirectional_model_that_ignores_its_mask_is_seen(tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path / "r.yaml", "text-classification")
-    assembly = start.base(recipe, 3)
+    assembly = base_of(recipe)
 
     def without_mask(module: Any, args: Any, inputs: Any) -> Any:
         return args, inputs | {"attention_mask": torch.ones_like(inputs["attention_mask"])}
@@ -111,7 +111,7 @@ def test_a_bidirectional_model_that_ignores_its_mask_is_seen(tiny: Tiny, tmp_pat
 
 
 def test_xlnet_whose_positions_are_minus_one_has_no_limit_of_its_own(tiny: Tiny, tmp_path: Path) -> None:
-    facts: Any = start.base(text_recipe(tiny, tmp_path, "XLNet"), 3).encoder.facts
+    facts: Any = base_of(text_recipe(tiny, tmp_path, "XLNet")).encoder.facts
     assert facts["max_length"] == 64  # the tokenizer's
 
 

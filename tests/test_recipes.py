@@ -14,15 +14,18 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.tiny import tiny_task
+from tunedeploy import plugins
 from tunedeploy.recipe import read as recipe
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 RECIPES = sorted((CHECKOUT / "recipes").glob("*.yaml"))
 TRAINING_SIDE = ("torch", "tunedeploy", "transformers")
 EVAL_ROWS = 48  # spread over the file: enough for a metric, few enough for a test
-TRAIN_ROWS = {"text": 160, "image": 48}  # the banking77 recipes need a row of each of 77 classes
+TRAIN_ROWS = {"text": 160, "token": 160, "image": 48}  # the banking77 recipes need a row of each of 77 classes
 SMALL = {
     "text": ["data.max_length=32"],
+    "token": ["data.max_length=32"],
     "image": ["data.image_size=96"],
 }
 
@@ -31,6 +34,7 @@ def test_there_is_a_recipe_for_every_task_and_method() -> None:
     found = {path.stem for path in RECIPES}
     tasks = ("text-classification", "image-classification")
     assert found >= {f"{task}-{method}" for task in tasks for method in ("lora", "last-layer", "full")}
+    assert {name.rpartition("-")[0].removesuffix("-last") for name in found} == set(plugins.names("tasks"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -65,6 +69,21 @@ def beside_assets(path: Path, assets: Path, folder: Path) -> Path:
     copy = folder / path.name
     copy.write_text(text.replace("../../shared/", f"{assets}/"), encoding="utf-8")
     return copy
+
+
+def small_part(source: Path, folder: Path) -> Path:
+    """A part of a data set, of its own kind."""
+    if source.is_dir():
+        return small_folder(source, folder)
+    return small_table(source, folder) if source.suffix == ".csv" else small_sentences(source, folder)
+
+
+def small_sentences(source: Path, folder: Path) -> Path:
+    """Tagged sentences spread over a file."""
+    sentences = source.read_text(encoding="utf-8").split("\n\n")
+    path = folder / "small.conll"
+    path.write_text("\n\n".join(sentences[:: len(sentences) // EVAL_ROWS]) + "\n", encoding="utf-8")
+    return path
 
 
 def small_table(source: Path, folder: Path) -> Path:
@@ -103,8 +122,7 @@ def test_a_recipe_makes_a_bundle_that_holds(path: Path, assets: Path, tmp_path: 
     copy = beside_assets(path, assets, tmp_path)
     full = recipe.read(copy)
     kind = full.task.partition("-")[0]
-    held_out = Path(str(full.data.eval))
-    small = small_folder(held_out, tmp_path) if held_out.is_dir() else small_table(held_out, tmp_path)
+    small = small_part(Path(full.data.eval or full.data.train), tmp_path)
     fast = [f"data.limit={TRAIN_ROWS[kind]}", f"data.eval={small}", "train.epochs=1", "export.max_drop=100"]
     run = tmp_path / "run"
 
@@ -117,6 +135,10 @@ def test_a_recipe_makes_a_bundle_that_holds(path: Path, assets: Path, tmp_path: 
     check_json(made, "## run RECIPE")
     check_json(tunedeploy("verify", str(dist)), "## verify PATH")
     check_json(tunedeploy("eval", str(dist), "--data", str(small), "--variant", "int8"), "## eval PATH")
+    if not full.task.endswith("-classification") or kind == "token":
+        (answer, *_) = tunedeploy("predict", str(dist), "--data", str(small))["predictions"]
+        assert answer.keys() == {"input", *tiny_task(full.task).answer}
+        return
     inputs = inputs_of(small)
     predicted = tunedeploy("predict", str(dist), *inputs)
     check_json(predicted, "## predict PATH")

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.finished import TASKS, Finished
-from tests.same_bytes import machine, outcome, recorded, versions
+from tests.finished import Finished
+from tests.same_bytes import TASKS, machine, outcome, recorded, versions
 
 
 @pytest.fixture

@@ -1,6 +1,9 @@
 """Tiny real models and data sets: built from a config and a seed, trained in a second, told apart by colour or word."""
 
 import csv
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +28,13 @@ from transformers import (
 
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.models import start
+from tunedeploy.models.classifier import Assembly
 from tunedeploy.recipe import read as recipe
 from tunedeploy.recipe.read import Recipe
 from tunedeploy.run.atomic import write_json
 from tunedeploy.run.folder import RunDir
 from tunedeploy.stages.train import job_of
-from tunedeploy.training.loop import Job
+from tunedeploy.training.job import Job
 from tunedeploy.training.machine import accelerator_of
 
 SIDE = 16  # pixels of the images
@@ -43,15 +47,28 @@ FILLER = ["the", "a", "was", "very", "and", "today", "we", "saw", "it", "with", 
 COLOURS = {"blue": (40, 60, 200), "green": (40, 190, 70), "red": (210, 50, 40)}
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
-# What a new task's contract test starts from: its data, a model, and a row that is in no data set.
-TASKS: dict[str, dict[str, Any]] = {
-    "text-classification": {"data": "texts", "model": "bert", "row": {"text": "snow and then the wind again"}},
-    "image-classification": {
-        "data": "images",
-        "model": "resnet",
-        "row": {"image": Image.new("RGB", (23, 31), (50, 180, 80))},
-    },
-}
+
+@dataclass(frozen=True, kw_only=True)
+class TinyTask:
+    """What the contract test and the finished runs of a task start from; TINY of its file in tests/tasks/.
+
+    `data` and `model` make them in an empty folder and return their path. `row` is in no data set, and `answer` has the
+    keys of what `predict` gives for it. `finished` are sections of a recipe that learns, on `finished_data`.
+    """
+
+    data: Callable[[Path], Path]
+    model: Callable[[Path], Path]
+    row: Mapping[str, Any]
+    answer: frozenset[str]
+    finished: Mapping[str, Any]
+    finished_data: Callable[[Path], Path]
+    labels: int = 3
+
+
+def tiny_task(name: str) -> TinyTask:
+    """The tiny task of a task's test file."""
+    made: TinyTask = importlib.import_module(f"tests.tasks.test_{name.replace('-', '_')}").TINY
+    return made
 
 
 def texts(path: Path, *, rows: int = 60, seed: int = 0, shares: tuple[float, ...] | None = None) -> Path:
@@ -149,13 +166,22 @@ class Tiny:
         path = self.folder / (f"{name}.csv" if name == "texts" else name)
         return path if path.exists() else makers[name](path)
 
+    def of(self, task: str, part: str) -> Path:
+        """The `data` or the `model` of a task."""
+        folder = self.folder / f"{task}-{part}"
+        note = folder / "made"
+        if not note.is_file():
+            folder.mkdir()
+            path = getattr(tiny_task(task), part)(folder)
+            note.write_text(str(path), encoding="utf-8")
+        return Path(note.read_text(encoding="utf-8"))
+
     def write(self, path: Path, task: str, *, model: str | None = None, **sections: dict[str, Any]) -> Path:
         """Write a recipe; sections win over float32, one epoch and the task's own data."""
-        parts = TASKS[task]
         content = {
             "task": task,
-            "model": model or str(self[parts["model"]]),
-            "data": {"train": str(self[parts["data"]])} | sections.pop("data", {}),
+            "model": model or str(self.of(task, "model")),
+            "data": {"train": str(self.of(task, "data"))} | sections.pop("data", {}),
             "train": {"epochs": 1, "batch_size": 8, "precision": "fp32", "threads": 1} | sections.pop("train", {}),
             **sections,
         }
@@ -171,6 +197,16 @@ def job(made: Recipe, folder: Path) -> Job:
     """A recipe's job in float32 with the dropout before the head off, since a split of a step draws other masks."""
     accelerator = accelerator_of("fp32")
     data = data_of(made)
-    assembly = start.attached(made, len(data.labels))
+    assembly = start.attached(made, data)
     assembly.model.dropout.p = 0.0
     return job_of(made, RunDir(folder), assembly, data, accelerator)
+
+
+def base_of(made: Recipe) -> Assembly:
+    """The model before any training."""
+    return start.base(made, data_of(made))
+
+
+def attached_of(made: Recipe) -> Assembly:
+    """The model with the recipe's method attached."""
+    return start.attached(made, data_of(made))

@@ -13,7 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tunedeploy.data.columns import CATEGORY, IMAGE, TEXT, Column
+from tunedeploy.data.columns import Column
+from tunedeploy.data.kinds.category import CATEGORY
+from tunedeploy.data.kinds.image import IMAGE
+from tunedeploy.data.kinds.text import TEXT
 from tunedeploy.data.read import read, read_file
 from tunedeploy.errors import DataError
 
@@ -204,7 +207,7 @@ TEXT_FILES = {
         "a.xls",
         b"x",
         "a.xls: '.xls' is not a supported file type",
-        ".csv, .json, .jsonl, .parquet, .tsv",
+        ".conllu, .csv, .iob, .iob2, .json, .jsonl, .parquet, .tsv",
     ),
     "no suffix": ("data", b"text,label\n", "data: 'no suffix' is not a supported file type", ".csv"),
 }

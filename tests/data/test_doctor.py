@@ -10,15 +10,24 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from tunedeploy.data.columns import CATEGORY, IMAGE, TEXT, Column
+from tunedeploy.data.columns import Column
 from tunedeploy.data.doctor import examine as doctor
 from tunedeploy.data.doctor.examine import examine
 from tunedeploy.data.doctor.near import looks, near_images, near_texts, normalised
 from tunedeploy.data.doctor.report import MAX_LINES, Finding, Report
+from tunedeploy.data.kinds.category import CATEGORY
+from tunedeploy.data.kinds.image import IMAGE
+from tunedeploy.data.kinds.number import NUMBER
+from tunedeploy.data.kinds.reference import REFERENCE
+from tunedeploy.data.kinds.tags import TAGS
+from tunedeploy.data.kinds.text import TEXT
+from tunedeploy.data.kinds.words import WORDS
 from tunedeploy.data.read import read
 
 TEXTS = (Column(key="text", kind=TEXT), Column(key="label", kind=CATEGORY))
 PAIRS = (TEXTS[0], Column(key="text_pair", kind=TEXT), TEXTS[1])
+TAGGED = (Column(key="words", kind=WORDS), Column(key="tags", kind=TAGS, parallel="words"))
+SCORED = (TEXTS[0], Column(key="score", kind=NUMBER))
 IMAGES = (Column(key="image", kind=IMAGE), Column(key="label", kind=CATEGORY))
 
 WORDS = [
@@ -128,6 +137,16 @@ def test_a_majority_rare_classes_and_classes_not_evaluated_are_warned_of(tmp_pat
     assert _found(report, "same_name")[0].examples == ("Rare / rare",)
 
 
+def test_many_classes_that_are_all_numbers_are_asked_about(tmp_path: Path) -> None:
+    rows = [(text, str(n % 40 / 10)) for n, text in enumerate(_sentences(900))]
+    (asked,) = _found(_report(tmp_path, rows[:600], rows[600:]), "numbers")
+    assert asked.line() == (
+        "warning: 40 classes that are all numbers (0.0, 0.1, 0.2, ...); did you mean to predict a number?"
+    )
+    few = [(text, str(n % 5 + 1)) for n, text in enumerate(_sentences(90))]
+    assert not _found(_report(tmp_path, few[:60], few[60:]), "numbers")
+
+
 def test_rows_longer_than_the_model_sees_are_counted(tmp_path: Path, clean: Clean) -> None:
     train, held_out = clean
     _report(tmp_path, [*train, ("word " * 40, "a")], held_out)
@@ -172,6 +191,158 @@ def test_the_report_is_json_and_at_most_twelve_lines(tmp_path: Path, clean: Clea
     many = Report(rows=report.rows, classes=report.classes, findings=report.findings * 3, notes=report.notes)
     assert len(many.lines()) == MAX_LINES
     assert many.lines()[-1].startswith("and ")
+
+
+# words and their tags
+
+
+def _tagged(folder: Path, train: list[str], held_out: list[str]) -> Report:
+    """Rows as "word/TAG word", where a word without a tag is O."""
+    for name, rows in (("train", train), ("test", held_out)):
+        parts = [[word.partition("/") for word in row.split()] for row in rows]
+        text = "\n\n".join("\n".join(f"{word} {tag or 'O'}" for word, _, tag in row) for row in parts)
+        (folder / f"{name}.conll").write_text(text)
+    data = read({"train": str(folder / "train.conll"), "eval": str(folder / "test.conll")}, TAGGED)
+    return examine(data, TAGGED)
+
+
+def _people(count: int, seed: int = 0) -> list[str]:
+    return [f"Anna/B-PER {text} Mary/B-PER Ann/I-PER" for text in _sentences(count, seed)]
+
+
+def test_most_words_without_a_tag_are_no_imbalance(tmp_path: Path) -> None:
+    report = _tagged(tmp_path, _people(60), _people(30, 1))
+    assert [finding.name for finding in report.findings] == ["tags"]
+    assert report.lines() == [
+        "60 rows to train on, 30 to evaluate on; 3 tags of 60 to 600 training words",
+        "76.9% of the training words are 'O'; most of the others are 'PER' (100.0% of them)",
+    ]
+    assert report.classes["eval"] == {"B-PER": 60, "I-PER": 30, "O": 300}
+
+
+def test_types_of_tags_on_a_few_words_are_rare(tmp_path: Path) -> None:
+    train = [*_people(60), "Rome/B-LOC", "Oslo/B-Loc", "in New/B-LOC York/I-LOC"]
+    report = _tagged(tmp_path, train, _people(30, 1))
+    assert _found(report, "rare")[0].examples == ("LOC", "Loc")
+    assert _found(report, "rare")[0].text == "2 of 3 types of tags on fewer than 8 training words"
+    assert _found(report, "not_evaluated")[0].examples == ("LOC", "Loc")
+    assert _found(report, "same_name")[0].examples == ("LOC / Loc",)
+
+
+def test_an_entity_that_begins_with_i_among_others_that_begin_with_b_is_named(tmp_path: Path) -> None:
+    train = [*_people(60), "we saw Ben/I-PER", "Rome/B-LOC Ben/I-PER", "Ann/B-PER Bo/I-PER"]
+    (scheme,) = _found(_tagged(tmp_path, train, _people(30, 1)), "scheme")
+    assert scheme.count == 2
+    assert scheme.examples == ("train.conll:841", "train.conll:845")
+    assert scheme.text == "2 rows with an entity that begins with I-, not B- as in the others; write it one way"
+
+
+def test_entities_that_all_begin_with_i_are_one_scheme(tmp_path: Path) -> None:
+    first = [row.replace("B-PER", "I-PER") for row in _people(60)]
+    first.append("Anna/I-PER Ben/B-PER")  # IOB1 parts two entities of one type so
+    second = [row.replace("B-PER", "I-PER") for row in _people(30, 1)]
+    assert not _found(_tagged(tmp_path, first, second), "scheme")
+
+
+def test_tags_of_every_word_have_no_outside(tmp_path: Path) -> None:
+    rows = [" ".join(f"{word}/{'NV'[n % 2]}" for n, word in enumerate(text.split())) for text in _sentences(90)]
+    report = _tagged(tmp_path, rows[:60], rows[60:])
+    assert [finding.text for finding in report.findings] == [
+        "the most common tag, 'N', is on 50.0% of the training words"
+    ]
+
+
+def test_leaks_and_twins_of_rows_of_words_are_found(tmp_path: Path) -> None:
+    train, held_out = _people(60), _people(30, 1)
+    other = train[5].replace("I-PER", "I-ORG")
+    lively = train[2].replace("amber", "Amber").replace("Anna", "ANNA")
+    report = _tagged(tmp_path, [*train, train[3], other], [*held_out, train[4], lively])
+    assert _found(report, "leak")[0].count == 1
+    assert _found(report, "near_leak")[0].count == 1
+    assert _found(report, "duplicate")[0].count == 1
+    (conflict,) = _found(report, "conflict")
+    assert conflict.examples == ("train.conll:855 = train.conll:71",)
+    assert conflict.text == "1 of 94 rows with the input of an earlier one and other tags; decide for one"
+
+
+def test_wikigold_is_one_scheme_and_has_no_warning_of_its_tags(assets: Path) -> None:
+    data = read({"train": str(assets / "data" / "wikigold" / "wikigold.conll.txt")}, TAGGED)
+    report = examine(data, TAGGED)
+    warnings = {finding.name for finding in report.findings if finding.severity == "warning"}
+    assert warnings <= {"leak", "near_leak", "conflict"}
+    assert "of the training words are 'O'; most of the others are 'ORG'" in _found(report, "tags")[0].text
+
+
+# numbers
+
+
+def _scored(folder: Path, train: list[float], held_out: list[float]) -> Report:
+    texts = iter(_sentences(len(train) + len(held_out)))
+    for name, scores in (("train", train), ("test", held_out)):
+        rows = "".join(f"{next(texts)},{score}\n" for score in scores)
+        (folder / f"{name}.csv").write_text(f"text,score\n{rows}")
+    data = read({"train": str(folder / "train.csv"), "eval": str(folder / "test.csv")}, SCORED)
+    return examine(data, SCORED)
+
+
+SPREAD = [n % 37 / 7 for n in range(100)]
+
+
+def test_numbers_with_a_spread_give_no_warning(tmp_path: Path) -> None:
+    report = _scored(tmp_path, SPREAD, SPREAD[:30])
+    assert report.lines() == [
+        "100 rows to train on, 30 to evaluate on",
+        "numbers from 0 to 5.14286, half of them above 2.28571",
+    ]
+    assert report.classes == {}
+
+
+NUMBER_FINDINGS: dict[str, tuple[list[float], list[float], str, str]] = {
+    "hardly any spread": (
+        [3.5] * 97 + [1, 2, 4.5],
+        [1, 2],
+        "near_constant",
+        "97.0% of the training rows have one number, e.g. 3.5",
+    ),
+    "none to evaluate": (SPREAD, [2.5, 2.5], "not_evaluated", "every evaluation row has one number, so no ranking is"),
+    "values far beyond": ([*SPREAD, 1e6], [1, 2], "outlier", "1 of 101 training rows with a number far beyond the"),
+    "classes in disguise": (
+        [n % 5 for n in range(100)],
+        [1, 2],
+        "few_values",
+        "only 5 distinct whole numbers (0, 1, 2, ...); did you mean cl",
+    ),
+}
+
+
+@pytest.mark.parametrize("claim", NUMBER_FINDINGS)
+def test_numbers_that_teach_little_are_found(tmp_path: Path, claim: str) -> None:
+    train, held_out, name, text = NUMBER_FINDINGS[claim]
+    (finding,) = _found(_scored(tmp_path, train, held_out), name)
+    assert text in finding.line()
+
+
+def test_an_outlier_is_named_with_its_value(tmp_path: Path) -> None:
+    assert _found(_scored(tmp_path, [*SPREAD, -4e5], [1, 2]), "outlier")[0].examples == ("train.csv:102 (-400000)",)
+
+
+def test_one_text_with_two_numbers_is_told_and_no_warning(tmp_path: Path) -> None:
+    _scored(tmp_path, SPREAD, SPREAD[:30])
+    with (tmp_path / "train.csv").open("a") as file:
+        file.write((tmp_path / "train.csv").read_text().splitlines()[1].replace(",0.0", ",4.5") + "\n")
+    report = examine(read({"train": str(tmp_path / "train.csv"), "eval": str(tmp_path / "test.csv")}, SCORED), SCORED)
+    (conflict,) = _found(report, "conflict")
+    assert (conflict.severity, conflict.examples) == ("info", ("train.csv:102 (4.5) = train.csv:2 (0)",))
+
+
+def test_references_that_differ_are_told_and_no_warning(tmp_path: Path) -> None:
+    columns = (Column(key="source", kind=TEXT), Column(key="target", kind=REFERENCE))
+    rows = [{"source": text, "target": text.upper()} for text in _sentences(40)]
+    rows.append({"source": rows[0]["source"], "target": "another way to say it"})
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    report = examine(read({"train": str(tmp_path / "train.jsonl")}, columns), columns)
+    (conflict,) = report.findings
+    assert (conflict.name, conflict.severity, conflict.count) == ("conflict", "info", 1)
 
 
 # near texts

@@ -1,5 +1,6 @@
 """The automatic split: stable, stratified, and never across two copies of one row."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -7,10 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunedeploy.data.columns import CATEGORY, TEXT, Column
+from tunedeploy.data.columns import Column
+from tunedeploy.data.kinds.category import CATEGORY
+from tunedeploy.data.kinds.tags import TAGS
+from tunedeploy.data.kinds.text import TEXT
+from tunedeploy.data.kinds.words import WORDS
 from tunedeploy.data.read import Data, read
+from tunedeploy.data.readers.open import open_source
 from tunedeploy.data.split import automatic_split, digest, limit_rows, place
+from tunedeploy.errors import DataError
 
+TAGGED = (Column(key="words", kind=WORDS), Column(key="tags", kind=TAGS, parallel="words"))
 TEXTS = (Column(key="text", kind=TEXT), Column(key="label", kind=CATEGORY))
 
 
@@ -126,3 +134,99 @@ def test_the_split_of_real_rows_has_every_class_on_both_sides(assets: Path, clas
     assert set(data.train["label"]) == set(data.eval["label"]) == set(range(classes))
     assert 0.18 < len(data.eval) / (len(data.train) + len(data.eval)) < 0.22
     assert not set(data.train["text"]) & set(data.eval["text"])
+
+
+# groups
+
+
+def _customers(path: Path, count: int, *, extra: str = "") -> str:
+    rows = "".join(f"order {n},{'ab'[n % 2]},customer {n % 30}\n" for n in range(count))
+    path.write_text(f"text,label,customer\n{rows}{extra}")
+    return str(path)
+
+
+def _by_customer(data: Data) -> dict[int, set[str]]:
+    """Of each customer, the sides on which orders stand."""
+    sides: dict[int, set[str]] = {}
+    for text, side in _sides(data).items():
+        sides.setdefault(int(text.split()[1]) % 30, set()).add(side)
+    return sides
+
+
+def test_rows_of_one_group_stand_on_one_side(tmp_path: Path) -> None:
+    data = read({"train": _customers(tmp_path / "a.csv", 300), "group": "customer"}, TEXTS)
+    assert sorted(_by_customer(data)) == list(range(30))
+    assert all(len(side) == 1 for side in _by_customer(data).values())
+    assert data.eval_source.startswith("automatic 20 % by 'customer'")
+    assert 20 < len(data.eval) < 120
+    assert data.train.column_names == ["text", "label", "origin"]
+    alone = read({"train": _customers(tmp_path / "a.csv", 300)}, TEXTS)
+    assert any(len(side) == 2 for side in _by_customer(alone).values())
+
+
+def test_rows_and_groups_added_later_move_no_group(tmp_path: Path) -> None:
+    before = read({"train": _customers(tmp_path / "a.csv", 300), "group": "customer"}, TEXTS)
+    extra = "".join(f"new {n},{'ab'[n % 2]},customer {n % 60}\n" for n in range(300))
+    after = read({"train": _customers(tmp_path / "b.csv", 300, extra=extra), "group": "customer"}, TEXTS)
+    assert set(before.eval["text"]) <= set(after.eval["text"])
+    assert set(before.train["text"]) <= set(after.train["text"])
+
+
+def test_a_class_of_one_group_is_trained_on_and_said_not_to_be_evaluated(tmp_path: Path) -> None:
+    extra = "".join(f"rare {n},rare,customer 99\n" for n in range(9))
+    data = read({"train": _customers(tmp_path / "a.csv", 300, extra=extra), "group": "customer"}, TEXTS)
+    assert "a.csv: 1 classes are in one 'customer' only and are not evaluated: 'rare'" in data.notes
+    assert sum(text.startswith("rare") for text in data.train["text"]) == 9
+
+
+GROUP_MISTAKES = {
+    "no such column": (
+        "custmer",
+        "",
+        "a.csv: no column 'custmer' (data.group); columns: 'text', 'label', 'customer'; did you mean 'customer'?",
+    ),
+    "an empty cell": ("customer", "x,a,\n", "a.csv:42: data.group ('customer'): the cell is empty; fill it in or"),
+    "one value": ("one", "", "b.csv: every row has the same 'one'; data.group needs two values, or leave it out"),
+}
+
+
+@pytest.mark.parametrize("claim", GROUP_MISTAKES)
+def test_a_column_that_groups_nothing_is_one_line(tmp_path: Path, claim: str) -> None:
+    name, extra, start = GROUP_MISTAKES[claim]
+    _customers(tmp_path / "a.csv", 40, extra=extra)
+    (tmp_path / "b.csv").write_text("text,label,one\n" + "".join(f"x {n},{'ab'[n % 2]},1\n" for n in range(9)))
+    with pytest.raises(DataError) as caught:
+        read({"train": str(tmp_path / start[:5]), "group": name}, TEXTS)
+    (line,) = caught.value.lines
+    assert line.startswith(start)
+
+
+def test_a_list_groups_nothing_and_a_number_is_one_value_in_either_form(tmp_path: Path) -> None:
+    rows = [{"text": f"x {n}", "label": "ab"[n % 2], "who": n % 20 if n < 40 else float(n % 20)} for n in range(80)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = read({"train": str(tmp_path / "a.jsonl"), "group": "who"}, TEXTS)
+    groups = [{int(text.split()[1]) % 20 for text in side["text"]} for side in (data.train, data.eval)]
+    assert groups[0] and groups[1] and not groups[0] & groups[1]
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(row | {"who": [1]}) for row in rows))
+    with pytest.raises(DataError, match=r"a.jsonl:1: data.group \('who'\): \[1\] is of type list"):
+        read({"train": str(tmp_path / "a.jsonl"), "group": "who"}, TEXTS)
+
+
+def test_a_group_beside_named_evaluation_rows_is_said_to_do_nothing(tmp_path: Path) -> None:
+    names = [_customers(tmp_path / f"{name}.csv", 40) for name in ("a", "b")]
+    data = read({"train": names[0], "eval": names[1], "group": "customer"}, TEXTS)
+    assert "data.group: only the automatic split goes by it, and data.eval is given" in data.notes
+
+
+def test_no_document_of_wikigold_is_parted(assets: Path) -> None:
+    name = str(assets / "data" / "wikigold" / "wikigold.conll.txt")
+    data = read({"train": name}, TAGGED)
+    table = open_source(name).splits[""]()
+    document = dict(zip(table.places, table.column("document"), strict=True))
+    train, held_out = ({document[origin] for origin in side["origin"]} for side in (data.train, data.eval))
+    assert len(train) + len(held_out) == 145
+    assert not train & held_out
+    assert 0.1 < len(data.eval) / len(table.places) < 0.3
+    assert data.notes == (
+        "wikigold.conll.txt: 145 documents are kept whole by the split; data.group names another column",
+    )

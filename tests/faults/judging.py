@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from tunedeploy import api, plugins
+from tunedeploy import api
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.files import read_json
-from tunedeploy.device.runtime import Session, logits_of
+from tunedeploy.device.runtime import Session, run_of
 from tunedeploy.proof.judge import Judge
+from tunedeploy.run.answers import write_answers
 from tunedeploy.run.atomic import write_json
-from tunedeploy.run.exported import encoder_of
+from tunedeploy.run.exported import parts_of
 from tunedeploy.run.folder import STAGE_FOLDER, RunDir
 
 FP32, INT8 = "onnx/model.onnx", "quantized/model_int8.onnx"
@@ -24,18 +23,16 @@ def judge_anew(run: Path, file: str = INT8, precision: str = "int8") -> None:
         RunError: onnxruntime cannot load the file, or refuses a batch.
     """
     recipe, rundir = api.recipe_of(run), RunDir(run)
-    encoder, rows = encoder_of(recipe, rundir), data_of(recipe).eval
-    answers = logits_of(Session(run / FP32), encoder, rows)
-    logits = logits_of(Session(run / file), encoder, rows)
-    np.save((run / file).with_suffix(".npy"), logits)
-    if logits.shape != answers.shape:
-        return  # there is no score of such logits
+    parts, rows = parts_of(recipe, rundir), data_of(recipe).eval
+    before, after = (parts.answers(run_of(Session(run / name)), rows) for name in (FP32, file))
+    write_answers((run / file).with_suffix(".npy"), after)
+    if after.evidence.shape != before.evidence.shape:
+        return  # there is no score of such answers
     path = run / STAGE_FOLDER / "quantize.json"
     record = read_json(path)
-    judge = Judge(recipe=recipe, encoder=encoder, metric=record["result"]["metric"], answers=answers)
-    task = plugins.load("tasks", recipe.task)
-    values = [float(task.score(judge.metric, one, task.targets(rows))) for one in (answers, logits)]
-    noted = {"metric": round(values[1], 4), "drop": round(values[0] - values[1], 4)}
-    noted |= {"bytes": (run / file).stat().st_size} | judge.against_fp32(logits)
+    judge = Judge(recipe=recipe, parts=parts, metric=record["result"]["metric"], fp32=before)
+    values = [judge.score(answers, rows) for answers in (before, after)]
+    noted = {"metric": round(values[1], 4), "drop": round(parts.decision.metrics[judge.metric].worse(*values), 4)}
+    noted |= {"bytes": (run / file).stat().st_size} | judge.against_fp32(after)
     record["result"]["variants"][precision] |= noted
     write_json(path, record)

@@ -13,22 +13,19 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.faults import graphs
-from tests.finished import Finished, repair_bundle, repair_run, tell_anew
-from tests.tiny import Tiny
+from tests.finished import Finished, answers_of_file, calibration, repair_bundle, repair_run, tell_anew
+from tests.tiny import Tiny, base_of
 from tunedeploy import api, plugins
 from tunedeploy.cli.commands import main
 from tunedeploy.commands.use import evaluate
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.comparison import Comparison
-from tunedeploy.device.runtime import Session, logits_of
 from tunedeploy.errors import ParityError, RunError
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.graphs.onnx_graph import Graph
-from tunedeploy.models import start
 from tunedeploy.proof.inside.origins import origins
 from tunedeploy.proof.inside.stored import worst_rounding
-from tunedeploy.proof.judge import batches
-from tunedeploy.run.exported import encoder_of
+from tunedeploy.run.answers import write_answers
 
 Finisher = Callable[[str], Finished]
 SEMANTIC = ("parity", "preprocessing", "metric")
@@ -287,7 +284,7 @@ def labels_sorted_otherwise_everywhere(run: Path) -> None:
 
 def base_weights(run: Path) -> dict[str, np.ndarray]:
     recipe = api.recipe_of(run)
-    state = start.base(recipe, len(data_of(recipe).labels)).model.state_dict()
+    state = base_of(recipe).model.state_dict()
     return {name: value.numpy() for name, value in state.items()}
 
 
@@ -440,7 +437,7 @@ def a_quantized_file_of_another_run(run: Path) -> None:
     for name in names(run, "MatMul"):
         graphs.change(other, name, lambda values: values + 0.02 * np.random.default_rng(0).normal(size=values.shape))
     int8 = plugins.load("precisions", "int8")
-    samples = batches(encoder_of(recipe, run_dir(run)), list(data_of(recipe).train.select(range(8))))
+    samples = calibration(recipe, run_dir(run), list(data_of(recipe).train.select(range(8))))
     props = list(onnx.load(run / INT8).metadata_props)
     int8.convert(other, run / INT8, int8.candidates(other, recipe.export, samples)[0], samples)
     with graphs.edited(run / INT8) as model:
@@ -465,8 +462,7 @@ def rounding(source: Path, target: Path) -> tuple[float, str, int]:
 
 def judged_anew(run: Path, file: str = INT8) -> None:
     recipe = api.recipe_of(run)
-    logits = logits_of(Session(run / file), encoder_of(recipe, run_dir(run)), data_of(recipe).eval)
-    np.save((run / file).with_suffix(".npy"), logits)
+    write_answers((run / file).with_suffix(".npy"), answers_of_file(recipe, run_dir(run), file))
 
 
 def scaled_logits(run: Path, factor: float, file: str = INT8) -> None:
@@ -673,7 +669,7 @@ def test_a_hundredth_of_the_noise_raises_no_alarm(finished: Finisher, tmp_path: 
 def test_every_way_to_int8_stores_weights_within_a_rounding_step(task: str, finished: Finisher, tmp_path: Path) -> None:
     run = finished(task).copy(tmp_path).run
     recipe, int8 = api.recipe_of(run), plugins.load("precisions", "int8")
-    samples = batches(encoder_of(recipe, run_dir(run)), list(data_of(recipe).train.select(range(8))))
+    samples = calibration(recipe, run_dir(run), list(data_of(recipe).train.select(range(8))))
     settings = int8.candidates(run / FP32, recipe.export, samples)
     assert len(settings) >= 2
     for setting in settings:

@@ -19,7 +19,7 @@ from onnx import NodeProto, helper, numpy_helper
 from tests.faults import graphs
 from tests.faults.judging import FP32, INT8, SEMANTIC, judge_anew
 from tests.faults.mutations import Subject, condition
-from tests.finished import Finished, build, repair_run, tell_anew
+from tests.finished import Finished, build, calibration, repair_run, tell_anew
 from tests.tiny import Tiny
 from tunedeploy import api, plugins
 from tunedeploy.data.recipe_data import data_of
@@ -29,7 +29,7 @@ from tunedeploy.device.comparison import Comparison
 from tunedeploy.device.files import read_json
 from tunedeploy.errors import BudgetError, ParityError
 from tunedeploy.graphs.onnx_graph import Graph
-from tunedeploy.proof.judge import CALIBRATION_ROWS, batches
+from tunedeploy.proof.judge import CALIBRATION_ROWS
 from tunedeploy.run.atomic import write_json
 from tunedeploy.run.exported import encoder_of
 from tunedeploy.run.folder import STAGE_FOLDER
@@ -194,8 +194,8 @@ def with_names_of_their_own(path: Path) -> None:
 def requantized(run: Path, source: Path, setting: dict[str, Any]) -> None:
     """Convert a float32 file as the quantize stage does, in place of the run's own quantized file."""
     recipe = api.recipe_of(run)
-    encoder = encoder_of(recipe, Finished(recipe=run, run=run).rundir)
-    samples = batches(encoder, quantize.sample(data_of(recipe).train, CALIBRATION_ROWS))
+    rows = quantize.sample(data_of(recipe).train, CALIBRATION_ROWS)
+    samples = calibration(recipe, Finished(recipe=run, run=run).rundir, rows)
     plugins.load("precisions", "int8").convert(source, run / INT8, setting, samples)
     quantize.label(run / INT8, "int8", setting, run / FP32)
 
@@ -862,7 +862,7 @@ def test_every_way_to_int8_that_holds_the_budget_raises_no_alarm(
 ) -> None:
     run = subjects(task).copy(tmp_path)
     recipe, int8 = api.recipe_of(run.run), plugins.load("precisions", "int8")
-    samples = batches(encoder_of(recipe, run.rundir), list(data_of(recipe).train.select(range(64))))
+    samples = calibration(recipe, run.rundir, list(data_of(recipe).train.select(range(64))))
     settings = int8.candidates(run.run / FP32, recipe.export, samples)
     held = 0
     for setting in settings:

@@ -6,11 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.tiny import Tiny, job
+from tests.tiny import Tiny, attached_of, base_of, job
 from tunedeploy import plugins
-from tunedeploy.data.recipe_data import data_of
 from tunedeploy.errors import ParityError
-from tunedeploy.models import start
 from tunedeploy.recipe.read import Recipe
 from tunedeploy.run import pipeline
 from tunedeploy.run.folder import RunDir
@@ -30,7 +28,7 @@ def test_every_weight_of_the_trunk_changes_and_so_do_running_statistics(
 ) -> None:
     recipe = full(tiny, tmp_path, task, model)
     pipeline.run(recipe, RunDir(tmp_path / "run"), until="merge")
-    before = start.base(recipe, len(data_of(recipe).labels)).model.trunk.state_dict()
+    before = base_of(recipe).model.trunk.state_dict()
     after = plugins.load("tasks", task).load(tmp_path / "run" / "merged").model.trunk.state_dict()
     assert before.keys() == after.keys()
     same = {name for name, value in before.items() if torch.equal(value, after[name])}
@@ -43,7 +41,7 @@ def test_blocks_with_names_in_place_of_numbers_are_counted_in_their_order(tiny: 
         tmp_path / "r.yaml", "image-classification", model="torchvision://densenet121",
         data={"image_size": 32}, tune={"method": "full", "layer_decay": 0.5},
     )  # fmt: skip
-    model = start.attached(recipe, 3).model
+    model = attached_of(recipe).model
     groups = plugins.load("methods", "full").parameter_groups(model, recipe.tune, 1.0)
     rates = {id(one): group["lr"] for group in groups for one in group["params"]}
     blocks = ["conv0", "norm0", "denseblock1", "transition1", "denseblock4", "norm5"]
@@ -83,7 +81,7 @@ def test_without_decay_the_trunk_has_one_rate(task: str, model: str, tiny: Tiny,
 def test_a_file_of_the_base_weights_is_refused(task: str, model: str, tiny: Tiny, tmp_path: Path) -> None:
     recipe, rundir = full(tiny, tmp_path, task, model), RunDir(tmp_path / "run")
     pipeline.run(recipe, rundir, until="train")
-    base = start.base(recipe, len(data_of(recipe).labels)).model.state_dict()
+    base = base_of(recipe).model.state_dict()
     file = rundir / "train" / "adapter.safetensors"
     save_file({name: base[name].clone() for name in load_file(file)}, file)
     with pytest.raises(ParityError, match="trained trunk tensors that differ from base: 0, at least 1"):
@@ -100,7 +98,7 @@ def test_a_trunk_from_random_weights_is_trained_and_saved_whole(tiny: Tiny, tmp_
         tune={"method": "full"},
     )
     pipeline.run(recipe, RunDir(tmp_path / "run"), until="merge")
-    before = start.base(recipe, 3).model.state_dict()
+    before = base_of(recipe).model.state_dict()
     files = [load_file(tmp_path / "run" / "train" / f"{name}.safetensors") for name in ("head", "adapter")]
     saved = files[0] | files[1]
     assert saved.keys() == before.keys()

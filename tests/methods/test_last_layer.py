@@ -6,9 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.tiny import Tiny
+from tests.tiny import Tiny, attached_of, base_of
 from tunedeploy import plugins
-from tunedeploy.data.recipe_data import data_of
 from tunedeploy.models import start
 from tunedeploy.run import pipeline
 from tunedeploy.run.folder import RunDir
@@ -36,7 +35,7 @@ def test_weights_and_buffers_of_the_trunk_are_bit_identical_and_the_head_is_not(
     )
     record = pipeline.run(recipe, RunDir(tmp_path / "run"), until="merge")["train"]
     assert record.result["kept_features"]
-    base = start.base(recipe, len(data_of(recipe).labels)).model
+    base = base_of(recipe).model
     merged = plugins.load("tasks", task).load(tmp_path / "run" / "merged").model
     before, after = base.trunk.state_dict(), merged.trunk.state_dict()
     assert before.keys() == after.keys()
@@ -59,7 +58,7 @@ def test_the_saved_head_is_the_one_that_is_merged(task: str, tiny: Tiny, tmp_pat
 @pytest.mark.parametrize("task", ["text-classification", "image-classification"])
 def test_only_the_head_asks_for_a_gradient(task: str, tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path / "r.yaml", task, tune={"method": "last-layer"})
-    assembly = start.attached(recipe, 3)
+    assembly = attached_of(recipe)
     trained = {name for name, one in assembly.model.named_parameters() if one.requires_grad}
     assert trained == {"head.weight", "head.bias"}
     width = assembly.model.head.in_features

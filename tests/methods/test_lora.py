@@ -12,12 +12,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import GPT2Config, GPT2Model
 
-from tests.tiny import Tiny, job
+from tests.tiny import Tiny, attached_of, base_of, job
 from tunedeploy import plugins
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.errors import ModelError, ParityError
 from tunedeploy.methods import lora
-from tunedeploy.models import image, start
+from tunedeploy.models import image
 from tunedeploy.models.classifier import Assembly
 from tunedeploy.models.sources import Source
 from tunedeploy.models.text import TextClassifier
@@ -72,7 +72,7 @@ def test_a_higher_rank_pays_for_fewer_layers(mobilenet: nn.Module) -> None:
 def test_a_rank_that_pays_nowhere_is_an_error_with_a_cure(tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path / "r.yaml", "text-classification", tune={"method": "lora", "rank": 4096})
     with pytest.raises(ModelError, match=r"no layer is larger than a rank-4096 adapter; lower tune\.rank"):
-        start.attached(recipe, 3)
+        attached_of(recipe)
 
 
 @pytest.mark.parametrize("switch", SWITCHES)
@@ -104,7 +104,7 @@ def test_the_merged_model_computes_what_the_adapter_computed(
     made = job(recipe, tmp_path)
     fit(made, RunDir(tmp_path))
     model, data = made.module.eval(), data_of(recipe)
-    inputs = Feed(data.eval, start.base(recipe, 3).encoder).inputs(list(range(len(data.eval))))
+    inputs = Feed(data.eval, base_of(recipe)).inputs(list(range(len(data.eval))))
     double = {name: value.double() if value.is_floating_point() else value for name, value in inputs.items()}
     exact = copy.deepcopy(model).double()
     with torch.inference_mode():
@@ -117,7 +117,7 @@ def test_the_merged_model_computes_what_the_adapter_computed(
     noise = (adapter - adapter_exact).abs().max()
     assert (merged - adapter).abs().max() <= max(10 * noise, 1e-6)
     assert not [one for one in model.modules() if isinstance(one, BaseTunerLayer)]
-    assert model.state_dict().keys() == start.base(recipe, 3).model.state_dict().keys()
+    assert model.state_dict().keys() == base_of(recipe).model.state_dict().keys()
 
 
 @pytest.mark.parametrize("switch", SWITCHES)
@@ -139,7 +139,7 @@ def test_the_scale_of_the_update_is_twice_by_default_and_by_the_root_of_the_rank
 ) -> None:
     def scales(**tune: Any) -> set[float]:
         recipe = tiny.recipe(tmp_path / "r.yaml", "text-classification", tune={"method": "lora", **tune})
-        layers = [one for one in start.attached(recipe, 3).model.modules() if isinstance(one, BaseTunerLayer)]
+        layers = [one for one in attached_of(recipe).model.modules() if isinstance(one, BaseTunerLayer)]
         assert len(layers) >= 8
         return {one.scaling["default"] for one in layers}
 
@@ -156,7 +156,8 @@ def test_transposed_linear_layers_of_gpt2_are_adapted_and_folded_the_right_way_r
     model = TextClassifier(GPT2Model(config), width=config.n_embd, labels=3, pooling="last").eval()
     fresh = frozenset({"head.weight", "head.bias"})
     unused: Any = None
-    lora.attach(Assembly(model=model, encoder=unused, fresh=fresh, facts={}), lora.Options(rank=4))
+    assembly = Assembly(model=model, encoder=unused, graph=unused, decision=unused, fresh=fresh, facts={})
+    lora.attach(assembly, lora.Options(rank=4))
     layers = [one for one in model.modules() if isinstance(one, BaseTunerLayer)]
     assert len(layers) == 2 * 4
     for one in layers:
@@ -177,7 +178,7 @@ def test_the_head_is_saved_and_comes_back(task: str, tiny: Tiny, tmp_path: Path)
     assert set(trained) == {"head.weight", "head.bias"}
     again = plugins.load("tasks", task).load(tmp_path / "run" / "merged").model.head.state_dict()
     assert all(torch.equal(value, trained[f"head.{name}"]) for name, value in again.items())
-    assert not torch.equal(again["weight"], start.base(recipe, 3).model.head.weight)
+    assert not torch.equal(again["weight"], base_of(recipe).model.head.weight)
 
 
 @pytest.mark.parametrize("how", ["the second factor is zero", "the file is zero"])

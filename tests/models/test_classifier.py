@@ -1,5 +1,6 @@
 """Exactly what is trained is in training mode and is saved; the rest stays in eval."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from tests.tiny import Tiny
+from tests.tiny import Tiny, attached_of, base_of
 from tunedeploy.errors import ModelError
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, load_trained, set_training, trained_state
@@ -19,7 +20,7 @@ def modes(assembly: Assembly) -> dict[str, bool]:
 
 
 def attached(tiny: Tiny, path: Path, task: str, method: str) -> Assembly:
-    return start.attached(tiny.recipe(path / "r.yaml", task, tune={"method": method}), 3)
+    return attached_of(tiny.recipe(path / "r.yaml", task, tune={"method": method}))
 
 
 @pytest.mark.parametrize("task", ["text-classification", "image-classification"])
@@ -79,10 +80,10 @@ def test_weights_that_no_gradient_reaches_are_frozen_and_nothing_else_is_touched
     inputs, label_ids = {"pixel_values": torch.randn(2, 3, 32, 32)}, torch.tensor([0, 1])
     torch.set_rng_state(rng)
 
-    def loss(logits: torch.Tensor, targets: torch.Tensor, smoothing: float) -> torch.Tensor:
-        return cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
+    def loss(outputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return cross_entropy(outputs["logits"], label_ids, reduction="none")
 
-    assert start.freeze_unreached(assembly, inputs, label_ids, loss) == 7 * 3 + 3
+    assert start.freeze_unreached(assembly, inputs, loss) == 7 * 3 + 3
     frozen = {name for name, one in assembly.model.named_parameters() if not one.requires_grad}
     assert frozen == {"trunk.unused.weight", "trunk.unused.bias"}
     assert all(torch.equal(value, before[name]) for name, value in assembly.model.state_dict().items())
@@ -95,7 +96,7 @@ def test_a_model_that_no_onnx_file_holds_is_refused_before_training(
     task: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny.recipe(tmp_path / "r.yaml", task)
-    size = start.counts(start.base(recipe, 3))["bytes"]
+    size = start.counts(base_of(recipe))["bytes"]
     monkeypatch.setattr(start, "ONE_FILE", size - 1)
     with pytest.raises(ModelError, match="one ONNX file holds 2 GB; name a smaller model"):
-        start.base(recipe, 3)
+        base_of(recipe)

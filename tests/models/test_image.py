@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from tests.tiny import Tiny
+from tests.tiny import Tiny, base_of
 from tunedeploy.errors import ModelError
-from tunedeploy.models import image, start
+from tunedeploy.models import image
 from tunedeploy.models.sources import Source
 
 
@@ -27,7 +27,7 @@ def test_a_random_transformer_falls_back_to_its_own_size(tiny: Tiny) -> None:
 
 def test_random_weights_on_small_images_make_a_transformer_of_its_own_size(tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path / "r.yaml", "image-classification", model="torchvision://vit_b_32")
-    facts: Any = start.base(recipe, 3).encoder.facts
+    facts: Any = base_of(recipe).encoder.facts
     assert facts["size"] == 224
     assert facts["resize"] == 256
 
@@ -42,7 +42,7 @@ def test_a_size_that_a_trunk_does_not_take_is_one_line_with_the_size_it_takes(
     with pytest.raises(
         ModelError, match=rf"takes no images of 48 x 48 pixels .*own size is {own}, set data.image_size"
     ):
-        start.base(recipe, 3)
+        base_of(recipe)
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,11 @@ import torch
 from transformers import AutoConfig
 
 from tests.conftest import CHECKOUT
-from tests.tiny import Tiny
+from tests.tiny import Tiny, base_of
 from tunedeploy.cli.commands import main
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.errors import ModelError
-from tunedeploy.models import loading, start
+from tunedeploy.models import loading
 from tunedeploy.models.loading import check_counts, first_line, foreign
 from tunedeploy.proof import preflight
 
@@ -208,7 +208,7 @@ def test_settings_that_no_model_has_are_one_line_before_memory_is_taken(  # noqa
     task = "text-classification" if model == "bert" else "image-classification"
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ModelError, match=line) as caught:
-        start.base(tiny.recipe(tmp_path / "r.yaml", task, model=str(folder)), 3)
+        base_of(tiny.recipe(tmp_path / "r.yaml", task, model=str(folder)))
     assert len(caught.value.lines) == 1 and "\n" not in caught.value.lines[0]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # KiB
 
@@ -228,7 +228,7 @@ def test_a_large_number_that_is_no_setting_of_the_architecture_is_not_refused(
     content = json.loads((folder / "config.json").read_text(encoding="utf-8")) | settings
     (folder / "config.json").write_text(json.dumps(content), encoding="utf-8")
     check_counts(folder / "config.json")
-    start.base(tiny.recipe(tmp_path / "r.yaml", "text-classification", model=str(folder)), 3)
+    base_of(tiny.recipe(tmp_path / "r.yaml", "text-classification", model=str(folder)))
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_a_bug_of_ours_while_planning_keeps_its_traceback(
 ) -> None:
     """Not "model: cannot be run", which sends its user to look for another model."""
     recipe = tiny.recipe(tmp_path / "r.yaml", "text-classification")
-    assembly, data = start.base(recipe, 3), data_of(recipe)
+    assembly, data = base_of(recipe), data_of(recipe)
     monkeypatch.setattr(type(assembly.encoder), "collate", lambda *_: {}["a bug of ours"])
     monkeypatch.setattr(loading, "PACKAGE", CHECKOUT)  # the line above counts as ours
     with pytest.raises(KeyError, match="a bug of ours"):
@@ -345,4 +345,4 @@ def test_a_tokenizer_of_another_model_is_refused_before_a_row_breaks_the_trainin
     content["added_tokens"].append({**content["added_tokens"][0], "id": 94, "content": "[FAR]"})
     (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(ModelError, match="its tokenizer has ids up to 94, its embeddings 94 rows"):
-        start.base(tiny.recipe(tmp_path / "r.yaml", "text-classification", model=str(folder)), 3)
+        base_of(tiny.recipe(tmp_path / "r.yaml", "text-classification", model=str(folder)))

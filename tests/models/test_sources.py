@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from tests.tiny import Tiny
+from tests.tiny import Tiny, base_of
 from tunedeploy.errors import ModelError
-from tunedeploy.models import sources, start
+from tunedeploy.models import sources
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -35,7 +35,7 @@ def test_a_hub_id_that_was_downloaded_once_is_the_model_in_the_cache(tiny: Tiny,
     assert Path(sources.locate("someone/tiny-bert").name).resolve() == snapshot.resolve()
     assert sources.fingerprint("someone/tiny-bert") == sources.fingerprint(str(tiny["bert"]))
     recipe = tiny.recipe(tmp_path / "r.yaml", "text-classification", model="someone/tiny-bert")
-    assert start.base(recipe, 3).model.head.in_features == 32
+    assert base_of(recipe).model.head.in_features == 32
 
 
 def test_a_hub_id_that_was_not_downloaded_is_one_line(cache: Path) -> None:

@@ -7,8 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.tiny import Tiny, job
-from tunedeploy.models import start
+from tests.tiny import Tiny, base_of, job
 from tunedeploy.run import pipeline
 from tunedeploy.run.folder import RunDir
 
@@ -46,7 +45,7 @@ def test_a_strong_penalty_keeps_the_trunk_near_its_start(tiny: Tiny, tmp_path: P
     for strength in (1e-6, 100.0):
         recipe = penalised(tiny, tmp_path, "full", strength)
         pipeline.run(recipe, RunDir(tmp_path / str(strength)), until="train")
-        base = start.base(recipe, 3).model.state_dict()
+        base = base_of(recipe).model.state_dict()
         trained = load_file(tmp_path / str(strength) / "train" / "adapter.safetensors")
         far.append(sum(float(((value - base[name]) ** 2).sum()) for name, value in trained.items()) ** 0.5)
     assert 0 < far[1] < far[0] / 2

@@ -1,6 +1,7 @@
 """Every way to int8 is right on every kind of CPU, the record says how that was shown, and verify holds files to it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +10,23 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.finished import Finished, repair_bundle, repair_run
+from tests.finished import Finished, answers_of_file, calibration, repair_bundle, repair_run
 from tunedeploy import api
 from tunedeploy.commands import diagnose
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.encoders import Inputs
 from tunedeploy.device.files import read_json
-from tunedeploy.device.runtime import Session, logits_of
+from tunedeploy.device.runtime import Session
 from tunedeploy.errors import ModelError
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.precisions import int8
-from tunedeploy.proof.judge import batches
+from tunedeploy.proof.judge import Judge
 from tunedeploy.quantization import saturation
 from tunedeploy.quantization.activation_rounding import input_rounding_db
 from tunedeploy.quantization.cpu_kinds import KINDS, native
+from tunedeploy.run.answers import write_answers
 from tunedeploy.run.atomic import write_json
-from tunedeploy.run.exported import encoder_of
+from tunedeploy.run.exported import parts_of
 from tunedeploy.stages import quantize
 from tunedeploy.stages.quantize import over_budget_elsewhere, share_used
 
@@ -33,7 +35,7 @@ FP32, INT8 = "onnx/model.onnx", "quantized/model_int8.onnx"
 
 def samples_of(run: Finished) -> list[Inputs]:
     recipe = api.recipe_of(run.run)
-    return batches(encoder_of(recipe, run.rundir), list(data_of(recipe).train.select(range(16))))
+    return calibration(recipe, run.rundir, list(data_of(recipe).train.select(range(16))))
 
 
 @pytest.mark.parametrize("task", ["text-classification", "image-classification"])
@@ -77,8 +79,7 @@ def with_the_quantizer_s_own_ranges(run: Finished, monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:
         patch.setattr(saturation, "safe_ranges", lambda model, per_channel: {})
         int8.convert(run.run / FP32, run.run / INT8, setting, samples_of(run))
-    logits = logits_of(Session(run.run / INT8), encoder_of(recipe, run.rundir), data_of(recipe).eval)
-    np.save((run.run / INT8).with_suffix(".npy"), logits)
+    write_answers((run.run / INT8).with_suffix(".npy"), answers_of_file(recipe, run.rundir, INT8))
     (run.dist / "onnx" / "model_int8.onnx").write_bytes((run.run / INT8).read_bytes())
     repair_run(run.run)
     repair_bundle(run.dist)
@@ -111,36 +112,45 @@ def test_a_manifest_that_says_something_else_of_cpus_is_one_line(text_run: Finis
     assert "'cpus' of 'int8' is not a record for each of avx2, vnni" in made.line()
 
 
-def test_a_file_that_fails_on_the_other_cpu_is_over_budget() -> None:
+def judge_of(run: Finished) -> Judge:
+    recipe = api.recipe_of(run.run)
+    return Judge(recipe=recipe, parts=parts_of(recipe, run.rundir), metric="accuracy", reference=90.0)
+
+
+def test_a_file_that_fails_on_the_other_cpu_is_over_budget(text_run: Finished) -> None:
+    judge = judge_of(text_run)
+    judge = replace(
+        judge, recipe=replace(judge.recipe, export=judge.recipe.export.model_copy(update={"max_drop": 1.0}))
+    )
     one = {"flips_allowed": 10, "cpus": {"avx2": {"by": "measured", "drop": 0.0, "flips": 0, "agreement": 100.0}}}
-    assert over_budget_elsewhere(1.0, "quantize: int8 (way)", one) == []
+    assert over_budget_elsewhere(judge, "quantize: int8 (way)", one) == []
     worse = one | {"cpus": {"vnni": {"by": "simulated", "drop": 2.5, "flips": 11, "agreement": 90.0}}}
-    assert over_budget_elsewhere(1.0, "quantize: int8 (way)", worse) == [
+    assert over_budget_elsewhere(judge, "quantize: int8 (way)", worse) == [
         "quantize: int8 (way): on a CPU with VNNI, simulated, loses 2.50 points, allowed 1",
         "quantize: int8 (way): on a CPU with VNNI, simulated, changes 11 answers that were no near-ties, allowed 10",
     ]
     unknown = one | {"cpus": {"avx2": {"by": "nothing"}}}
-    (line,) = over_budget_elsewhere(1.0, "quantize: int8 (way)", unknown)
+    (line,) = over_budget_elsewhere(judge, "quantize: int8 (way)", unknown)
     assert line.endswith("on a CPU without VNNI its products can saturate, and that cannot be simulated here")
 
 
 def test_the_share_that_a_setting_uses_is_of_its_tightest_limit(text_run: Finished) -> None:
-    recipe = api.recipe_of(text_run.run)
-    limit = recipe.export.max_drop
+    judge = judge_of(text_run)
+    limit = judge.recipe.export.max_drop
     one = {"drop": 0.5 * limit, "flips": 3, "flips_allowed": 10, "agreement": 99.5, "problems": []}
-    assert share_used(recipe, one) == 0.5
-    assert share_used(recipe, one | {"flips": 8}) == 0.8
-    assert share_used(recipe, one | {"drop": -1.0, "flips": 0}) == pytest.approx(0.25)
-    assert share_used(recipe, one | {"agreement": 98.0}) == pytest.approx(1.0)
-    assert share_used(recipe, one | {"problems": ["a limit"]}) == float("inf")
+    assert share_used(judge, one) == 0.5
+    assert share_used(judge, one | {"flips": 8}) == 0.8
+    assert share_used(judge, one | {"drop": -1.0, "flips": 0}) == pytest.approx(0.25)
+    assert share_used(judge, one | {"agreement": 98.0}) == pytest.approx(1.0)
+    assert share_used(judge, one | {"problems": ["a limit"]}) == float("inf")
 
 
 def test_the_share_counts_the_kind_of_cpu_on_which_most_is_used(text_run: Finished) -> None:
-    recipe = api.recipe_of(text_run.run)
-    limit = recipe.export.max_drop
+    judge = judge_of(text_run)
+    limit = judge.recipe.export.max_drop
     here = {"drop": 0.1 * limit, "flips": 1, "agreement": 99.9}
     attempt = here | {"flips_allowed": 10, "problems": [], "cpus": {native(): {"by": "measured", **here}}}
-    assert share_used(recipe, attempt) == pytest.approx(0.1)
+    assert share_used(judge, attempt) == pytest.approx(0.1)
     for there, share in (
         ({"drop": 0.9 * limit, "flips": 1, "agreement": 99.9}, 0.9),
         ({"drop": 0.0, "flips": 8, "agreement": 99.9}, 0.8),
@@ -148,8 +158,8 @@ def test_the_share_counts_the_kind_of_cpu_on_which_most_is_used(text_run: Finish
         ({"drop": 0.0, "flips": 0, "agreement": 100.0}, 0.1),  # this CPU is the worst
     ):
         other = attempt["cpus"] | {"other": {"by": "simulated", **there}}
-        assert share_used(recipe, attempt | {"cpus": other}) == pytest.approx(share)
-    assert share_used(recipe, attempt | {"cpus": {"other": {"by": "nothing"}}}) == pytest.approx(0.1)
+        assert share_used(judge, attempt | {"cpus": other}) == pytest.approx(share)
+    assert share_used(judge, attempt | {"cpus": {"other": {"by": "nothing"}}}) == pytest.approx(0.1)
 
 
 def test_a_setting_without_room_on_the_other_cpu_gives_way_to_the_next(
@@ -258,11 +268,12 @@ def test_a_product_whose_input_rounds_roughly_stays_in_float32(tmp_path: Path) -
     int8.convert(source, tmp_path / "int8.onnx", ways[0], rows())
     kinds = {node.name: node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node}
     assert (kinds["rough"], kinds["quiet_quant"]) == ("MatMul", "MatMulInteger")
-    exact = Session(source)(rows(1)[0])
+    (exact,) = Session(source)(rows(1)[0]).values()
     errors = []
     for way in ways[:2]:
         int8.convert(source, tmp_path / "int8.onnx", way, rows())
-        errors.append(float(np.abs(Session(tmp_path / "int8.onnx")(rows(1)[0]) - exact).max()))
+        (got,) = Session(tmp_path / "int8.onnx")(rows(1)[0]).values()
+        errors.append(float(np.abs(got - exact).max()))
     assert errors[0] < errors[1] / 4
 
 

@@ -11,17 +11,18 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from tests.tiny import Tiny
+from tests.tiny import Tiny, attached_of, base_of
 from tunedeploy import progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.encoders.image import ImageFacts, open_image
-from tunedeploy.models import start
+from tunedeploy.models.classifier import Classifier
+from tunedeploy.models.head import HeadOnly
 from tunedeploy.models.image_input import TorchvisionEncoder
 from tunedeploy.recipe.read import TrainOptions
 from tunedeploy.run import pipeline
 from tunedeploy.run.folder import RunDir
 from tunedeploy.training import feeds
-from tunedeploy.training.feeds import FeatureFeed, Feed, HeadOnly
+from tunedeploy.training.feeds import FeatureFeed, Feed
 
 PRESETS = TrainOptions.model_json_schema()["properties"]["augment"]["enum"]
 TASKS = ("text-classification", "image-classification")
@@ -54,11 +55,11 @@ def test_kept_features_are_what_the_trunk_gives_each_time(task: str, tiny: Tiny,
     recipe = last_layer(tiny, tmp_path, task)
     pipeline.run(recipe, RunDir(tmp_path / "run"), until="train")
     data = data_of(recipe)
-    assembly = start.attached(recipe, len(data.labels))
+    assembly = attached_of(recipe)
     for name, rows in (("train", data.train), ("eval", data.eval)):
         (file,) = (tmp_path / "run" / "cache" / "features").glob(f"{name}-*.npy")
         kept = np.load(file)
-        feed = Feed(rows, assembly.encoder)
+        feed = Feed(rows, assembly)
         with torch.inference_mode():
             again = np.concatenate([assembly.model.features(**feed.inputs(np.array([at]))) for at in range(len(rows))])
         assert kept.dtype == np.float32
@@ -102,12 +103,13 @@ def test_the_head_on_standardised_features_equals_the_plain_head_it_is_folded_in
     torch.manual_seed(0)
     features = np.random.default_rng(0).normal(5, 3, (50, 16)).astype(np.float32)
     features[:, 3] = 7.0  # a feature that never moves
-    head = torch.nn.Linear(16, 4)
-    module = HeadOnly(head, features)
+    model = Classifier(torch.nn.Identity(), width=16, labels=4, dropout=0.0)
+    head, module = model.head, HeadOnly(model, features)
     torch.nn.init.normal_(module.linear.weight)
     torch.nn.init.normal_(module.linear.bias)
     module.write_back(head)
-    inputs = FeatureFeed(features).inputs(np.arange(50))["features"]
+    feed = FeatureFeed("logits", features, places=[np.zeros(1, int)] * 50)
+    inputs = feed.inputs(np.arange(50))["features"]
     expected = module(inputs)
     assert torch.isfinite(expected).all()
     assert (head(inputs) - expected).abs().max() < 1e-4 * expected.abs().max()
@@ -156,10 +158,10 @@ def test_training_with_a_preset_twice_gives_the_same_bits(preset: str, tiny: Tin
 def test_evaluation_is_never_augmented(tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path / "r.yaml", "image-classification", train={"augment": "strong"})
     data = data_of(recipe)
-    assembly = start.base(recipe, len(data.labels))
-    feed = Feed(data.train, assembly.encoder, assembly.augmented)
+    assembly = base_of(recipe)
+    feed = Feed(data.train, assembly, augment=True)
     plain, other = feed.inputs(np.arange(4))["pixel_values"], feed.inputs(np.arange(4), seed=1)["pixel_values"]
-    assert torch.equal(plain, Feed(data.train, assembly.encoder).inputs(np.arange(4))["pixel_values"])
+    assert torch.equal(plain, Feed(data.train, assembly).inputs(np.arange(4))["pixel_values"])
     assert not torch.equal(plain, other)
 
 
@@ -167,7 +169,7 @@ def test_rows_encoded_in_blocks_are_the_rows_encoded_at_once(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny.recipe(tmp_path / "r.yaml", "text-classification")
-    encoder, rows = start.base(recipe, 3).encoder, data_of(recipe).train
+    encoder, rows = base_of(recipe).encoder, data_of(recipe).train
     whole = feeds.encoded(rows, encoder)
     monkeypatch.setattr(feeds, "BLOCK", 7)
     heard = Heard()
@@ -187,7 +189,7 @@ def test_a_frozen_trunk_sees_a_few_augmented_copies_once_and_the_head_all_of_the
     assert len(copies) == feeds.VIEWS
     assert len(list((rundir / "cache" / "features").glob("eval-*.npy"))) == 1
     assert not any(np.array_equal(one, other) for one, other in combinations(copies, 2))
-    feed = FeatureFeed(*copies)
+    feed = FeatureFeed("logits", *copies, places=[np.zeros(1, int)] * len(copies[0]))
     seen = [feed.inputs(np.arange(3), seed=step)["features"].numpy() for step in range(feeds.VIEWS)]
     assert all(np.array_equal(one, copy[:3]) for one, copy in zip(seen, copies, strict=True))
     assert rundir.record("train").result["kept_features"]

@@ -12,19 +12,20 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.tiny import Tiny, job, texts
+from tests.tiny import Tiny, base_of, job, texts
 from tunedeploy import plugins, progress
 from tunedeploy.data.recipe_data import data_of
+from tunedeploy.device.decisions import classes, one_a_row
 from tunedeploy.device.decisions.classes import score
 from tunedeploy.device.files import read_json
 from tunedeploy.errors import ModelError, UserError
-from tunedeploy.models.start import base
 from tunedeploy.recipe.read import Recipe
 from tunedeploy.run import pipeline
 from tunedeploy.run.folder import RunDir
 from tunedeploy.stages.train import checkpoint_key
 from tunedeploy.training import loop
-from tunedeploy.training.loop import Job, epoch_windows, optimizer_of, take_step
+from tunedeploy.training.job import Job
+from tunedeploy.training.loop import epoch_windows, optimizer_of, take_step
 from tunedeploy.training.scores import write_report
 
 TASKS = ("text-classification", "image-classification")
@@ -89,9 +90,9 @@ def test_a_step_minimises_the_weighted_mean_of_its_window(tiny: Tiny, skewed: Pa
     )
     made = job(recipe, tmp_path)
     window = epoch_windows(made, 8, 0)[0]
-    label_ids = torch.from_numpy(made.label_ids[window])
-    counts = np.bincount(made.label_ids)
-    by_hand = torch.tensor(np.minimum(len(made.label_ids) / (3 * counts), 10.0)[made.label_ids[window]])
+    label_ids = torch.from_numpy(made.classes[window])
+    counts = np.bincount(made.classes)
+    by_hand = torch.tensor(np.minimum(len(made.classes) / (3 * counts), 10.0)[made.classes[window]])
     made.module.eval()
     with torch.inference_mode():
         rows = -torch.log_softmax(made.module(**made.train.inputs(window)).double(), 1)[range(len(window)), label_ids]
@@ -110,7 +111,7 @@ def test_label_smoothing_is_a_share_of_the_mean_over_all_labels(tiny: Tiny, tmp_
         made.module.eval()
         with torch.inference_mode():
             chances = torch.log_softmax(made.module(**made.train.inputs(window)).double(), 1)
-        plain = -chances[range(len(window)), torch.from_numpy(made.label_ids[window])].mean()
+        plain = -chances[range(len(window)), torch.from_numpy(made.classes[window])].mean()
         expected = (1 - smoothing) * plain - smoothing * chances.mean(1).mean()
         found[smoothing] = take_step(made, model, optimizer, window, 0)
         assert found[smoothing] == pytest.approx(float(expected), abs=1e-6)
@@ -130,7 +131,7 @@ def test_auto_weighs_classes_of_skewed_data_and_resample_evens_them_out(tiny: Ti
     assert set(made["none"].row_weights) == {1.0}
     assert set(made["resample"].row_weights) == {1.0}
     drawn = {
-        name: np.bincount(one.label_ids[np.concatenate(epoch_windows(one, 8, 0))]) / len(one.label_ids)
+        name: np.bincount(one.classes[np.concatenate(epoch_windows(one, 8, 0))]) / len(one.classes)
         for name, one in made.items()
     }
     assert drawn["none"].max() > 0.8
@@ -336,7 +337,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
 
 
 def test_a_metric_of_nan_ends_training_in_one_line(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugins.load("tasks", "text-classification"), "score", lambda *arguments: float("nan"))
+    monkeypatch.setattr(classes.Classes, "score", lambda *arguments: float("nan"))
     with pytest.raises(UserError, match="train: accuracy is nan after epoch 1; check the rows of data.eval"):
         train(tiny.recipe(tmp_path / "r.yaml", "text-classification"), tmp_path / "run")
     assert not (tmp_path / "run" / "train" / "head.safetensors").exists()
@@ -344,7 +345,8 @@ def test_a_metric_of_nan_ends_training_in_one_line(tiny: Tiny, tmp_path: Path, m
 
 def test_no_cell_of_the_confusion_matrix_is_a_formula_to_a_spreadsheet(tmp_path: Path) -> None:
     labels = ["=1+1", "+a", "-b", "@c", "\td", 'plain, "quoted"']
-    write_report(tmp_path, np.eye(6), np.arange(6), labels)
+    task = plugins.load("tasks", "text-classification")
+    write_report(tmp_path, task, one_a_row(np.eye(6)), np.arange(6), labels)
     with (tmp_path / "confusion.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0][1:] == [row[0] for row in rows[1:]] == [*(f"'{label}" for label in labels[:5]), labels[5]]
@@ -391,7 +393,7 @@ def test_a_checkpoint_of_something_else_is_not_gone_on_from(
 
 def test_a_checkpoint_of_one_process_is_not_gone_on_from_by_two(tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path / "r.yaml", "text-classification")
-    model = base(recipe, 3)
+    model = base_of(recipe)
     keys = [checkpoint_key(recipe, data_of(recipe), model, processes) for processes in (1, 2, 1)]
     assert keys[0] == keys[2] != keys[1]
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tunedeploy.device.figures import loss_text, value_text
 from tunedeploy.device.manifest import Contents
 from tunedeploy.run.results import LedgerFile
 
@@ -13,15 +14,16 @@ def card(manifest: Contents, ledger: LedgerFile) -> str:
     """
     labels, rows, lineage = manifest["labels"], manifest["rows"], manifest["lineage"]
     shown = ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
+    value = value_text(manifest["value"], manifest["metric_unit"])
+    known = f"Labels ({len(labels)}): {shown}\n\n" if labels else ""
+    limits = "It knows the labels above and no others, and" if labels else "It knows"
     return f"""# {manifest["task"]}: {manifest["model"]}, {manifest["method"]}
 
-Labels ({len(labels)}): {shown}
+{known}Tuned on {rows["train"]} rows; {manifest["metric"]} on {rows["eval"]} evaluation rows
+({manifest["eval_source"]}): **{value}**. The best epoch and the int8 setting were chosen on these same rows; rows that
+were never seen are scored with `tunedeploy eval . --data FILE`.
 
-Tuned on {rows["train"]} rows; {manifest["metric"]} on {rows["eval"]} evaluation rows ({manifest["eval_source"]}):
-**{manifest["value"]:.2f} %**. The best epoch and the int8 setting were chosen on these same rows; rows that were never
-seen are scored with `tunedeploy eval . --data FILE`.
-
-| variant | file | size | metric | drop, points |
+| variant | file | size | metric | drop |
 |---|---|---|---|---|
 {files(manifest)}
 
@@ -39,8 +41,8 @@ Check it on your machine: `pip install numpy onnxruntime pytest tokenizers pillo
 
 ## Limits
 
-It knows the labels above and no others, and inputs like those it was tuned on. With dynamic int8 a row's logits depend
-a little on the rows in its batch, since a tensor has one scale.
+{limits} inputs like those it was tuned on. With dynamic int8 a row's
+outputs depend a little on the rows in its batch, since a tensor has one scale.
 
 Lineage: base {lineage["base"][:12]}, data {lineage["data"][:12]}, adapter {lineage["adapter"][:12]},
 merged {lineage["merged"][:12]}.
@@ -49,8 +51,10 @@ merged {lineage["merged"][:12]}.
 
 def files(manifest: Contents) -> str:
     """Rows of the table of variants."""
+    unit = manifest["metric_unit"]
     return "\n".join(
-        f"| {name} | `{one['file']}` | {one['bytes'] / 1e6:.2f} MB | {one['value']:.2f} % | {one['drop']:.2f} |"
+        f"| {name} | `{one['file']}` | {one['bytes'] / 1e6:.2f} MB | {value_text(one['value'], unit)} "
+        f"| {loss_text(one['drop'], unit)} |"
         for name, one in manifest["variants"].items()
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from tunedeploy import plugins
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device import manifest
 from tunedeploy.device.files import read_json, sha256
@@ -12,7 +13,7 @@ from tunedeploy.device.manifest import SCHEMA, Contents
 from tunedeploy.device.runtime import instruction_set
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.run.atomic import write_json
-from tunedeploy.run.exported import encoder_of
+from tunedeploy.run.exported import parts_of
 from tunedeploy.run.folder import RunDir, versions, without_folders
 from tunedeploy.run.lineage import lineage
 from tunedeploy.run.results import Variant, value_of
@@ -34,7 +35,8 @@ def copy(rundir: RunDir, folder: Path, variants: Mapping[str, Variant], labels: 
         if (rundir / "merged" / name).is_file():
             shutil.copyfile(rundir / "merged" / name, folder / name)
     config = read_json(folder / "config.json")
-    config |= {"id2label": dict(enumerate(labels)), "label2id": {label: at for at, label in enumerate(labels)}}
+    if labels:
+        config |= {"id2label": dict(enumerate(labels)), "label2id": {label: at for at, label in enumerate(labels)}}
     write_json(folder / "config.json", config)
     (folder / "onnx").mkdir()
     for one in variants.values():
@@ -46,7 +48,8 @@ def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path, files: Mapping[s
     train, export = rundir.record("train").result, rundir.record("export").result
     quantize = rundir.record("quantize").result
     data = data_of(recipe)
-    encoder = encoder_of(recipe, rundir)
+    parts = parts_of(recipe, rundir)
+    metric = parts.decision.metrics[train["metric"]]
     return {
         "schema": SCHEMA,
         "task": recipe.task,
@@ -54,11 +57,16 @@ def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path, files: Mapping[s
         "model": without_folders(recipe.model.name),
         "labels": train["labels"],
         "metric": train["metric"],
+        "metric_unit": metric.unit,
+        "metric_better": metric.better,
+        "graphs": {graph.name: graph.to_json() for graph in parts.program.graphs},
+        "decision": parts.decision.facts,
+        "columns": [column.to_json() for column in plugins.load("tasks", recipe.task).COLUMNS],
         "value": value_of(train),
         "rows": {"train": len(data.train), "eval": len(data.eval)},
         "eval_source": data.eval_source,
         "variants": {name: shipped(one, folder, files[name]) for name, one in quantize["variants"].items()},
-        "preprocessing": encoder.facts,
+        "preprocessing": parts.encoder.facts,
         "opset": export["opset"],
         "ir": export["ir"],
         "fusions": export["fusions"],

@@ -13,6 +13,7 @@ from tunedeploy import plugins
 from tunedeploy.cli import arguments as given
 from tunedeploy.cli.console import indented, ledger_table, plan_text, table, training_text
 from tunedeploy.cli.output import fail, heard, say, shipped
+from tunedeploy.device.figures import value_text
 from tunedeploy.errors import FULL, TunedeployError, UsageError
 from tunedeploy.extras import lacking
 
@@ -37,7 +38,11 @@ def init(
 
     with heard(as_json):
         found = write_recipe(data, output)
-    say(as_json, found, lambda: f"{output}: written\n\n{found['recipe']}\nnext: tunedeploy plan {output}")
+    say(
+        as_json,
+        found,
+        lambda: f"{output}: written; {found['why']}\n\n{found['recipe']}\nnext: tunedeploy plan {output}",
+    )
 
 
 @app.command()
@@ -174,7 +179,8 @@ def evaluate(
 
     with heard(as_json):
         found = evaluate_rows(path, data, variant)
-    say(as_json, found, lambda: f"{found['metric']}: {found['value']:.2f} % of {found['rows']} rows")
+    value = value_text(found["value"], found["unit"])
+    say(as_json, found, lambda: f"{found['metric']}: {value} of {found['rows']} rows")
 
 
 @app.command()
@@ -185,13 +191,13 @@ def predict(
     variant: given.Variant = None,
     as_json: given.Json = False,
 ) -> None:
-    """Label and probability of each input."""
+    """The answer to each input, such as a label and its probability."""
+    from tunedeploy.cli.predictions import predictions_text
     from tunedeploy.commands.use import predict as predict_rows
 
     with heard(as_json):
         found = predict_rows(path, inputs or [], data, variant)
-    rows = [(one["label"], f"{one['probability']:.4f}", one["input"]) for one in found]
-    say(as_json, {"predictions": found}, lambda: table(("label", "probability", "input"), rows))
+    say(as_json, {"predictions": found}, lambda: predictions_text(found))
 
 
 @app.command()

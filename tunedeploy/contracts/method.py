@@ -10,7 +10,8 @@ from tunedeploy.contracts import Plugin, optional
 if TYPE_CHECKING:
     from torch import nn
 
-    from tunedeploy.models.classifier import Assembly
+    from tunedeploy.device.encoders import Array
+    from tunedeploy.models.classifier import Assembly, Classifier
     from tunedeploy.recipe.sections import TuneOptions
 
 
@@ -40,6 +41,17 @@ class Method(Plugin, Protocol):
     def fold(self, model: nn.Module) -> None:
         """Turn the tuned model into the plain one that computes the same, in place and in the weights' own dtype."""
         ...
+
+    @optional
+    def trained_module(self, model: Classifier, features: Array | None) -> nn.Module:
+        """What is trained: the model, or a module on kept features (units, width) where CACHES_FEATURES."""
+        del features
+        return model
+
+    @optional
+    def write_back(self, module: nn.Module, model: Classifier) -> None:
+        """Put what such a module learned into the model."""
+        del module, model
 
     @optional
     def parameter_groups(self, model: nn.Module, options: TuneOptions, lr: float) -> Iterable[ParameterGroup]:

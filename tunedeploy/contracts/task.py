@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from tunedeploy.contracts import NOTHING, Plugin, optional
 
@@ -12,14 +12,33 @@ if TYPE_CHECKING:
     import torch
 
     from tunedeploy.data.columns import Column
-    from tunedeploy.device.encoders import Array, Encoder, Row
+    from tunedeploy.data.read import Data
+    from tunedeploy.device.decisions import Answers, Decision
+    from tunedeploy.device.encoders import Array, DeviceEncoder, Encoder, Features, Row
+    from tunedeploy.device.signature import Graph
     from tunedeploy.models.classifier import Assembly
     from tunedeploy.recipe.read import Recipe
-    from tunedeploy.recipe.sections import Section
+    from tunedeploy.recipe.sections import Section, TrainOptions
+
+
+IGNORE = -100  # of integer targets: what pads them, and places at which nothing is to be learned
+
+
+class Report(TypedDict):
+    """How good the answers on the evaluation split are.
+
+    `metrics` has all of the decision's, and `text` is for people; `files` are further ones of the train stage, by name,
+    and `details` further keys of its metrics.json.
+    """
+
+    metrics: dict[str, float]
+    text: str
+    files: dict[str, str]
+    details: dict[str, Any]
 
 
 class Task(Plugin, Protocol):
-    """What is learned: the columns, the model and its preprocessing, the loss and the metric.
+    """What is learned: the columns, the model and its preprocessing, the loss, the answers and the metric.
 
     Its `Options` are keys of `data`. A row is a mapping from the keys of COLUMNS to values.
     """
@@ -32,10 +51,12 @@ class Task(Plugin, Protocol):
     SYNONYMS: Sequence[str] = ()
     # Method to defaults that hold for the two together; they win over those of either.
     METHOD_DEFAULTS: Mapping[str, Mapping[str, Any]] = NOTHING
+    # Models that `init` writes, each with its method: the first that is installed, or else the last.
+    MODELS: Sequence[tuple[Any, str]] = ()
     # Keys that it adds to `tune`.
     TuneOptions: type[Section] | None = None
 
-    def assemble(self, recipe: Recipe, labels: int) -> Assembly:
+    def assemble(self, recipe: Recipe, data: Data) -> Assembly:
         """The model before training, float32 on the CPU in eval mode, and its encoder.
 
         Raises:
@@ -55,7 +76,7 @@ class Task(Plugin, Protocol):
         """
         ...
 
-    def device_encoder(self, folder: Path, facts: Mapping[str, Any]) -> Encoder:
+    def device_encoder(self, folder: Path, facts: Mapping[str, Any]) -> DeviceEncoder:
         """The preprocessing as a device does it, without torch, from a model folder and `encoder.facts`.
 
         Raises:
@@ -63,28 +84,62 @@ class Task(Plugin, Protocol):
         """
         ...
 
-    def dynamic_axes(self, facts: Mapping[str, Any]) -> dict[str, dict[int, str]]:
-        """Name of each ONNX input to its free axes, each with its name; axis 0 is "batch"."""
+    def graph(self, facts: Mapping[str, Any], labels: Sequence[str]) -> Graph:
+        """What goes into the ONNX file and comes out, by `encoder.facts` and the labels of the data."""
         ...
 
-    def targets(self, rows: Sequence[Row]) -> Array:
-        """What is to be learned of each row: the label's index, int64 (rows,)."""
+    def decision(self, labels: Sequence[str]) -> Decision:
+        """What an answer is."""
         ...
 
-    def loss(self, logits: torch.Tensor, label_ids: torch.Tensor, smoothing: float) -> torch.Tensor:
-        """Loss of each row, float32 (rows,), of logits (rows, labels) and indices (rows,); smoothing is in 0..1."""
-        ...
+    def targets(self, rows: Sequence[Row], features: Sequence[Features] | None) -> Sequence[Mapping[str, Array]]:
+        """What is to be learned of each row, arrays by name; a first axis is padded with IGNORE to make a batch.
 
-    def metric_name(self, label_ids: Array) -> str:
-        """The metric that tells models on this evaluation split apart, of indices (rows,)."""
-        ...
-
-    def score(self, metric: str, logits: Array, label_ids: Array) -> float:
-        """The metric in percent, of logits (rows, labels) and indices (rows,).
-
-        Raises:
-            RunError: there is no such metric.
+        `features` are the encoded rows where those are kept, which is so for all but images.
         """
+        ...
+
+    def loss(
+        self,
+        outputs: Mapping[str, torch.Tensor],
+        targets: Mapping[str, torch.Tensor],
+        options: TrainOptions | None,
+        facts: Mapping[str, Any],
+    ) -> torch.Tensor:
+        """Sum of the losses of each row, float32 (rows,); see `weights`.
+
+        Args:
+            outputs: of the graph, by name.
+            targets: a batch of them, or of single units where a head is trained on kept features.
+            options: the recipe's `train` for a training step; None to evaluate, without smoothing and its like.
+            facts: of the assembly.
+        """
+        ...
+
+    @optional
+    def weights(self, targets: Sequence[Mapping[str, Array]]) -> Array:
+        """How many losses each row's sum has, float64 (rows,): 1, or as many as it has tokens."""
+        import numpy as np
+
+        return np.ones(len(targets))
+
+    @optional
+    def unit_targets(self, targets: Sequence[Mapping[str, Array]]) -> Sequence[Mapping[str, Array]]:
+        """Targets of single units, in order, for a head on kept features; where a row is one unit, its own."""
+        return targets
+
+    @optional
+    def classes_of(self, rows: Sequence[Row]) -> Array | None:
+        """The class of each row, int64 (rows,), by which rare ones can be balanced; None where a row has no class."""
+        del rows
+        return None
+
+    def metric_name(self, targets: Any, labels: Sequence[str]) -> str:
+        """The metric that tells models on this evaluation split apart, of `decision.targets`."""
+        ...
+
+    def report(self, answers: Answers, targets: Any, labels: Sequence[str]) -> Report:
+        """How good answers are, of `decision.targets`."""
         ...
 
     def edge_rows(self, sample: Row) -> list[Row]:

@@ -1,16 +1,22 @@
 """Find the user's columns, parse every cell, and give every row a digest of its content."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
-from tunedeploy.data.columns import MISSING, Column, Kind
+from tunedeploy.data.columns import Column
+from tunedeploy.data.kinds import Kind
+from tunedeploy.data.kinds.category import parse as parse_category
+from tunedeploy.data.kinds.text import content as text_content
 from tunedeploy.data.labels import closest
-from tunedeploy.data.split import digest
-from tunedeploy.data.table import Table
+from tunedeploy.data.split import Digests, digest
+from tunedeploy.data.table import MISSING, Places, Table, shown
 from tunedeploy.errors import DataError
 
 
@@ -19,10 +25,10 @@ class Rows:
     """Parsed rows, column by column; every sequence has one entry a row."""
 
     name: str
-    values: Mapping[str, Sequence[Any]]  # canonical column -> parsed values
+    values: Mapping[str, Sequence[Any]]  # canonical column -> parsed values, of the columns that the file has
     places: Sequence[str]
-    inputs: Sequence[bytes]  # digest of what the model sees
-    content: Sequence[bytes]  # digest of that and the labels
+    inputs: Digests  # digest of what the model sees
+    content: Digests  # digest of that and the targets
     labels: Sequence[tuple[str, ...]]  # label texts; () where the task has none
     notes: tuple[str, ...]
 
@@ -35,9 +41,9 @@ class Rows:
         return replace(
             self,
             values={key: [values[row] for row in rows] for key, values in self.values.items()},
-            places=[self.places[row] for row in rows],
-            inputs=[self.inputs[row] for row in rows],
-            content=[self.content[row] for row in rows],
+            places=self.places.take(rows) if isinstance(self.places, Places) else [self.places[row] for row in rows],
+            inputs=self.inputs.take(rows),
+            content=self.content.take(rows),
             labels=[self.labels[row] for row in rows],
         )
 
@@ -76,7 +82,7 @@ def find_columns(
 
 
 def parse_rows(table: Table, names: Mapping[str, str], columns: Sequence[Column]) -> Rows:
-    """Parse the named columns; a column not in `names` holds its kind's `absent`, or is left out if that is None.
+    """Parse the named columns.
 
     Raises:
         DataError: one line a column, for its first bad cell, with the count of the others.
@@ -91,14 +97,12 @@ def parse_rows(table: Table, names: Mapping[str, str], columns: Sequence[Column]
             parsed, bad = _attempt(lambda cell, column=column: _parse(cell, column.kind, table.folder), cells)  # type: ignore[misc]
             values[column.key] = parsed
             mistakes += _first(table, bad, f"data.{column.key} ({name!r})")
-            notes += [] if bad or column.kind.labels is None else _repairs(table.name, name, cells)
+            repairs = [] if bad or column.kind.repairs is None else column.kind.repairs(name, cells)
+            notes += [f"{table.name}: {repair}" for repair in repairs]
+    mistakes = mistakes or _unequal(table, values, columns)
     if mistakes:
         raise DataError(mistakes)
-    inputs, labels = _identities(table, values, columns)
-    content = [digest([key, *map(str.encode, texts)]) for key, texts in zip(inputs, labels, strict=True)]
-    for column in columns:
-        if column.key not in names and column.kind.absent is not None:
-            values[column.key] = [column.kind.absent] * len(table.places)
+    inputs, labels, content = _identities(table, values, columns)
     return Rows(
         name=table.name,
         values=values,
@@ -110,48 +114,101 @@ def parse_rows(table: Table, names: Mapping[str, str], columns: Sequence[Column]
     )
 
 
+def groups_of(table: Table, name: str) -> Sequence[bytes]:
+    """A digest of each row's value in a column that groups them.
+
+    Raises:
+        DataError: there is no such column, or a row has no value in it, or a list.
+    """
+    if name not in table.header:
+        there = f"columns: {_listed(table.header)}{closest(name, table.header)}"
+        raise DataError(f"{table.name}: no column {name!r} (data.group); {there}")
+    found, bad = _attempt(_group, table.column(name))
+    if bad:
+        raise DataError(_first(table, bad, f"data.group ({name!r})"))
+    return Digests(found)
+
+
+def _group(cell: Any) -> bytes:
+    if cell is MISSING or cell is None or cell != cell or (isinstance(cell, str) and not cell.strip()):
+        raise ValueError("the cell is empty; fill it in or remove the row")
+    if not isinstance(cell, str | int | float):
+        raise ValueError(f"{shown(cell)} is of type {type(cell).__name__}; a text or a number is needed")
+    return digest([text_content(parse_category(cell, Path()))])
+
+
 def _parse(cell: Any, kind: Kind, folder: Path) -> Any:
     if cell is MISSING:
         raise ValueError("the key is missing from this record; add it")
     return kind.parse(cell, folder)
 
 
+def _unequal(table: Table, values: Mapping[str, Sequence[Any]], columns: Sequence[Column]) -> list[str]:
+    """One line a pair of parallel columns, for the first row that has more items in one than in the other."""
+    mistakes = []
+    for column in columns:
+        first, second = values.get(column.parallel or ""), values.get(column.key)
+        if first is None or second is None:
+            continue
+        counts = [(len(ours), len(theirs)) for ours, theirs in zip(first, second, strict=True)]
+        bad = {
+            row: f"{ours} {column.parallel} and {theirs} {column.key}; a row needs as many of both"
+            for row, (ours, theirs) in enumerate(counts)
+            if ours != theirs
+        }
+        mistakes += _first(table, bad, f"data.{column.key}")
+    return mistakes
+
+
 def _identities(
     table: Table, values: Mapping[str, Sequence[Any]], columns: Sequence[Column]
-) -> tuple[list[bytes], list[tuple[str, ...]]]:
-    """Of each row, the digest of its inputs and its label texts."""
-    parts: list[Sequence[bytes]] = []
-    texts: list[tuple[str, ...]] = [()] * len(table.places)
+) -> tuple[Digests, list[tuple[str, ...]], Digests]:
+    """Of each row, the digest of its inputs, its label texts, and the digest of both and of its other targets."""
+    there = [column for column in columns if column.key in values]
+    inputs = [column for column in there if not column.kind.target]
+    others = [column for column in there if column.kind.target and column.kind.labels is None]
+    keys = Digests(map(digest, _contents(table, inputs, values)))
+    found = [map(find, values[column.key]) for column in there if (find := column.kind.labels) is not None]
+    shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # most rows have their labels in common with others
+    labels = map(tuple, map(chain.from_iterable, zip(*found, strict=True))) if found else repeat((), len(keys))
+    texts = [shared.setdefault(names, names) for names in labels]
+    rest = _contents(table, others, values) if others else repeat((), len(keys))
+    parts = zip(keys, texts, rest, strict=True)
+    return keys, texts, Digests(digest([key, *map(str.encode, names), *more]) for key, names, more in parts)
+
+
+def _contents(
+    table: Table, columns: Sequence[Column], values: Mapping[str, Sequence[Any]]
+) -> Iterator[tuple[bytes, ...]]:
+    """What tells rows apart, row by row, so that none is kept; DataError after the last if one was unreadable."""
+    bad: dict[str, dict[int, str]] = {column.key: {} for column in columns}
+
+    def contents(column: Column) -> Iterator[bytes]:
+        work, cells = column.kind.content, values[column.key]
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) if column.kind.slow else nullcontext() as pool:
+            results = (pool.map if pool else map)(partial(_tried, work), cells)
+            for row, result in enumerate(results):
+                if isinstance(result, ValueError):
+                    bad[column.key][row] = str(result)
+                yield b"" if isinstance(result, ValueError) else result
+
+    yield from zip(*map(contents, columns), strict=True)
     for column in columns:
-        if column.key not in values:
-            continue
-        find = column.kind.labels
-        if find is not None:
-            texts = [(*before, *find(value)) for before, value in zip(texts, values[column.key], strict=True)]
-            continue
-        found, bad = _attempt(column.kind.content, values[column.key], threads=column.kind.slow)
-        if bad:
-            raise DataError(_first(table, bad, f"data.{column.key}"))
-        parts.append(found)
-    return [digest(row) for row in zip(*parts, strict=True)], texts
+        if bad[column.key]:
+            raise DataError(_first(table, bad[column.key], f"data.{column.key}"))
 
 
-def _attempt(
-    work: Callable[[Any], Any], cells: Iterable[Any], *, threads: bool = False
-) -> tuple[list[Any], dict[int, str]]:
+def _tried(work: Callable[[Any], Any], cell: Any) -> Any:
+    """What the work gives, or its ValueError."""
+    try:
+        return work(cell)
+    except ValueError as error:
+        return error
+
+
+def _attempt(work: Callable[[Any], Any], cells: Iterable[Any]) -> tuple[list[Any], dict[int, str]]:
     """The result for each cell, and row -> reason for each ValueError."""
-
-    def one(cell: Any) -> Any:
-        try:
-            return work(cell)
-        except ValueError as error:
-            return error
-
-    if threads:
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            results = list(pool.map(one, cells))
-    else:
-        results = [one(cell) for cell in cells]
+    results = [_tried(work, cell) for cell in cells]
     return results, {row: str(result) for row, result in enumerate(results) if isinstance(result, ValueError)}
 
 
@@ -163,30 +220,19 @@ def _first(table: Table, bad: Mapping[int, str], column: str) -> list[str]:
     return [f"{table.places[row]}: {column}: {reason}{more}"]
 
 
-def _repairs(table: str, name: str, cells: Sequence[Any]) -> list[str]:
-    """Notes on what reading labels as texts changed."""
-    notes = []
-    padded = sum(isinstance(cell, str) and cell != cell.strip() for cell in cells)
-    if padded:
-        notes.append(f"{table}: blanks around {padded} labels in {name!r} removed")
-    if any(isinstance(cell, str) for cell in cells) and not all(isinstance(cell, str) for cell in cells):
-        notes.append(f"{table}: labels in {name!r} are texts in some rows and numbers in others; all read as texts")
-    return notes
-
-
 def _is_missing(table: Table, column: Column, found: Mapping[str, str]) -> bool:
     optional = not column.required and column.kind.absent is not None
     return column.key in found and found[column.key] not in table.header and not optional
 
 
 def _missing(table: Table, column: Column, name: str) -> str:
-    flat = table.header == ("image",) and column.kind.labels is not None
+    flat = table.header == ("image",) and column.kind.target
     cure = "; make one folder per class, with its images inside" if flat else closest(name, table.header)
     return f"{table.name}: no column {name!r} (data.{column.key}); columns: {_listed(table.header)}{cure}"
 
 
 def _unclear(table: Table, column: Column, matches: Sequence[str]) -> str:
-    if table.header == ("image",) and column.kind.labels is not None:
+    if table.header == ("image",) and column.kind.target:
         return f"{table.name}: images without classes; make one folder per class, with its images inside"
     if matches:
         return f"{table.name}: data.{column.key} could be {_listed(matches)}; name one in the recipe"

@@ -7,13 +7,16 @@ in the user's file: `train.csv:17` a line, `train.parquet row 17` a row counted 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunedeploy.data.cells import Rows, find_columns, parse_rows
-from tunedeploy.data.columns import TEXT, Column
+from tunedeploy.data.cells import Rows, find_columns, groups_of, parse_rows
+from tunedeploy.data.columns import Column
+from tunedeploy.data.kinds.text import STRING
 from tunedeploy.data.labels import closest, natural_order
 from tunedeploy.data.readers.folders import EVAL_SPLITS
 from tunedeploy.data.readers.open import ALL, Source, open_source
@@ -28,8 +31,8 @@ if TYPE_CHECKING:
 
 Options = Mapping[str, Any] | Iterable[tuple[str, Any]]  # a dict, or the recipe's data section
 
+PART = 10_000  # rows that are put into Arrow at a time
 MIN_ROWS = 2  # one row has no spread, and no second class
-MIN_CLASSES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +51,7 @@ def read(options: Options, columns: Sequence[Column], *, labels: tuple[str, ...]
     """Read the training and the evaluation rows that a recipe's data section names.
 
     Args:
-        options: the section: train, eval, eval_share, limit, and the user's column name for each `Column.key`.
+        options: the section: train, eval, eval_share, group, limit, and the user's column name for each `Column.key`.
         columns: what the task asks for.
         labels: known labels, in order, when a model has them already; by default those of the training rows.
 
@@ -62,19 +65,18 @@ def read(options: Options, columns: Sequence[Column], *, labels: tuple[str, ...]
     notes += guesses
     columns = [column for column in columns if column.key in names]
     train = parse_rows(train_table, names, columns)
-    labels = _labels(train, labels)
+    known, labels = labels, _labels(train, labels)
     if eval_table is None:
-        share = float(section.get("eval_share") or EVAL_SHARE)
-        total = len(train.places)
-        train, held_out = _split(train, share, notes)
-        real = len(held_out.places) / total  # of classes of a few rows each, one is kept of every class
-        eval_source = f"automatic {share * 100:g} %" + (f", in fact {real:.0%}" if abs(real - share) > 0.05 else "")
-    else:
+        train, held_out, eval_source = _split(train, train_table, section, notes)
+    if section.get("limit"):
+        train = _limited(train, int(section["limit"]), notes)
+    _check_learnable(train, columns, known)
+    if eval_table is not None:
+        if section.get("group"):
+            notes.append("data.group: only the automatic split goes by it, and data.eval is given")
         names, _ = find_columns(eval_table, names, columns)
         held_out = parse_rows(eval_table, names, columns)
         _check_labels(held_out, labels, "training labels")
-    if section.get("limit"):
-        train = _limited(train, int(section["limit"]), notes)
     _check_counts(train, held_out)
     return Data(
         train=_dataset(train, columns, labels),
@@ -166,10 +168,18 @@ def _labels(train: Rows, known: tuple[str, ...] | None) -> tuple[str, ...]:
     if known is not None:
         _check_labels(train, known, "known labels")
         return known
-    labels = natural_order(text for texts in train.labels for text in texts)
-    if any(train.labels) and len(labels) < MIN_CLASSES:
-        raise DataError(f"{train.name}: every row has the label {labels[0]!r}; at least two classes are needed")
-    return labels
+    return natural_order(text for texts in train.labels for text in texts)
+
+
+def _check_learnable(train: Rows, columns: Sequence[Column], known: tuple[str, ...] | None) -> None:
+    """Raise DataError for a target that is the same in every training row; one of a known label is let be."""
+    for column in columns:
+        constant = column.kind.constant
+        if constant is None or column.key not in train.values or (known is not None and column.kind.labels is not None):
+            continue
+        why = constant(train.values[column.key])
+        if why:
+            raise DataError(f"{train.name}: {why}")
 
 
 def _check_labels(rows: Rows, labels: Sequence[str], called: str) -> None:
@@ -187,16 +197,27 @@ def _check_labels(rows: Rows, labels: Sequence[str], called: str) -> None:
     )
 
 
-def _split(rows: Rows, share: float, notes: list[str]) -> tuple[Rows, Rows]:
-    side = automatic_split(rows.inputs, rows.labels, share)
+def _split(rows: Rows, table: Table, section: Mapping[str, Any], notes: list[str]) -> tuple[Rows, Rows, str]:
+    """Both sides of an automatic split, and what it is called."""
+    share, group = float(section.get("eval_share") or EVAL_SHARE), str(section.get("group") or table.group)
+    groups = groups_of(table, group) if group else ()
+    if groups and len(set(groups)) == 1:
+        raise DataError(f"{rows.name}: every row has the same {group!r}; data.group needs two values, or leave it out")
+    if group and not section.get("group"):
+        kept = f"{len(set(groups))} {group}s are kept whole by the split"
+        notes.append(f"{rows.name}: {kept}; data.group names another column")
+    side = automatic_split(groups or rows.inputs, rows.labels, share)
     train = rows.take([row for row, held_out in enumerate(side) if not held_out])
     held_out = rows.take([row for row, held_out in enumerate(side) if held_out])
     seen = {text for texts in held_out.labels for text in texts}
     alone = [text for text in natural_order(text for texts in rows.labels for text in texts) if text not in seen]
     if alone:
         shown = ", ".join(map(repr, alone[:5])) + (", ..." if len(alone) > 5 else "")
-        notes.append(f"{rows.name}: {len(alone)} classes have one distinct row and are not evaluated: {shown}")
-    return train, held_out
+        which = f"are in one {group!r} only" if group else "have one distinct row"
+        notes.append(f"{rows.name}: {len(alone)} classes {which} and are not evaluated: {shown}")
+    real = len(held_out) / len(rows)  # of classes of a few rows each, one is kept of every class
+    said = f", in fact {real:.0%}" if abs(real - share) > 0.05 else ""
+    return train, held_out, f"automatic {share * 100:g} %" + (f" by {group!r}" if group else "") + said
 
 
 def _limited(train: Rows, limit: int, notes: list[str]) -> Rows:
@@ -218,22 +239,35 @@ def _check_counts(train: Rows, held_out: Rows) -> None:
             raise DataError(f"{rows.name}: {there} to {purpose}; at least {MIN_ROWS} are needed, add some")
 
 
-def _content(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> dict[str, Sequence[Any]]:
-    """Canonical column -> what is stored, labels as indices; "origin" last."""
+def _content(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> dict[str, Iterable[Any]]:
+    """Canonical column -> what is stored, labels as indices, and of what the file lacks its `absent`; "origin" last."""
     index = {text: number for number, text in enumerate(labels)}
-    content: dict[str, Sequence[Any]] = {}
+    content: dict[str, Iterable[Any]] = {}
     for column in columns:
-        if column.key not in rows.values:
-            continue
-        values, encode = rows.values[column.key], column.kind.encode
-        content[column.key] = [encode(value, index) for value in values] if encode and any(rows.labels) else values
+        kind, values = column.kind, rows.values.get(column.key)
+        if values is not None:
+            content[column.key] = map(partial(_encoded, kind.encode, index), values) if kind.encode else values
+        elif kind.absent is not None:
+            content[column.key] = repeat(kind.absent, len(rows))
     return {**content, "origin": rows.places}
 
 
-def _dataset(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> "datasets.Dataset":
-    import datasets
+def _encoded(encode: Callable[[Any, Mapping[str, int]], Any], index: Mapping[str, int], value: Any) -> Any:
+    return encode(value, index)
 
-    content = {key: list(values) for key, values in _content(rows, columns, labels).items()}
+
+def _dataset(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> "datasets.Dataset":
+    """The rows in Arrow, a part at a time: of what is stored there are never more than `PART` Python values."""
+    import datasets
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    content = {key: iter(values) for key, values in _content(rows, columns, labels).items()}
     kinds = {column.key: column.kind for column in columns}
-    features = {key: dict(kinds[key].feature) if key in kinds else dict(TEXT.feature) for key in content}
-    return datasets.Dataset.from_dict(content, features=datasets.Features.from_dict(features))
+    stored = {key: dict(kinds[key].feature) if key in kinds else STRING for key in content}
+    schema = datasets.Features.from_dict(stored).arrow_schema
+    parts = [
+        pa.Table.from_pydict({key: list(islice(values, PART)) for key, values in content.items()}, schema=schema)
+        for _ in range(0, max(len(rows), 1), PART)
+    ]
+    table = datasets.table.InMemoryTable(pa.concat_tables(parts))
+    return datasets.Dataset(table, fingerprint=digest(rows.content).hex())  # else all of it is pickled to make one

@@ -1,17 +1,40 @@
 """One file as columns of cells, each row knowing its place in the user's file."""
 
+from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tunedeploy.errors import DataError
 
+MISSING = object()  # the cell of a JSON record without the key; never reaches `Kind.parse`
+
+
+class Places(Sequence[str]):
+    """Places in one file that differ by a number: "train.csv:17" takes the number's bytes, not those of a text."""
+
+    def __init__(self, prefix: str, numbers: Sequence[int]) -> None:
+        self._prefix, self._numbers = prefix, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{self._prefix}{number}" for number in self._numbers)
+
+    def __getitem__(self, row: Any) -> Any:
+        return f"{self._prefix}{self._numbers[row]}"
+
+    def take(self, rows: Sequence[int]) -> "Places":
+        """The places of some rows, in this order."""
+        return Places(self._prefix, array("L", (self._numbers[row] for row in rows)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """What a reader hands on. Cells are as the file has them; `columns.Kind.parse` judges them."""
+    """What a reader hands on. Cells are as the file has them; `Kind.parse` judges them."""
 
     name: str  # how messages call it: "train.csv"
     header: tuple[str, ...]
@@ -19,6 +42,7 @@ class Table:
     places: Sequence[str]  # row -> "train.csv:17", "train.parquet row 17", "train/rose/1.jpg"
     folder: Path  # relative file paths in cells start here
     notes: tuple[str, ...] = ()  # repairs, each one line
+    group: str = ""  # name in `header` of a column whose rows of equal value belong together, such as a document's
 
 
 def rename(table: Table) -> Table:
@@ -52,3 +76,9 @@ def check_names(name: str, header: Sequence[str]) -> None:
     twice = [repr(column) for column, count in Counter(header).items() if count > 1 and column]
     if twice:
         raise DataError(f"{name}: the column name {', '.join(twice)} occurs twice; rename one")
+
+
+def shown(cell: Any) -> str:
+    """A cell in a message, cut where it is long."""
+    text = repr(cell)
+    return text if len(text) <= 40 else text[:37] + "..."

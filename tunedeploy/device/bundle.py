@@ -9,14 +9,17 @@ import numpy as np
 
 from . import external_data, typed, verify
 from .comparison import CHECKS, Comparison, tried
-from .decisions import classes
-from .encoders import Array, DeviceEncoder, Inputs, Row, open_encoder
+from .decisions import Answers, Decision, open_decision
+from .encoders import Array, DeviceEncoder, Row, open_encoder
 from .errors import RunError
 from .goldens import FOLDER
 from .inside import inside
 from .integrity import integrity
 from .manifest import MANIFEST, Manifest, bundle_id, parse_manifest, read_bytes
-from .runtime import Session, logits_of
+from .parts import Parts
+from .programs.single import Single
+from .runtime import Session
+from .signature import Arrays, Graph, Run, Value, read_graph
 
 
 class Bundle:
@@ -47,6 +50,34 @@ class Bundle:
         except typed.Mismatch as error:
             raise RunError(f"{self.path / MANIFEST}: preprocessing: {error}") from error
 
+    @cached_property
+    def decision(self) -> Decision:
+        """What an answer of this bundle is."""
+        try:
+            return open_decision(self.manifest.get("decision", {"kind": "classes"}), self.labels)
+        except typed.Mismatch as error:
+            raise RunError(f"{self.path / MANIFEST}: decision: {error}") from error
+
+    @cached_property
+    def graph(self) -> Graph:
+        """What goes into each file and comes out."""
+        described = self.manifest.get("graphs")
+        if described is None:  # of schema 1
+            outputs = (Value(name="logits", axes=("batch", len(self.labels)), role="scores"),)
+            return Graph(name="model", inputs=self.encoder.values(), outputs=outputs)
+        try:
+            name = "model"
+            if set(described) != {name}:
+                raise typed.Mismatch(f"expected one graph, 'model'; got {', '.join(described) or 'none'}")
+            return read_graph(name, described[name])
+        except typed.Mismatch as error:
+            raise RunError(f"{self.path / MANIFEST}: {error}") from error
+
+    @cached_property
+    def parts(self) -> Parts:
+        """All of it that needs no file of weights."""
+        return Parts(encoder=self.encoder, program=Single(graph=self.graph), decision=self.decision)
+
     def session(self, variant: str = "fp32") -> Session:
         """The session of a variant, opened once.
 
@@ -64,33 +95,48 @@ class Bundle:
             self._sessions[variant] = Session(path)
         return self._sessions[variant]
 
-    def outputs(self, inputs: Inputs, variant: str = "fp32") -> Array:
-        """Logits (rows, labels) of one batch.
+    def run(self, variant: str = "fp32") -> Run:
+        """What runs the graphs of a variant; it raises RunError where a file refuses a batch or gives another shape."""
+        return lambda graph, inputs: self.outputs(inputs, variant)
+
+    def outputs(self, inputs: Arrays, variant: str = "fp32") -> dict[str, Array]:
+        """Outputs of one batch, by name.
 
         Raises:
             RunError: the file refuses the batch, or gives another shape.
         """
         session = self.session(variant)
-        logits = session(inputs)
-        expected = (len(next(iter(inputs.values()))), len(self.labels))
-        if logits.shape != expected or logits.dtype.kind != "f":
-            raise RunError(f"{session.path}: gives {logits.dtype} {logits.shape}, expected float32 {expected}")
-        return logits
+        outputs = session(inputs)
+        sizes = self.graph.sizes(inputs)
+        for value in self.graph.outputs:
+            got, expected = outputs.get(value.name), tuple(sizes.get(axis, axis) for axis in value.axes)
+            if got is None:
+                raise RunError(f"{session.path}: has no output {value.name!r}")
+            if got.shape != expected or got.dtype != value.dtype:
+                raise RunError(f"{session.path}: gives {got.dtype} {got.shape}, expected {value.dtype} {expected}")
+        return outputs
 
-    def logits(self, rows: Sequence[Row], variant: str = "fp32", progress: Callable[[int], Any] | None = None) -> Array:
-        """Outputs (rows, labels) of raw rows.
+    def answers(
+        self, rows: Sequence[Row], variant: str = "fp32", progress: Callable[[int], Any] | None = None
+    ) -> Answers:
+        """The evidence for the answers to raw rows.
 
         Raises:
-            RunError: as `outputs`, or one of them is NaN or infinity, of which no answer can be made.
+            RunError: as `outputs`, or some of it is NaN or infinity, of which no answer can be made.
         """
         self.session(variant)
-        logits = logits_of(lambda inputs: self.outputs(inputs, variant), self.encoder, rows, progress)
-        if not np.isfinite(logits).all():
+        answers = self.parts.answers(self.run(variant), rows, progress)
+        if not np.isfinite(answers.evidence).all():
             raise RunError(f"{self.session(variant).path}: gives NaN or infinity")
-        return logits
+        return answers
 
-    def predict(self, inputs: Sequence[Any], variant: str = "fp32") -> list[classes.Answer]:
-        """Label and probability of each input: a text, a row with `text` and `text_pair`, an image or its path."""
+    def predict(self, inputs: Sequence[Any], variant: str = "fp32") -> list[dict[str, Any]]:
+        """The answer to each input, such as a label and its probability.
+
+        Args:
+            inputs: each a text, a row with `text` and `text_pair`, an image or its path.
+            variant: fp32, int8, ...
+        """
         if isinstance(inputs, str | bytes | Mapping):
             raise TypeError("predict takes a list of inputs; write predict([one])")
         rows = [one if isinstance(one, Mapping) else {self.encoder.key: one} for one in inputs]
@@ -98,11 +144,12 @@ class Bundle:
             raise TypeError("this model reads pairs; give rows with 'text' and 'text_pair'")
         if not rows:
             return []
-        return classes.decode(self.logits(rows, variant), self.labels)
+        return self.decision.show(self.answers(rows, variant), rows)
 
     def score(self, rows: Sequence[Row], variant: str = "fp32", progress: Callable[[int], Any] | None = None) -> float:
-        """The bundle's metric in percent on rows with `label` as an index."""
-        return classes.score(self.manifest["metric"], self.logits(rows, variant, progress), classes.targets(rows))
+        """The bundle's metric on labelled rows."""
+        answers = self.answers(rows, variant, progress)
+        return self.decision.score(self.manifest["metric"], answers, self.decision.targets(rows))
 
     def verify(self, checks: Collection[str] = CHECKS, *, strict: bool = False) -> list[Comparison]:
         """Every comparison asked for; breaches are in the list, nothing is raised for them.

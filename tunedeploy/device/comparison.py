@@ -8,9 +8,11 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
+from .agreement import within
 from .errors import ModelError, RunError
-from .runtime import OUTPUT, Session
+from .runtime import Session
 from .sentences import OF_ANSWERS, SENTENCES
+from .signature import Graph
 
 CHECKS = ("integrity", "parity", "preprocessing", "metric")
 
@@ -111,15 +113,6 @@ class Ledger:
         return self.at_most(id, value, None, **details)
 
 
-def within(value: float, limit: float | None, *, at_most: bool = True) -> bool:
-    """Whether a value is finite and not over its limit, or under it: NaN is never `> limit` and must not pass."""
-    if not np.isfinite(value):
-        return False
-    if limit is None:
-        return True
-    return bool(value <= limit if at_most else value >= limit)
-
-
 def _finite(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not np.isfinite(value) else value
 
@@ -156,7 +149,8 @@ def timed(made: Sequence[Comparison], seconds: float) -> list[Comparison]:
     return [replace(one, seconds=round(one.seconds + share, 3)) for one in made]
 
 
-def names_kept(ledger: Ledger, session: Session, inputs: Sequence[str]) -> Comparison:
+def names_kept(ledger: Ledger, session: Session, graph: Graph) -> Comparison:
     """Inputs and outputs of a file that an app would not find, or that it would not expect."""
-    odd = sorted({*inputs, OUTPUT} ^ {*session.inputs, *session.outputs})
-    return ledger.at_most("interface", len(odd), 0, where=", ".join(odd))
+    expected = {value.name for value in (*graph.inputs, *graph.outputs)}
+    unlike = sorted(expected ^ {*session.inputs, *session.outputs})
+    return ledger.at_most("interface", len(unlike), 0, where=", ".join(unlike))

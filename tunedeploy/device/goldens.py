@@ -18,6 +18,7 @@ from .encoders import Row as RawRow
 from .errors import RunError
 from .inside import inside
 from .manifest import Manifest
+from .signature import Graph
 
 FOLDER = "parity"
 SETS = 4  # batches beside the raw rows; bundling.kit writes them
@@ -34,6 +35,7 @@ class Row(TypedDict, total=False):
 
     text: str
     text_pair: str
+    words: list[str]
     image: str
 
 
@@ -71,7 +73,7 @@ class Tolerances(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Goldens:
-    """What a kit holds; `arrays` has `GROUP/input/NAME` (rows, ...) and `GROUP/output/VARIANT` (rows, labels)."""
+    """What a kit holds; `arrays` has `GROUP/input/NAME` and `GROUP/output/VARIANT`, each (rows, ...)."""
 
     golden: Golden
     rules: Tolerances
@@ -86,9 +88,9 @@ class Goldens:
         """The inputs of one group."""
         return inputs_of(self.arrays, group)
 
-    def outputs(self, variant: str) -> Array:
-        """Golden outputs of a variant for all groups, (rows, labels)."""
-        return np.concatenate([self.arrays[f"{group}/output/{variant}"] for group in self.groups])
+    def outputs(self, variant: str) -> list[Array]:
+        """Golden outputs of a variant, one of each group."""
+        return [self.arrays[f"{group}/output/{variant}"] for group in self.groups]
 
 
 def inputs_of(arrays: Mapping[str, Array], group: str) -> dict[str, Array]:
@@ -96,8 +98,8 @@ def inputs_of(arrays: Mapping[str, Array], group: str) -> dict[str, Array]:
     return {name.rpartition("/")[2]: one for name, one in arrays.items() if name.startswith(f"{group}/input/")}
 
 
-def read_goldens(folder: Path, manifest: Manifest) -> Goldens:
-    """The goldens of a bundle.
+def read_goldens(folder: Path, manifest: Manifest, graph: Graph) -> Goldens:
+    """The goldens of a bundle, whose arrays fit its graph.
 
     Raises:
         RunError: a file is missing or damaged, or something in it has another type, name or shape.
@@ -111,7 +113,7 @@ def read_goldens(folder: Path, manifest: Manifest) -> Goldens:
     if not golden["rows"]:
         raise RunError(f"{kit / 'golden.json'}: rows: expected at least one")
     arrays = read_arrays(folder)
-    problem = next(problems(arrays, manifest, rows=len(golden["rows"])), None)
+    problem = next(problems(arrays, manifest, graph, rows=len(golden["rows"])), None)
     if problem:
         raise RunError(f"{kit / 'golden.npz'}: {problem}")
     return Goldens(golden=golden, rules=rules, arrays=arrays)
@@ -169,29 +171,34 @@ def _array(content: bytes, name: str) -> Array:
     return values.reshape(shape)
 
 
-def problems(arrays: Mapping[str, Array], manifest: Manifest, *, rows: int) -> Iterator[str]:
+def problems(arrays: Mapping[str, Array], manifest: Manifest, graph: Graph, *, rows: int) -> Iterator[str]:
     """What is wrong with the arrays of a kit, the first thing of each group."""
     groups = [f"raw{at:03d}" for at in range(rows)] + [f"set{at}" for at in range(SETS)]
-    inputs = manifest["preprocessing"].get("inputs")
-    names = inputs if isinstance(inputs, list) else []
+    beside = manifest["preprocessing"].get("beside", [])  # arrays of a batch that no graph takes
+    names = [*(value.name for value in graph.inputs), *(beside if isinstance(beside, list) else [])]
     expected = {f"{group}/input/{name}" for group in groups for name in names}
     outputs = {f"{group}/output/{variant}" for group in groups for variant in manifest["variants"]}
     for name in sorted((expected | outputs) ^ arrays.keys()):
         yield f"{'unknown entry' if name in arrays else 'missing'} {name!r}"
     for group in groups:
-        yield from _problems_of_group(group, arrays, len(manifest["labels"]))
+        yield from _problems_of_group(group, arrays, graph)
 
 
-def _problems_of_group(group: str, arrays: Mapping[str, Array], labels: int) -> Iterator[str]:
+def _problems_of_group(group: str, arrays: Mapping[str, Array], graph: Graph) -> Iterator[str]:
     mine = {name: array for name, array in arrays.items() if name.startswith(f"{group}/")}
-    sizes = {len(array) for array in mine.values()}
-    if len(sizes) > 1 or (group.startswith("raw") and sizes != {1}):
-        yield f"{group}: its arrays have {', '.join(map(str, sorted(sizes)))} rows"
+    rows = {len(array) for array in mine.values()}
+    if len(rows) > 1 or (group.startswith("raw") and rows != {1}):
+        yield f"{group}: its arrays have {', '.join(map(str, sorted(rows)))} rows"
+    inputs = inputs_of(arrays, group)
+    if any(value.name not in inputs for value in graph.inputs):
+        return  # and named as missing already
+    sizes, output = graph.sizes(inputs), graph.outputs[0]
+    expected = tuple(sizes.get(axis, axis) for axis in output.axes)
     for name, array in mine.items():
         if array.size == 0:
             yield f"{name!r} is empty"
-        elif "/output/" in name and (array.dtype != np.float32 or array.shape[1:] != (labels,)):
-            yield f"{name!r} has shape {array.shape} of {array.dtype}, expected (rows, {labels}) of float32"
+        elif "/output/" in name and (array.dtype != output.dtype or array.shape != expected):
+            yield f"{name!r} has shape {array.shape} of {array.dtype}, expected {expected} of {output.dtype}"
         elif "/input/" in name and array.ndim < 2:
             yield f"{name!r} has shape {array.shape}"
         elif not np.isfinite(array).all():

@@ -11,10 +11,12 @@ from typing import Any, NotRequired, TypedDict
 from . import typed
 from .errors import RunError
 from .inside import inside
+from .signature import Signature
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)  # 1 knew classification alone and described no graph
 
 
 class Variant(TypedDict):
@@ -53,6 +55,11 @@ class Contents(TypedDict):
     model: NotRequired[str]
     labels: list[str]
     metric: str
+    metric_unit: NotRequired[str]
+    metric_better: NotRequired[str]
+    graphs: NotRequired[dict[str, Signature]]
+    decision: NotRequired[dict[str, Any]]
+    columns: NotRequired[list[dict[str, Any]]]  # of labelled rows; see data.columns.Column
     eval_source: NotRequired[str]
     variants: dict[str, Variant]
     preprocessing: dict[str, Any]
@@ -105,9 +112,12 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
 
 def _contradiction(manifest: Manifest) -> str | None:
     labels, variants = manifest["labels"], manifest["variants"]
-    if manifest["schema"] != SCHEMA:
+    if manifest["schema"] not in READABLE:
         return f"schema: expected {SCHEMA}, got {manifest['schema']}; another version of tunedeploy wrote it"
-    if len(labels) < 2 or len(set(labels)) != len(labels):
+    missing = [key for key in ("graphs", "decision") if manifest["schema"] > 1 and key not in manifest]
+    if missing:
+        return f"{missing[0]}: missing"
+    if len(labels) == 1 or len(set(labels)) != len(labels) or (manifest["schema"] == 1 and not labels):
         return "labels: expected two or more, all different"
     if "fp32" not in variants:
         return "variants: missing 'fp32'; 'tunedeploy export' writes it"

@@ -1,22 +1,20 @@
 """Run an ONNX file with onnxruntime and numpy alone, in the session an app would open."""
 
-import math
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from .encoders import Array, Encoder, Features, Inputs, Row
+from .encoders import Array
 from .errors import RunError
+from .signature import Arrays, Run
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
-OUTPUT = "logits"  # of every file, by name
 # onnxruntime's own switch: on x86 without VNNI it turns int8 weights into uint8 ones, whose kernels do not saturate.
 NO_SATURATION = "session.x64quantprecision"
-BATCH = 32  # rows; the int8 scale of a batch is shared, so the size is part of what was measured
 
 
 class Session:
@@ -56,8 +54,8 @@ class Session:
         except UnicodeDecodeError as error:
             raise RunError(f"{path}: holds a name that is not UTF-8") from error
 
-    def __call__(self, inputs: Inputs) -> Array:
-        """Outputs of one batch, (batch, labels).
+    def __call__(self, inputs: Arrays) -> dict[str, Array]:
+        """Outputs of one batch, by name.
 
         Raises:
             RunError: onnxruntime refuses the batch, its shape for one.
@@ -66,14 +64,16 @@ class Session:
         if lacking:
             raise RunError(f"{self.path}: missing input {lacking[0]!r}; got {', '.join(inputs)}")
         try:
-            out: list[Any] = self.session.run(self.outputs[:1], {name: inputs[name] for name in self.inputs})
+            values: list[Any] = self.session.run(self.outputs, {name: inputs[name] for name in self.inputs})
         except Exception as error:
             _raise_unless_its_own(error)
             shapes = ", ".join(f"{name} {value.shape}" for name, value in inputs.items())
             raise RunError(f"{self.path}: onnxruntime refuses {shapes}: {_on_one_line(error)}") from error
-        if not isinstance(out[0], np.ndarray):
-            raise RunError(f"{self.path}: gives a {type(out[0]).__name__} for {self.outputs[0]!r}")
-        return out[0]
+        outputs = dict(zip(self.outputs, values, strict=True))
+        for name, value in outputs.items():
+            if not isinstance(value, np.ndarray):
+                raise RunError(f"{self.path}: gives a {type(value).__name__} for {name!r}")
+        return outputs
 
 
 def _on_one_line(error: Exception) -> str:
@@ -89,46 +89,14 @@ def _raise_unless_its_own(error: Exception) -> None:
         raise error
 
 
-def logits_of(
-    session: Callable[[Inputs], Array],
-    encoder: Encoder,
-    rows: Sequence[Row],
-    progress: Callable[[int], Any] | None = None,
-) -> Array:
-    """Outputs for raw rows, (rows, labels), in their order; rows of like length share a batch.
-
-    Args:
-        session: the file.
-        encoder: its preprocessing.
-        rows: raw rows.
-        progress: called with the rows done.
-    """
-    block = BATCH * 32  # images of a whole data set would not fit into memory
-    parts: list[Array] = []
-    for start in range(0, len(rows), block):
-        features = encoder.encode([rows[at] for at in range(start, min(start + block, len(rows)))])
-        parts.append(logits_of_features(session, encoder, features))
-        if progress is not None:
-            progress(start + len(features))
-    return np.concatenate(parts)
+def onnx_run(sessions: Mapping[str, Callable[[Arrays], dict[str, Array]]]) -> Run:
+    """A Run of files, by the names of their graphs."""
+    return lambda graph, inputs: sessions[graph](inputs)
 
 
-def logits_of_features(session: Callable[[Inputs], Array], encoder: Encoder, features: Sequence[Features]) -> Array:
-    """Outputs (rows, labels) for encoded rows, in their order."""
-    order = np.argsort([row_size(row) for row in features], kind="stable")
-    whole: Any = None
-    for number in range(math.ceil(len(features) / BATCH)):
-        indices = order[number * BATCH : (number + 1) * BATCH]
-        batch = session(encoder.collate([features[at] for at in indices]))
-        if whole is None:
-            whole = np.empty((len(features), *batch.shape[1:]), batch.dtype)
-        whole[indices] = batch
-    return np.asarray(whole)
-
-
-def row_size(row: Features) -> int:
-    """Length of a row's first array."""
-    return len(next(iter(row.values())))
+def run_of(session: Callable[[Arrays], dict[str, Array]]) -> Run:
+    """A Run of one file, whatever its graph is called."""
+    return lambda graph, inputs: session(inputs)
 
 
 def instruction_set() -> list[str]:

@@ -4,6 +4,7 @@ A record is a TypedDict (keys that it does not name are left alone: later versio
 (which names all keys). No package is needed, so a device reads a bundle with it.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -134,9 +135,12 @@ def _check_keys(value: Any, kind: Any, where: str) -> None:
 
 def _check_alternatives(value: Any, kinds: tuple[Any, ...], where: str) -> None:
     if value is None and types.NoneType in kinds:
-        return
-    (kind,) = (one for one in kinds if one is not types.NoneType)
-    check(value, kind, where)
+        return None
+    *others, last = (kind for kind in kinds if kind is not types.NoneType)
+    for kind in others:
+        with contextlib.suppress(Mismatch):
+            return check(value, kind, where)
+    return check(value, last, where)
 
 
 def _check_items(value: Any, origin: Any, kinds: tuple[Any, ...], where: str) -> None:

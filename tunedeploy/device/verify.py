@@ -8,14 +8,15 @@ import numpy as np
 import onnxruntime
 
 from . import typed
-from .agreement import largest_difference
+from .agreement import GAIN, gain, largest_difference, tells_gain
 from .comparison import Comparison, Ledger, names_kept, tried
-from .decisions import classes
+from .decisions import flipped
 from .encoders import Array
 from .goldens import Golden, Goldens, Rule, raw_row, read_goldens
 from .inside import inside
 from .manifest import MANIFEST
 from .runtime import instruction_set
+from .signature import elements
 from .tokenizer_checks import as_probed
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Config(TypedDict):
 
 def against_goldens(bundle: "Bundle", checks: Sequence[str]) -> list[Comparison]:
     """Goldens of the parity kit, run again: inputs from raw rows, outputs from inputs, answers from outputs."""
-    goldens = read_goldens(bundle.path, bundle.manifest)
+    goldens = read_goldens(bundle.path, bundle.manifest, bundle.graph)
     golden, arrays = goldens.golden, goldens.arrays
     made: list[Comparison] = []
     if "preprocessing" in checks:
@@ -62,21 +63,35 @@ def variant_again(bundle: "Bundle", variant: str, goldens: Goldens, checks: Sequ
     here = made_on == made_on | {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__}
     ledger = Ledger(stage="bundle", file=rule["file"], variant=variant)
     if "parity" in checks:
-        inputs = list(goldens.inputs(goldens.groups[0]))  # read_goldens held their names to the preprocessing
-        made.append(names_kept(ledger, bundle.session(variant), inputs))
+        made.append(names_kept(ledger, bundle.session(variant), bundle.graph))
         made += bundle.graph_kept(variant)
     if {"parity", "metric"} & set(checks):
-        expected, got = goldens.outputs(variant), outputs_again(bundle, variant, goldens)
+        got = Outputs(bundle, goldens, outputs_again(bundle, variant, goldens))
+        expected = Outputs(bundle, goldens, goldens.outputs(variant))
         if "parity" in checks:
-            # Goldens that lie no further apart than quantization moves them tell no gain; the file's own do.
-            base = "fp32" if classes.tells_gain(goldens.outputs("fp32"), expected) else variant
-            gain, words = classes.gain(goldens.outputs(base), got), {"reference": base}
-            made.append(ledger.at_most("golden-gain", gain, classes.GAIN, rows=len(got), words=words))
-            exact = here or variant == "fp32"
-            made.append(outputs_kept(ledger, rule, expected, got, exact=exact))
+            made.append(gain_kept(ledger, Outputs(bundle, goldens, goldens.outputs("fp32")), expected, got))
+            made.append(outputs_kept(ledger, rule, expected, got, exact=here or variant == "fp32"))
         if "metric" in checks:
             made.append(answers_kept(ledger, "golden-answers", rule, expected, got))
     return made
+
+
+class Outputs:
+    """What a variant gives for the golden batches: its outputs, one of each group, and what they mean."""
+
+    def __init__(self, bundle: "Bundle", goldens: Goldens, outputs: Sequence[Array]) -> None:
+        value = bundle.graph.outputs[0]
+        self.decision = bundle.decision
+        batches = [goldens.inputs(group) for group in goldens.groups]
+        pairs = list(zip(outputs, batches, strict=True))
+        # The valid parts, and the row of all groups that each is of.
+        parts = [elements(value, output, batch) for output, batch in pairs]
+        starts = np.cumsum([0, *(len(output) for output in outputs)])
+        self.valid = np.concatenate([part for part, _ in parts])
+        self.rows = np.concatenate([row + start for (_, row), start in zip(parts, starts, strict=False)])
+        answers = [bundle.decision.answers({value.name: output}, batch) for output, batch in pairs]
+        self.evidence = np.concatenate([one.evidence for one in answers])
+        self.unit_rows = np.concatenate([one.row + start for one, start in zip(answers, starts, strict=False)])
 
 
 def inputs_again(bundle: "Bundle", golden: Golden, arrays: Mapping[str, Array]) -> list[Comparison]:
@@ -113,8 +128,9 @@ def labels_alike(bundle: "Bundle", golden: Golden) -> list[Comparison]:
     config = typed.read(inside(bundle.path, "config.json"), Config)
     names, ids = config["id2label"], config.get("label2id", {})
     labels = [typed.read(inside(bundle.path, "labels.json"), list[str]), list(bundle.labels)]
-    labels.append([names.get(str(at), "") for at in range(len(names))])
-    labels.append(sorted(ids, key=lambda label: ids[label]))
+    if bundle.labels:  # of numbers there are none, and configurations have some all the same
+        labels.append([names.get(str(at), "") for at in range(len(names))])
+        labels.append(sorted(ids, key=lambda label: ids[label]))
     for name, variant in bundle.manifest["variants"].items():
         listed, place = bundle.session(name).metadata["tunedeploy.labels"], variant["file"]
         labels.append(typed.parse(listed, list[str], f"{place}: tunedeploy.labels"))
@@ -134,23 +150,34 @@ def preprocessing_alike(bundle: "Bundle", golden: Golden) -> list[Comparison]:
     return [described.at_most("preprocessing-facts", others, 0, rows=len(facts) + 1, where=", ".join(odd))]
 
 
-def outputs_again(bundle: "Bundle", variant: str, goldens: Goldens) -> Array:
-    """Outputs of now for every group of golden inputs, (rows, labels)."""
-    return np.concatenate([bundle.outputs(goldens.inputs(group), variant) for group in goldens.groups])
+def outputs_again(bundle: "Bundle", variant: str, goldens: Goldens) -> list[Array]:
+    """Outputs of now for every group of golden inputs."""
+    name = bundle.graph.outputs[0].name
+    return [bundle.outputs(goldens.inputs(group), variant)[name] for group in goldens.groups]
 
 
-def outputs_kept(ledger: Ledger, rule: Rule, expected: Array, got: Array, *, exact: bool) -> Comparison:
+def gain_kept(ledger: Ledger, fp32: Outputs, expected: Outputs, got: Outputs) -> Comparison:
+    """The gain over float32's goldens; where quantization moves those further than they lie apart, over its own."""
+    centred = fp32.decision.centred
+    tells = tells_gain(centred(fp32.evidence), centred(expected.evidence))
+    base, name = (fp32, "fp32") if tells else (expected, ledger.variant)
+    value = gain(centred(base.evidence), centred(got.evidence))
+    return ledger.at_most("golden-gain", value, GAIN, rows=len(got.evidence), words={"reference": name})
+
+
+def outputs_kept(ledger: Ledger, rule: Rule, expected: Outputs, got: Outputs, *, exact: bool) -> Comparison:
     """Outputs against goldens: by difference on an equal machine, by decisions on another."""
-    value, row = largest_difference(expected, got)
+    value, at = largest_difference(expected.valid, got.valid)
     if exact or not np.isfinite(value):
-        limit, where = rule["max_abs"], f"golden row {row}"
-        return ledger.at_most("golden-outputs", value, limit, rows=len(expected), where=where)
+        where = f"golden row {expected.rows[at]}"
+        return ledger.at_most("golden-outputs", value, rule["max_abs"], rows=int(expected.rows[-1]) + 1, where=where)
     return answers_kept(ledger, "golden-flips", rule, expected, got)
 
 
-def answers_kept(ledger: Ledger, id: str, rule: Rule, expected: Array, got: Array) -> Comparison:
-    """Golden rows whose answer changed though it was no near-tie: none may, on any machine."""
-    changed = classes.flipped(expected, got, rule.get("near_tie", 2 * rule["max_abs"]))
-    where = f"golden row {changed[0]}" if len(changed) else ""
-    facts = {"largest_difference": largest_difference(expected, got)[0]}
-    return ledger.at_most(id, len(changed), 0, rows=len(expected), where=where, facts=facts)
+def answers_kept(ledger: Ledger, id: str, rule: Rule, expected: Outputs, got: Outputs) -> Comparison:
+    """Golden answers that changed though they were no near-tie: none may, on any machine."""
+    tie = rule.get("near_tie", 2 * rule["max_abs"])
+    changed = flipped(expected.decision, expected.evidence, got.evidence, tie)
+    where = f"golden row {expected.unit_rows[changed[0]]}" if len(changed) else ""
+    facts = {"largest_difference": largest_difference(expected.evidence, got.evidence)[0]}
+    return ledger.at_most(id, len(changed), 0, rows=len(expected.evidence), where=where, facts=facts)

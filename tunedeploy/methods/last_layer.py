@@ -4,7 +4,9 @@ from typing import Any
 
 from torch import nn
 
-from tunedeploy.models.classifier import Assembly, freeze_trunk
+from tunedeploy.device.encoders import Array
+from tunedeploy.models.classifier import Assembly, Classifier, freeze_trunk
+from tunedeploy.models.head import HeadOnly
 from tunedeploy.recipe.read import Section
 
 DEFAULTS: dict[str, Any] = {
@@ -28,6 +30,17 @@ def attach(assembly: Assembly, options: Options) -> None:
     """Freeze the trunk."""
     del options
     freeze_trunk(assembly)
+
+
+def trained_module(model: Classifier, features: Array | None) -> HeadOnly:
+    """The head alone."""
+    assert features is not None, "CACHES_FEATURES asks for them"
+    return HeadOnly(model, features)
+
+
+def write_back(module: HeadOnly, model: Classifier) -> None:
+    """Fold the standardisation of features into the model's own head."""
+    module.write_back(model.head)
 
 
 def fold(model: nn.Module) -> None:

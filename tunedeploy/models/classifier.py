@@ -1,4 +1,4 @@
-"""A trunk, a dropout and a linear head: the one shape of model that every classification task tunes."""
+"""A trunk, a dropout and a linear head: the shape of model that is tuned, with what is needed to feed it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from tunedeploy.device.decisions import Decision
 from tunedeploy.device.encoders import Encoder
+from tunedeploy.device.parts import Parts
+from tunedeploy.device.programs.single import Single
+from tunedeploy.device.signature import Graph
 
 
 class Classifier(nn.Module):
@@ -27,10 +31,13 @@ class Classifier(nn.Module):
         """What the head reads: (batch, width)."""
         raise NotImplementedError
 
+    def tail(self, outputs: torch.Tensor) -> torch.Tensor:
+        """What stands behind the head and is not trained: nothing here."""
+        return outputs
+
     def classify(self, features: torch.Tensor) -> torch.Tensor:
-        """Features (batch, width) to logits (batch, labels)."""
-        logits: torch.Tensor = self.head(self.dropout(features))
-        return logits
+        """Features (..., width) to outputs (..., labels)."""
+        return self.tail(self.head(self.dropout(features)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +47,8 @@ class Assembly:
     Attributes:
         model: float32, on the CPU, in eval mode.
         encoder: raw rows to inputs as training does it.
+        graph: what goes into the model and comes out.
+        decision: what an answer is.
         fresh: names of parameters that no checkpoint gave, to be trained and saved whatever the method.
         facts: what the trunk, the pooling and the preprocessing are, as JSON.
         augmented: the encoder with random augmentation, for training rows; None where there is none.
@@ -48,10 +57,17 @@ class Assembly:
 
     model: Classifier
     encoder: Encoder
+    graph: Graph
+    decision: Decision
     fresh: frozenset[str]
     facts: Mapping[str, Any]
     augmented: Callable[[int], Encoder] | None = None
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def parts(self) -> Parts:
+        """From raw rows to answers, under any Run."""
+        return Parts(encoder=self.encoder, program=Single(graph=self.graph), decision=self.decision)
 
 
 def set_training(module: nn.Module, inherited: bool = True) -> None:

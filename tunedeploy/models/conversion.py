@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 import torch
 
-from tunedeploy import plugins
 from tunedeploy.device.encoders import Row
-from tunedeploy.device.runtime import OUTPUT
 from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Assembly
 from tunedeploy.models.loading import first_line
@@ -28,13 +26,13 @@ def program_of(recipe: "Recipe", merged: Assembly, rows: Sequence[Row], said: io
     Raises:
         ModelError: it cannot be converted.
     """
-    axes = plugins.load("tasks", recipe.task).dynamic_axes(merged.encoder.facts)
-    example = tensors(merged.encoder.collate(merged.encoder.encode(rows)))
+    graph, axes = merged.graph, merged.graph.dynamic_axes()
+    example = tensors(graph.select(merged.encoder.collate(merged.encoder.encode(rows))))
     try:
         with quietly(said):
             program = torch.onnx.export(
                 merged.model, (), kwargs={name: example[name] for name in axes}, dynamo=True, verbose=False,
-                input_names=list(axes), output_names=[OUTPUT], dynamic_shapes=axes,
+                input_names=list(axes), output_names=[value.name for value in graph.outputs], dynamic_shapes=axes,
                 opset_version=recipe.export.opset,
             )  # fmt: skip
     except Exception as error:

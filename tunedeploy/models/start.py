@@ -1,6 +1,6 @@
 """The model as training finds it: built from the recipe, seeded, with its method attached."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -8,26 +8,29 @@ import torch
 from tunedeploy import plugins
 from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Assembly, set_training
+from tunedeploy.models.torch_inputs import named
 from tunedeploy.run.results import Weights
 
 if TYPE_CHECKING:
+    from tunedeploy.data.read import Data
     from tunedeploy.recipe.read import Recipe
 
 
 ONE_FILE = 2**31 - 2**20  # bytes of an ONNX file: protobuf's limit, less room for metadata
 
 
-Loss = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]  # as `contracts.task.Task.loss`
+Tensors = Mapping[str, torch.Tensor]
+Loss = Callable[[Tensors], torch.Tensor]  # outputs by name to the loss of each row
 
 
-def base(recipe: "Recipe", labels: int) -> Assembly:
+def base(recipe: "Recipe", data: "Data") -> Assembly:
     """The model before any training; the same recipe and seed give the same weights, the fresh ones included.
 
     Raises:
         ModelError: it cannot be opened, or it will not fit into one ONNX file: better now than after the training.
     """
     torch.manual_seed(recipe.train.seed)
-    assembly = plugins.load("tasks", recipe.task).assemble(recipe, labels)
+    assembly = plugins.load("tasks", recipe.task).assemble(recipe, data)
     size = counts(assembly)["bytes"]
     if size > ONE_FILE:
         raise ModelError(
@@ -37,9 +40,9 @@ def base(recipe: "Recipe", labels: int) -> Assembly:
     return assembly
 
 
-def attached(recipe: "Recipe", labels: int) -> Assembly:
+def attached(recipe: "Recipe", data: "Data") -> Assembly:
     """The model with the recipe's method attached: what is trained requires a gradient."""
-    assembly = base(recipe, labels)
+    assembly = base(recipe, data)
     plugins.load("methods", recipe.tune.method).attach(assembly, recipe.tune)
     return assembly
 
@@ -52,7 +55,7 @@ def counts(assembly: Assembly) -> Weights:
     return {"total": total, "trainable": trained, "bytes": 4 * total}
 
 
-def freeze_unreached(assembly: Assembly, inputs: dict[str, torch.Tensor], targets: torch.Tensor, loss: Loss) -> int:
+def freeze_unreached(assembly: Assembly, inputs: Tensors, loss: Loss) -> int:
     """Freeze parameters that one real batch gives no gradient (a pooler nobody reads), and return their number.
 
     They would waste optimizer state, and DDP refuses them. Modes, buffers and gradients are as before afterwards.
@@ -62,7 +65,7 @@ def freeze_unreached(assembly: Assembly, inputs: dict[str, torch.Tensor], target
     rng = torch.get_rng_state()
     model.eval()
     with torch.enable_grad():
-        torch.autograd.backward(loss(model(**inputs), targets, 0.0).sum())
+        torch.autograd.backward(loss(named(assembly.graph, model(**inputs))).sum())
     torch.set_rng_state(rng)
     count = 0
     for parameter in model.parameters():

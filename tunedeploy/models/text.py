@@ -1,8 +1,7 @@
 """Text trunks from Hugging Face checkpoints, with the pooling they were trained with."""
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,19 +42,22 @@ class TextClassifier(Classifier):
 
     def __init__(self, trunk: nn.Module, *, width: int, labels: int, pooling: str) -> None:
         super().__init__(trunk, width=width, labels=labels, dropout=0.1)
-        self.pooling = pooling
+        self.width, self.pooling = width, pooling
         self.takes_types = "token_type_ids" in inspect.signature(trunk.forward).parameters
 
-    def features(self, **inputs: torch.Tensor) -> torch.Tensor:
-        """Pooled hidden states (batch, width) of `input_ids`, `attention_mask` and perhaps `token_type_ids`."""
+    def states(self, **inputs: torch.Tensor) -> Any:
+        """What the trunk gives for `input_ids`, `attention_mask` and perhaps `token_type_ids`."""
         types = inputs.get("token_type_ids")
         extra = {"token_type_ids": types} if types is not None and self.takes_types else {}
-        mask = inputs["attention_mask"]
-        out = self.trunk(input_ids=inputs["input_ids"], attention_mask=mask, **extra)
+        return self.trunk(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], **extra)
+
+    def features(self, **inputs: torch.Tensor) -> torch.Tensor:
+        """Pooled hidden states (batch, width)."""
+        out = self.states(**inputs)
         if self.pooling == "pooler":
             pooled: torch.Tensor = out.pooler_output
             return pooled
-        return pool(out.last_hidden_state, mask, self.pooling)
+        return pool(out.last_hidden_state, inputs["attention_mask"], self.pooling)
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
@@ -95,6 +97,22 @@ def build(
     Raises:
         ModelError: there is no such model, it does not fit its own config, or it is no text encoder.
     """
+    trunk, width, missing = pooled_trunk(source, pooling, attention)
+    model = TextClassifier(trunk, width=width, labels=labels, pooling=pooling)
+    return model.eval(), fresh_names(model, missing)
+
+
+def fresh_names(model: Classifier, missing: Iterable[str]) -> frozenset[str]:
+    """Names of a model's parameters that no checkpoint gave: those missing from its trunk's, and the head's."""
+    return frozenset({f"trunk.{name}" for name in missing} | {f"head.{name}" for name in model.head.state_dict()})
+
+
+def pooled_trunk(source: Source, pooling: str, attention: str) -> tuple[nn.Module, int, set[str]]:
+    """A checkpoint's trunk, the width of what it gives when pooled, and names of its tensors that are not in the file.
+
+    Raises:
+        ModelError: see `build`.
+    """
     trunk, missing = open_trunk(source, attention)
     if pooling != "pooler" and getattr(trunk, "pooler", None) is not None:
         # An unused pooler would be counted, tuned and shipped for nothing.
@@ -103,9 +121,7 @@ def build(
     total = len(trunk.state_dict())
     if len(missing) > total // 2:
         raise ModelError(f"model {source.name!r}: {len(missing)} of {total} tensors are not in its weights file")
-    model = TextClassifier(trunk, width=_width(trunk, source, pooling), labels=labels, pooling=pooling)
-    fresh = {f"trunk.{name}" for name in missing} | {f"head.{name}" for name in model.head.state_dict()}
-    return model.eval(), frozenset(fresh)
+    return trunk, _width(trunk, source, pooling), set(missing)
 
 
 def _width(trunk: nn.Module, source: Source, pooling: str) -> int:
@@ -178,6 +194,9 @@ def transformers_with_offset() -> frozenset[str]:
 class TransformersEncoder:
     """Encode texts as training does, by the checkpoint's own tokenizer."""
 
+    tolerance = 0
+    small = True
+
     def __init__(self, tokenizer: PreTrainedTokenizerBase, facts: TextFacts) -> None:
         self.tokenizer = tokenizer
         self._facts = facts
@@ -185,7 +204,7 @@ class TransformersEncoder:
     @property
     def facts(self) -> dict[str, Any]:
         """The TextFacts as JSON."""
-        return asdict(self._facts) | {"inputs": list(self._facts.inputs)}
+        return encoding.facts_json(self._facts)
 
     def encode(self, rows: Sequence[Row]) -> list[Features]:
         """Rows with `text` and perhaps `text_pair` to ids, cut at the maximum length."""
@@ -258,13 +277,13 @@ def text_facts(model: TextClassifier, tokenizer: PreTrainedTokenizerBase, max_le
     )
 
 
-def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, facts: TextFacts) -> None:
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, max_length: int) -> None:
     """Write the tokenizer with the truncation that was trained with inside its tokenizer.json, and no padding."""
-    tokenizer.model_max_length = facts.max_length
+    tokenizer.model_max_length = max_length
     tokenizer.init_kwargs.pop("local_files_only", None)  # of this process, not of the model
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer.json"
     fast = Tokenizer.from_file(str(path))
     fast.no_padding()
-    fast.enable_truncation(facts.max_length, direction=str(tokenizer.truncation_side))
+    fast.enable_truncation(max_length, direction=str(tokenizer.truncation_side))
     fast.save(str(path))

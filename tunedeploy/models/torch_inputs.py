@@ -1,10 +1,20 @@
-"""Arrays of an encoder as the tensors that a torch model takes."""
+"""Arrays of an encoder as the tensors that a torch model takes, and the tensors that it gives by their names."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
 from tunedeploy.device.encoders import Array
+from tunedeploy.device.signature import Graph
 
 
-def tensors(inputs: dict[str, Array]) -> dict[str, torch.Tensor]:
+def tensors(inputs: Mapping[str, Array]) -> dict[str, torch.Tensor]:
     """Arrays as tensors, sharing memory."""
     return {name: torch.from_numpy(value) for name, value in inputs.items()}
+
+
+def named(graph: Graph, outputs: Any) -> dict[str, torch.Tensor]:
+    """What a module gave, one tensor or a tuple of them, by the names of the graph's outputs."""
+    values = outputs if isinstance(outputs, tuple | list) else (outputs,)
+    return {value.name: tensor for value, tensor in zip(graph.outputs, values, strict=True)}

@@ -15,9 +15,10 @@ from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison
 from tunedeploy.device.encoders import Array, Features, Inputs
 from tunedeploy.device.files import sha256
+from tunedeploy.device.signature import Arrays, elements
 from tunedeploy.graphs.onnx_graph import Graph
-from tunedeploy.proof.scene import FLOAT32, Scene
-from tunedeploy.proof.torch_run import run_torch
+from tunedeploy.proof.apart import Outputs, valid
+from tunedeploy.proof.scene import Scene, of_outputs
 
 BATCHES = (4, 33, 65)  # none of the small ones, and past the two sizes at which kernels and batching change
 LARGEST_BATCH = 130
@@ -33,40 +34,48 @@ SHORT = 8  # tokens of the rows that fill large batches
 
 def beyond_the_trace(scene: Scene) -> list[Comparison]:
     """The merged model in torch against the file on those inputs, within the noise floor of what differs most."""
-    spread, rows, refused = 1e-6, 0, 0
+    outputs, rows, refused = Outputs(scene.graph), 0, 0
+    name = scene.graph.name
     inputs = scene.encoder.collate(scene.features, cut(scene))
-    alone = run_torch(scene.merged.model, inputs, double=False)  # in torch a row has no batch mates
+    alone = scene.torch(name, inputs)  # in torch a row has no batch mates
     largest: list[Difference] = []
-    for name, inputs, chosen in beyond(scene):
-        large = len(chosen) > 1
+    for how, inputs, chosen in beyond(scene):
         try:
-            single = alone[chosen] if large else run_torch(scene.merged.model, inputs, double=False)
+            large = len(chosen) > 1
+            single = {key: value[chosen] for key, value in alone.items()} if large else scene.torch(name, inputs)
         except (RuntimeError, IndexError):  # a length that the model itself does not take
             refused += 1
             continue
-        spread = max(spread, float(np.ptp(single)))
-        value, row = agreement.largest_difference(single, scene.onnx(inputs))
-        part = {key: array[row : row + 1] for key, array in inputs.items()}
-        where = f"{scene.names[chosen[row]]}, {name}"
-        largest.append(Difference(value=value, where=where, inputs=part, single=single[row : row + 1]))
+        got = scene.onnx(inputs)
+        outputs.compare(inputs, single, got, [scene.names[at] for at in chosen], f", {how}")
+        row, value = row_apart(scene, inputs, single, got)
+        one = [{key: array[row : row + 1] for key, array in arrays.items()} for arrays in (inputs, single)]
+        largest.append(Difference(value=value, inputs=one[0], single=one[1]))
         largest = sorted(largest, key=lambda difference: -difference.value)[:EXACT]
         rows += len(chosen)
     # An edge row may have ten times the rounding error of the rows that the merge measured.
-    own = [agreement.noise_floor(kept.single, run_torch(scene.double, kept.inputs, double=True)) for kept in largest]
-    floor = max(scene.noise_floor, *own)
-    worst, limit = largest[0], agreement.tolerance(floor, spread)
-    facts = {"noise_floor": floor, "output_range": spread, "refused_by_torch": refused} | not_tried(scene)
-    return [FLOAT32.at_most("beyond-the-trace", worst.value, limit, rows=rows, where=worst.where, facts=facts)]
+    for kept in largest:
+        outputs.measure_floor(kept.inputs, kept.single, scene.double(name, kept.inputs))
+    for apart in outputs.apart.values():
+        apart.floor = max(apart.floor, scene.noise_floor if len(outputs.apart) == 1 else 0.0)
+    return [of_outputs("beyond-the-trace", outputs, rows, {"refused_by_torch": refused} | not_tried(scene))]
+
+
+def row_apart(scene: Scene, inputs: Inputs, single: Arrays, got: Arrays) -> tuple[int, float]:
+    """The row of a batch whose first output differs most, and by how much."""
+    value = scene.graph.outputs[0]
+    ours, rows = elements(value, single[value.name], inputs)
+    difference, at = agreement.largest_difference(ours, valid(value, got[value.name], inputs)[0])
+    return int(rows[at]), difference
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """The largest difference in a batch: its row alone as inputs, and that row's logits in torch, (1, labels)."""
+    """The largest difference in a batch: its row alone as inputs, and that row's outputs in torch."""
 
     value: float
-    where: str
     inputs: Inputs
-    single: Array
+    single: Arrays
 
 
 def beyond(scene: Scene) -> Iterator[tuple[str, Inputs, list[int]]]:
@@ -113,7 +122,7 @@ def cut(scene: Scene) -> int | None:
 
 def sequences(scene: Scene) -> bool:
     """Whether inputs are rows of ids, whose length is free."""
-    return "input_ids" in scene.trained.facts["inputs"]
+    return any(value.name == "input_ids" for value in scene.graph.inputs)
 
 
 def lengths(longest: int, around: list[int], rng: np.random.Generator) -> list[int]:

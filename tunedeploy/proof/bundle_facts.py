@@ -14,6 +14,7 @@ from tunedeploy.device import typed
 from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.encoders import Array
 from tunedeploy.device.files import sha256
+from tunedeploy.device.goldens import inputs_of
 from tunedeploy.device.inside import inside
 from tunedeploy.device.manifest import MANIFEST
 from tunedeploy.errors import RunError
@@ -151,19 +152,22 @@ def scores_differ(manifest: Mapping[str, Any]) -> list[str]:
     if rows < 1:
         return ["rows.eval"]
     values = {"value": manifest["value"]} | {name: one["value"] for name, one in variants.items()}
-    odd = [name for name, value in values.items() if not can_be_a_score(value, manifest["metric"], rows)]
+    lower = manifest.get("metric_better") == "lower"
+    odd = [name for name, value in values.items() if not can_be_a_score(value, manifest, rows)]
     for name, one in variants.items():
-        odd += [f"{name}: drop"] * (abs(values.get(FP32, 0.0) - values[name] - one["drop"]) > 2e-4)
+        lost = (values[name] - values.get(FP32, 0.0)) * (1 if lower else -1)
+        odd += [f"{name}: drop"] * (abs(lost - one["drop"]) > 2e-4)
     # One row at a near-tie may fall to the other side when another program adds; in macro F1 it counts for its class.
-    room = 100 / rows * (1 if manifest["metric"] == "accuracy" else len(manifest["labels"])) + 1e-3
+    whole = 100 if manifest.get("metric_unit", "%") == "%" else 2
+    room = whole / rows * (1 if manifest["metric"] == "accuracy" else max(len(manifest["labels"]), 1)) + 1e-3
     return odd + ["value and fp32"] * (FP32 in values and abs(values["value"] - values[FP32]) > room)
 
 
-def can_be_a_score(value: float, metric: str, rows: int) -> bool:
-    """Whether a figure is a percentage, and of an accuracy, whether some count of the rows gives it."""
-    if not 0 <= value <= 100:
+def can_be_a_score(value: float, manifest: Mapping[str, Any], rows: int) -> bool:
+    """Whether a figure is a percentage where it should be, and of an accuracy, whether some count of rows gives it."""
+    if manifest.get("metric_unit", "%") == "%" and not 0 <= value <= 100:
         return False
-    counted = value * rows / 100
+    counted, metric = value * rows / 100, manifest["metric"]
     return metric != "accuracy" or abs(counted - round(counted)) <= 1e-6 * rows  # values have four digits
 
 
@@ -248,8 +252,8 @@ def test_sets_differ(bundle: "Bundle", arrays: Mapping[str, Array]) -> list[str]
     odd = [one.name for one in folder.glob("test_data_set_*") if f"set{one.name.rpartition('_')[2]}" not in names]
     for name in names:
         place = folder / f"test_data_set_{name.removeprefix('set')}"
-        inputs = {key.rpartition("/")[2]: value for key, value in arrays.items() if key.startswith(f"{name}/input/")}
-        wanted = [*inputs.items(), ("logits", arrays[f"{name}/output/{FP32}"])]
+        inputs = bundle.graph.select(inputs_of(arrays, name))
+        wanted = [*inputs.items(), (bundle.graph.outputs[0].name, arrays[f"{name}/output/{FP32}"])]
         found = [*sorted(place.glob("input_*.pb")), *place.glob("output_*.pb")]
         files = [inside(bundle.path, path.relative_to(bundle.path).as_posix()) for path in found]
         got = sorted(tensor(path.read_bytes()) for path in files)

@@ -7,7 +7,7 @@ from tunedeploy import plugins
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.encoders import Inputs
-from tunedeploy.device.runtime import row_size
+from tunedeploy.device.parts import row_size
 from tunedeploy.graphs.onnx_graph import Graph, well_formed
 from tunedeploy.graphs.reading import Rewrite
 from tunedeploy.proof.inside.local import Node, halved, local_parity
@@ -64,7 +64,7 @@ def odd_ranges(scene: Scene, source: Graph, matched: Origins, variant: Variant) 
     if not static:
         return []
     rows = sample(data_of(scene.recipe).train, CALIBRATION_ROWS)
-    ranges = observed(source, static, batches(scene.trained, rows))
+    ranges = observed(source, static, batches(scene.trained, scene.graph, rows))
     return unexplained(source, static, ranges, str(variant["setting"].get("method", "")))
 
 
@@ -81,6 +81,6 @@ def short_rows(scene: Scene) -> Inputs:
     places: Sequence[int] = sorted(range(scene.real), key=lambda at: row_size(scene.features[at]))
     places = places[: (scene.real + 1) // 2]
     places = places[:: max(1, len(places) // ROWS)][:ROWS]
-    length = LONGEST if "input_ids" in scene.trained.facts["inputs"] else None
+    length = LONGEST if scene.graph.paddable() else None
     size = length and min(length, max(row_size(scene.features[at]) for at in places))
-    return scene.trained.collate([scene.features[at] for at in places], size)
+    return scene.graph.select(scene.trained.collate([scene.features[at] for at in places], size))

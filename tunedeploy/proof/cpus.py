@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tunedeploy.device.comparison import Comparison, Ledger
-from tunedeploy.device.decisions import classes
-from tunedeploy.device.runtime import logits_of
+from tunedeploy.device.decisions import flips, flips_allowed
+from tunedeploy.device.runtime import run_of
 from tunedeploy.errors import RunError
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.quantization.cpu_kinds import KINDS, WORDS, native, session_on
@@ -52,14 +52,16 @@ def on_each_cpu(scene: "Scene", name: str, variant: Mapping[str, Any]) -> list[C
         return made
     other = next(kind for kind in KINDS if kind != native())
     session = session_on(path, other)
-    got = None if session is None else logits_of(session, scene.encoder, scene.rows)
-    clear = np.zeros(0, np.int64) if got is None else classes.flips(scene.reference, got)[1]
-    flips = ledger.at_most(
+    answers = None if session is None else scene.parts.answers(run_of(session), scene.rows)
+    got = None if answers is None else answers.evidence
+    reference = scene.reference
+    clear = np.zeros(0, np.int64) if got is None else flips(scene.decision, reference.evidence, got)[1]
+    changed = ledger.at_most(
         "flips-on-the-other-cpu",
         len(clear) if got is not None and np.isfinite(got).all() else float("inf"),
-        classes.flips_allowed(len(scene.rows)),
-        rows=len(scene.rows),
-        where=str(scene.rows[int(clear[0])]["origin"]) if len(clear) else "",
+        flips_allowed(len(reference)),
+        rows=len(reference),
+        where=str(scene.rows[int(reference.row[clear[0]])]["origin"]) if len(clear) else "",
         words={"cpu": WORDS[other]},
     )
-    return [*made, flips]
+    return [*made, changed]

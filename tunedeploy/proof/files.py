@@ -4,12 +4,13 @@ import numpy as np
 
 from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison, names_kept
-from tunedeploy.device.decisions import classes
-from tunedeploy.device.runtime import Session, logits_of
+from tunedeploy.device.decisions import flips, flips_allowed
+from tunedeploy.device.runtime import Session, run_of
+from tunedeploy.device.signature import Arrays, elements
 from tunedeploy.graphs import files as onnx_files
+from tunedeploy.proof.apart import Outputs
 from tunedeploy.proof.nodes import nodes_in_evaluation
 from tunedeploy.proof.scene import BATCHES, Scene, ledger_of
-from tunedeploy.proof.torch_run import run_torch
 from tunedeploy.run.results import Variant
 
 
@@ -17,7 +18,7 @@ def interface(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     """A file takes the inputs that the preprocessing makes, gives `logits`, and computes as in evaluation."""
     ledger, path = ledger_of(name, variant), scene.rundir / variant["file"]
     return [
-        names_kept(ledger, Session(path), scene.trained.facts["inputs"]),
+        names_kept(ledger, Session(path), scene.graph),
         nodes_in_evaluation(ledger, onnx_files.read(path)),
     ]
 
@@ -29,51 +30,61 @@ def two_sessions(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     """
     inputs = scene.trained.collate(scene.features[: BATCHES[-1]])
     path = scene.rundir / variant["file"]
-    one_thread, two_threads, as_written = (
+    one_thread, *others = (
         Session(path, **options)(inputs) for options in ({"threads": 1}, {"threads": 2}, {"fused": False})
     )
-    single = run_torch(scene.merged.model, inputs, double=False)
-    floor = agreement.noise_floor(single, run_torch(scene.double, inputs, double=True))
-    limit = agreement.tolerance(floor, agreement.output_range(single)) if name == "fp32" else None
-    ledger, facts = ledger_of(name, variant), {"noise_floor": floor}
-    return [
-        ledger.at_most(id, agreement.largest_difference(one_thread, other)[0], limit, rows=len(single), facts=facts)
-        for id, other in (("threads", two_threads), ("fusion", as_written))
-    ]
+    single, double = scene.torch(scene.graph.name, inputs), scene.double(scene.graph.name, inputs)
+    ledger, names = ledger_of(name, variant), scene.names[: BATCHES[-1]]
+    made = []
+    for id, other in zip(("threads", "fusion"), others, strict=True):
+        outputs = Outputs(scene.graph)
+        outputs.compare(inputs, one_thread, other, names)
+        outputs.measure_floor(inputs, single, double)
+        for apart in outputs.apart.values():
+            apart.see_only(elements(apart.value, single[apart.value.name], inputs)[0])
+        worst = outputs.worst()
+        limit, facts = worst.limit if name == "fp32" else None, {"noise_floor": worst.floor}
+        made.append(ledger.at_most(id, worst.difference, limit, rows=len(names), facts=facts))
+    return made
 
 
 def quantized_decisions(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     """A quantized file against float32 by its decisions; no NaN, on any row, in any batch."""
     if name == "fp32":
         return []
-    rows, reference = scene.rows, scene.reference
-    session = Session(scene.rundir / variant["file"])
-    got = logits_of(session, scene.encoder, rows)
+    session, decision = Session(scene.rundir / variant["file"]), scene.decision
+    answers = scene.parts.answers(run_of(session), scene.rows)
+    reference, got = scene.reference.evidence, answers.evidence
     edges = scene.features[scene.real :]
-    odd = sum(int((~np.isfinite(session(scene.encoder.collate([row])))).any()) for row in edges)
-    count, clear = classes.flips(reference, got)
-    where = str(rows[int(clear[0])]["origin"]) if len(clear) else ""
+    odd = sum(any_infinite(session(scene.encoder.collate([row]))) for row in edges)
+    count, clear = flips(decision, reference, got)
+    where = str(scene.rows[int(answers.row[clear[0]])]["origin"]) if len(clear) else ""
     facts = {
         "flips": count,
-        "drift": agreement.drift(reference, got),
+        "drift": float(np.median(decision.compare(reference, got).moved)),
         "sqnr_db": agreement.sqnr_db(reference, got),
         "cosine": agreement.cosine(reference, got),
-        "top_5_overlap": classes.top_k_overlap(reference, got),
+        **decision.described(reference, got),
         "batch_dependence": batch_dependence(session, scene),
     }
-    flips = float(len(clear)) if np.isfinite(got).all() else float("inf")
-    allowed = classes.flips_allowed(len(rows))
-    ledger = ledger_of(name, variant)
+    changed = float(len(clear)) if np.isfinite(got).all() else float("inf")
+    units, ledger = len(answers), ledger_of(name, variant)
+    gain = agreement.gain(decision.centred(reference), decision.centred(got))
     return [
-        ledger.at_most("flips", flips, allowed, rows=len(rows), where=where, facts=facts),
-        ledger.at_most("gain", classes.gain(reference, got), classes.GAIN, rows=len(rows)),
+        ledger.at_most("flips", changed, flips_allowed(units), rows=units, where=where, facts=facts),
+        ledger.at_most("gain", gain, agreement.GAIN, rows=units),
         ledger.at_most("not-finite", odd, 0, rows=len(edges)),
     ]
 
 
+def any_infinite(outputs: Arrays) -> bool:
+    """Whether a value of the outputs is NaN or infinity."""
+    return any(not np.isfinite(value).all() for value in outputs.values())
+
+
 def batch_dependence(session: Session, scene: Scene) -> float:
-    """How far a row's logits move with its batch mates: dynamic int8 takes one scale for a whole batch."""
+    """How far a row's answer moves with its batch mates: dynamic int8 takes one scale for a whole batch."""
     rows = scene.features[:8]
-    whole = session(scene.encoder.collate(rows))
-    single = np.concatenate([session(scene.encoder.collate([row])) for row in rows])
-    return agreement.largest_difference(whole, single)[0]
+    batches = [scene.encoder.collate(rows), *(scene.encoder.collate([row]) for row in rows)]
+    whole, *single = (scene.decision.answers(session(batch), batch).evidence for batch in batches)
+    return agreement.largest_difference(whole, np.concatenate(single))[0]

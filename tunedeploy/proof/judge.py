@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 import onnxruntime
 
-from tunedeploy import plugins, progress
+from tunedeploy import progress
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.device.decisions import classes
+from tunedeploy.device import agreement
+from tunedeploy.device.decisions import Answers, flips, flips_allowed
 from tunedeploy.device.encoders import Array, Encoder, Inputs, Row, in_batches
-from tunedeploy.device.runtime import Session, instruction_set, logits_of
+from tunedeploy.device.parts import Parts
+from tunedeploy.device.runtime import Session, instruction_set, run_of
+from tunedeploy.device.signature import Graph
 from tunedeploy.proof.torch_run import places, sample
-from tunedeploy.run.results import Answers, Decisions, Kernels, Measured
+from tunedeploy.run.results import Compared, Decisions, Kernels, Measured
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -31,58 +34,83 @@ class Judge:
     """Measures files alike: metric on the evaluation split, bytes, and milliseconds of one row."""
 
     recipe: "Recipe"
-    encoder: Encoder
+    parts: Parts
     metric: str
     reference: float | None = None  # the float32 file's metric
-    answers: Array | None = None  # its logits
+    fp32: Answers | None = None  # its answers
 
-    def __call__(self, path: Path) -> tuple[Measured, Array]:
-        """`metric`, `drop`, `flips`, `gain`, `bytes` and `ms` of a file, and its logits (rows, labels)."""
-        task, rows = plugins.load("tasks", self.recipe.task), data_of(self.recipe).eval
+    def __call__(self, path: Path) -> tuple[Measured, Answers]:
+        """`metric`, `drop`, `flips`, `gain`, `bytes` and `ms` of a file, and its answers."""
+        rows = data_of(self.recipe).eval
         session = Session(path)
         update = progress.tracker("evaluate onnx", len(rows))
-        logits = logits_of(session, self.encoder, rows, update)
-        value = float(task.score(self.metric, logits, task.targets(rows)))
-        probe = self.encoder.collate(self.encoder.encode(sample(rows, 1)))
-        drop = 0.0 if self.reference is None else round(self.reference - value, 4)
+        answers = self.parts.answers(run_of(session), rows, update)
+        value = self.score(answers, rows)
+        probe = self.parts.encoder.collate(self.parts.encoder.encode(sample(rows, 1)))
         size = path.stat().st_size
-        answers = self.against_fp32(logits)
+        kept = self.against_fp32(answers)
         measured: Measured = {
-            "metric": round(value, 4), "drop": drop, "bytes": size, "ms": latency(session, probe),
-            "flips": answers["flips"], "flips_allowed": answers["flips_allowed"], "gain": answers["gain"],
-            "agreement": answers["agreement"],
+            "metric": round(value, 4), "drop": self.drop(value), "bytes": size, "ms": latency(session, probe),
+            "flips": kept["flips"], "flips_allowed": kept["flips_allowed"], "gain": kept["gain"],
+            "agreement": kept["agreement"],
         }  # fmt: skip
-        return measured, logits
+        return measured, answers
 
-    def against_fp32(self, logits: Array) -> Answers:
+    @property
+    def unit(self) -> str:
+        """Of the metric."""
+        return self.parts.decision.metrics[self.metric].unit
+
+    @property
+    def allowed_drop(self) -> float:
+        """What a precision may lose, in the metric's own unit."""
+        max_drop = self.recipe.export.max_drop
+        return self.parts.decision.metrics[self.metric].allowed(max_drop, self.reference or 0.0)
+
+    def score(self, answers: Answers, rows: Sequence[Row]) -> float:
+        """The metric."""
+        return float(self.parts.decision.score(self.metric, answers, self.parts.decision.targets(rows)))
+
+    def drop(self, value: float) -> float:
+        """How much worse a metric is than float32's, in its own unit."""
+        if self.reference is None:
+            return 0.0
+        return round(self.parts.decision.metrics[self.metric].worse(self.reference, value), 4)
+
+    def against_fp32(self, answers: Answers) -> Compared:
         """What verify will hold the file to: answers that changed though they were no near-ties, and the gain.
 
         `agreement` is the share of all answers that are float32's, near-ties among them, in percent.
         """
-        if self.answers is None:
+        if self.fp32 is None:
             return {"flips": 0, "flips_allowed": 0, "gain": 1.0, "agreement": 100.0}
-        agreement = 100 * float((self.answers.argmax(1) == logits.argmax(1)).mean())
-        chosen = places(len(logits), DECISION_ROWS)
-        changed = classes.flips(self.answers[chosen], logits[chosen])[1]
-        gain = classes.gain(self.answers[chosen], logits[chosen])
-        allowed = classes.flips_allowed(len(chosen))
+        decision, rows = self.parts.decision, int(self.fp32.row[-1]) + 1
+        chosen = places(rows, DECISION_ROWS)
+        before, after = self.fp32.of_rows(chosen).evidence, answers.of_rows(chosen).evidence
+        changed = flips(decision, before, after)[1]
+        gain = agreement.gain(decision.centred(before), decision.centred(after))
         return {
-            "flips": len(changed), "flips_allowed": allowed, "gain": round(min(gain, 1e9), 4),
-            "agreement": round(agreement, 4),
+            "flips": len(changed), "flips_allowed": flips_allowed(len(before)), "gain": round(min(gain, 1e9), 4),
+            "agreement": round(self.same(self.fp32.evidence, answers.evidence), 4),
         }  # fmt: skip
+
+    def same(self, before: Array, after: Array) -> float:
+        """The share of answers that are the same, in percent."""
+        return 100 * float((~self.parts.decision.compare(before, after).differs).mean())
 
     def decisions(self, session: Session) -> Decisions:
         """`drop`, `flips` and `agreement` of another session on the rows that decide."""
-        assert self.answers is not None, "there is no other session of the float32 file"
-        task, rows = plugins.load("tasks", self.recipe.task), data_of(self.recipe).eval
+        assert self.fp32 is not None, "there is no other session of the float32 file"
+        rows, decision = data_of(self.recipe).eval, self.parts.decision
         chosen = places(len(rows), DECISION_ROWS)
-        rows, before = sample(rows, DECISION_ROWS), self.answers[chosen]
-        logits = logits_of(session, self.encoder, rows)
-        drop, same = (task.score(self.metric, one, task.targets(rows)) for one in (before, logits))
+        rows, before = sample(rows, DECISION_ROWS), self.fp32.of_rows(chosen)
+        after = self.parts.answers(run_of(session), rows)
+        values = [self.score(answers, rows) for answers in (before, after)]
         return {
-            "drop": round(float(drop) - float(same), 4), "flips": len(classes.flips(before, logits)[1]),
-            "agreement": round(100 * float((before.argmax(1) == logits.argmax(1)).mean()), 4),
-        }  # fmt: skip
+            "drop": round(decision.metrics[self.metric].worse(*values), 4),
+            "flips": len(flips(decision, before.evidence, after.evidence)[1]),
+            "agreement": round(self.same(before.evidence, after.evidence), 4),
+        }
 
 
 def kernels() -> Kernels:
@@ -100,7 +128,8 @@ def latency(session: Session, probe: Inputs) -> float:
     return round(statistics.median(times) * 1e3, 3)
 
 
-def batches(encoder: Encoder, rows: Sequence[Row]) -> list[Inputs]:
-    """Encoded rows, eight at a time."""
+def batches(encoder: Encoder, graph: Graph, rows: Sequence[Row]) -> list[Inputs]:
+    """Encoded rows as the inputs of a graph, eight at a time."""
     features = encoder.encode(rows)
-    return [encoder.collate([features[at] for at in indices]) for indices in in_batches(len(features), 8)]
+    groups = in_batches(len(features), 8)
+    return [graph.select(encoder.collate([features[at] for at in group])) for group in groups]

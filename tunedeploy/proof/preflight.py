@@ -5,18 +5,21 @@ import hashlib
 import io
 import json
 import time
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tunedeploy import progress
 from tunedeploy.device import agreement
-from tunedeploy.device.encoders import Array, Encoder, Features
+from tunedeploy.device.encoders import Array, Features
+from tunedeploy.device.signature import Run, elements
 from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Assembly, Classifier
 from tunedeploy.models.conversion import program_of
 from tunedeploy.models.loading import foreign, trunk_of_depth
-from tunedeploy.proof.torch_run import as_double, run_torch, sample
+from tunedeploy.proof.torch_run import sample, torch_run
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -47,23 +50,23 @@ def check_independence(recipe: "Recipe", assembly: Assembly, rows: Any) -> None:
         ModelError: they differ by more than rounding explains; verify would find the exported file at fault for it.
     """
     name = recipe.model.name
-    model, encoder = assembly.model, assembly.encoder
+    encoder = assembly.encoder
     features = encoder.encode(sample(rows, ROWS))
     longest = int(encoder.facts.get("max_length") or 0)  # of images none
     if longest:  # room for padding
         features = [{key: value[: max(1, longest // 2)] for key, value in row.items()} for row in features]
     with foreign(f"model {name!r}: cannot be run"):
-        double = as_double(model)
-        alone = np.concatenate([answer(model, encoder, [row]) for row in features])
-        exact = np.concatenate([answer(double, encoder, [row], double=True) for row in features])
-        others = {"it stands beside other rows": answer(model, encoder, features)}
+        single, double = torch_run(assembly), torch_run(assembly, double=True)
+        own = joined(by_row(assembly, single, [row]) for row in features)
+        exact = joined(by_row(assembly, double, [row]) for row in features)
+        others = {"it stands beside other rows": np.concatenate(by_row(assembly, single, features))}
         for extra in PADDING if longest else ():
             sizes = [min(len(row["input_ids"]) + extra, longest) for row in features]
-            padded = [answer(model, encoder, [row], size=size) for row, size in zip(features, sizes, strict=True)]
-            others[f"padding follows it ({extra})"] = np.concatenate(padded)
-    spread = agreement.output_range(alone)
-    limit = MARGIN * agreement.tolerance(agreement.noise_floor(alone, exact), spread)
-    moves = {how: agreement.largest_difference(alone, other)[0] for how, other in others.items()}
+            padded = (by_row(assembly, single, [row], size) for row, size in zip(features, sizes, strict=True))
+            others[f"padding follows it ({extra})"] = joined(padded)
+    spread = agreement.output_range(own)
+    limit = MARGIN * agreement.tolerance(agreement.noise_floor(own, exact), spread)
+    moves = {how: agreement.largest_difference(own, other)[0] for how, other in others.items()}
     how, value = max(moves.items(), key=lambda move: move[1])
     if value > limit:
         raise ModelError(
@@ -72,11 +75,17 @@ def check_independence(recipe: "Recipe", assembly: Assembly, rows: Any) -> None:
         )
 
 
-def answer(
-    model: Classifier, encoder: Encoder, rows: list[Features], *, size: int | None = None, double: bool = False
-) -> Array:
-    """Logits (rows, labels) of one batch."""
-    return run_torch(model, encoder.collate(rows, size), double=double)
+def by_row(assembly: Assembly, run: Run, features: list[Features], size: int | None = None) -> list[Array]:
+    """What the first output says of each row of one batch."""
+    graph, batch = assembly.graph, assembly.encoder.collate(features, size)
+    value = graph.outputs[0]
+    values, rows = elements(value, assembly.parts.program.forward(run, batch)[value.name], batch)
+    return [values[rows == row] for row in range(len(features))]
+
+
+def joined(batches: Iterable[list[Array]]) -> Array:
+    """What several batches say of their rows, one after the other."""
+    return np.concatenate([values for batch in batches for values in batch])
 
 
 def check_conversion(recipe: "Recipe", assembly: Assembly, rows: Any) -> None:
@@ -116,7 +125,7 @@ def convert(recipe: "Recipe", assembly: Assembly, model: Classifier, rows: Any) 
     Raises:
         ModelError: the exporter cannot convert it.
     """
-    small = Assembly(model=model, encoder=assembly.encoder, fresh=assembly.fresh, facts=assembly.facts)
+    small = replace(assembly, model=model)
     key = content_key(recipe, small)
     if key in _converted:
         return

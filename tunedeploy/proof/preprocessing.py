@@ -1,6 +1,5 @@
 """Whether raw rows become the arrays that training saw, by the merged folder's preprocessing and by the bundle's."""
 
-from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.encoders import Encoder, Row
@@ -10,8 +9,7 @@ from tunedeploy.proof.torch_run import sample
 
 def preprocessing(scene: Scene) -> list[Comparison]:
     """Raw rows give what they gave in training, by the merged folder's preprocessing and by the bundled one."""
-    data = data_of(scene.recipe)
-    rows = [*sample(data.eval, 256), *scene.task.edge_rows(data.eval[0])]
+    rows = [*sample(scene.data.eval, 256), *scene.task.edge_rows(scene.data.eval[0])]
     expected = scene.trained.encode(rows)
     made = []
     for id, stage, encoder in (
@@ -24,7 +22,7 @@ def preprocessing(scene: Scene) -> list[Comparison]:
                 difference = agreement.largest_difference(first[key][None], second[key][None])[0]
                 if difference > worst:
                     worst, where = difference, f"{row.get('origin', 'an edge row')}, {key}"
-        limit = agreement.PIXELS if scene.trained.facts["kind"] == "image" else 0
+        limit = scene.trained.tolerance
         made.append(Ledger(stage=stage, file="merged").at_most(id, worst, limit, rows=len(rows), where=where))
     odd = scene.task.contradictions(scene.rundir / "merged", scene.trained.facts)
     merged = Ledger(stage="merge", file="merged")

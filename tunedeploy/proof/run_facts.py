@@ -3,16 +3,13 @@
 import json
 import tempfile
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tunedeploy.bundling.layout import manifest_of
-from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device import agreement
-from tunedeploy.device.array_files import read_array
 from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.files import files_below, read_json, sha256
 from tunedeploy.graphs import files as onnx_files
@@ -20,7 +17,8 @@ from tunedeploy.models import start
 from tunedeploy.proof.bundle_facts import differing, parsed
 from tunedeploy.proof.judge import kernels
 from tunedeploy.proof.scene import Scene, ledger_of
-from tunedeploy.proof.torch_run import logits, trained
+from tunedeploy.proof.torch_run import answers, trained
+from tunedeploy.run.answers import read_answers
 from tunedeploy.run.exported import onnx_facts
 from tunedeploy.run.folder import versions
 from tunedeploy.run.lineage import FILE, lineage
@@ -42,12 +40,12 @@ def folder_described(scene: Scene) -> list[Comparison]:
 
     Under another version of transformers only what both versions write is compared.
     """
-    labels = data_of(scene.recipe).labels
+    labels = scene.data.labels
     alike = scene.rundir.record("merge").versions == versions()
     odd: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         fresh, there = Path(name), scene.rundir / "merged"
-        scene.task.save(start.base(scene.recipe, len(labels)), labels, fresh)
+        scene.task.save(start.base(scene.recipe, scene.data), labels, fresh)
         for path in files_below(fresh):
             file = path.relative_to(fresh).as_posix()
             if path.suffix == ".json" and file != "tokenizer.json":  # that one is compared part by part
@@ -91,13 +89,11 @@ def ancestors(scene: Scene) -> dict[str, str]:
 
 
 def scores_described(scene: Scene) -> list[Comparison]:
-    """Metrics of training and of each file are those of the logits kept, and the metric is the one of this data."""
-    label_ids = scene.task.targets(data_of(scene.recipe).eval)
+    """Metrics of training and of each file are those of the answers kept, and the metric is the one of this data."""
     train, quantize = scene.rundir.record("train").result, scene.rundir.record("quantize").result
-    kept = read_array(scene.rundir / "train" / "eval_logits.npy")
-    metric = scene.task.metric_name(label_ids)
-    true = {name: round(scene.task.score(name, kept, label_ids), 4) for name in ("accuracy", "macro_f1")}
-    true["rows"] = len(label_ids)
+    metric = scene.task.metric_name(scene.truth, scene.data.labels)
+    true = {name: round(scene.decision.score(name, scene.kept, scene.truth), 4) for name in scene.decision.metrics}
+    true["rows"] = len(scene.data.eval)
     written = read_json(scene.rundir / "train" / "metrics.json")
     odd = [f"metrics: {key}" for key, value in true.items() if train["metrics"].get(key) != value]
     odd += [f"metrics.json: {key}" for key, value in true.items() if written.get(key) != value]
@@ -111,38 +107,40 @@ def scores_described(scene: Scene) -> list[Comparison]:
 
 
 def figures_that_differ(scene: Scene, variants: Mapping[str, Variant], name: str) -> list[str]:
-    """`metric` and `drop` of a variant against the logits that it was judged by; float32's, which are not kept, against
-    those that it gives now, where rows at a near-tie may fall to the other side on another machine."""
-    label_ids = scene.task.targets(data_of(scene.recipe).eval)
-    score = partial(scene.task.score, scene.rundir.record("train").result["metric"])
+    """`metric` and `drop` of a variant against the answers that it was judged by; float32's, which are not kept,
+    against those that it gives now, where units at a near-tie may fall to the other side on another machine."""
+    metric = scene.rundir.record("train").result["metric"]
+    measure = scene.decision.metrics[metric]
     one, room = variants[name], ROUNDED
     if name == "fp32":
-        rows = len(label_ids)
-        room += 0 if scene.rundir.record("quantize").result["made_on"] == kernels() else 200 / rows
-        value = score(scene.whole, label_ids)
+        same_kernels = scene.rundir.record("quantize").result["made_on"] == kernels()
+        room += 0 if same_kernels else (200 if measure.unit == "%" else 2) / len(scene.data.eval)
+        answers = scene.whole
     else:
-        value = score(read_array((scene.rundir / one["file"]).with_suffix(".npy")), label_ids)
-    drop = 0.0 if name == "fp32" else variants["fp32"]["metric"] - one["metric"]
+        path = (scene.rundir / one["file"]).with_suffix(".npy")
+        answers = read_answers(path, rows=len(scene.data.eval), width=scene.width)
+    value = scene.decision.score(metric, answers, scene.truth)
+    drop = 0.0 if name == "fp32" else measure.worse(variants["fp32"]["metric"], one["metric"])
     said = {"metric": (one["metric"], value, room), "drop": (one["drop"], drop, ROUNDED)}
     return [key for key, (first, second, limit) in said.items() if not abs(first - second) <= limit]
 
 
 def trained_again(scene: Scene) -> list[Comparison]:
-    """Logits that training ended with against the trained model itself, adapters on, on rows drawn by their hash.
+    """Answers that training ended with against the trained model itself, adapters on, on rows drawn by their hash.
 
-    All later files are compared with these logits, so they must be the trained model's own.
+    All later files are compared with these answers, so they must be the trained model's own.
     """
-    data = data_of(scene.recipe)
     path = scene.rundir / "train" / "eval_logits.npy"
-    kept = read_array(path)
+    kept, rows = scene.kept, len(scene.data.eval)
     seed = int(sha256(path)[:8], 16)
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(kept))[:DRAWN])
-    tuned = trained(scene.recipe, scene.rundir, len(data.labels))
-    got = logits(tuned, tuned.encoder.encode([data.eval[int(at)] for at in chosen]))
+    chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:DRAWN])
+    tuned = trained(scene.recipe, scene.rundir, scene.data)
+    expected = kept.of_rows(chosen)
+    got = answers(tuned, tuned.encoder.encode([scene.data.eval[int(at)] for at in chosen]))
     floor = scene.noise_floor
-    value, row = agreement.largest_difference(kept[chosen], got)
-    limit = agreement.tolerance(floor, agreement.output_range(kept))
-    where = str(data.eval[int(chosen[row])]["origin"])
+    value, unit = agreement.largest_difference(expected.evidence, got.evidence)
+    limit = agreement.tolerance(floor, agreement.output_range(kept.evidence))
+    where = str(scene.data.eval[int(chosen[expected.row[unit]])]["origin"])
     facts = {"noise_floor": floor}
     return [TRAINED.at_most("training-logits", value, limit, rows=len(chosen), where=where, facts=facts)]
 

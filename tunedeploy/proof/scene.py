@@ -2,24 +2,29 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from tunedeploy import plugins
 from tunedeploy.contracts.task import Task
+from tunedeploy.data.read import Data
 from tunedeploy.data.recipe_data import data_of, data_of_run
 from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison, Ledger
-from tunedeploy.device.encoders import Array, Encoder, Features, Inputs, Row
-from tunedeploy.device.runtime import Session, logits_of
+from tunedeploy.device.decisions import Answers, Decision
+from tunedeploy.device.encoders import Encoder, Features, Inputs, Row
+from tunedeploy.device.parts import Parts, row_size
+from tunedeploy.device.programs.single import Single
+from tunedeploy.device.runtime import Session, run_of
+from tunedeploy.device.signature import Arrays, Graph, Run, elements
 from tunedeploy.models import start
-from tunedeploy.models.classifier import Assembly, Classifier
+from tunedeploy.models.classifier import Assembly
+from tunedeploy.proof.apart import Outputs, valid
 from tunedeploy.proof.judge import DECISION_ROWS
-from tunedeploy.proof.torch_run import as_double, loaded, logits, places, run_torch, sample
+from tunedeploy.proof.torch_run import answers, loaded, places, sample, torch_run
+from tunedeploy.run.answers import read_answers
 from tunedeploy.run.entries import entry
 from tunedeploy.run.exported import encoder_of
-from tunedeploy.run.folder import RunDir, read_logits
+from tunedeploy.run.folder import RunDir
 from tunedeploy.run.lineage import FILE
 from tunedeploy.run.results import Variant
 
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
 ROWS = 32  # real rows on the grid; each is tried in several batches and lengths
 MERGED_ROWS = 96  # as many as the merge stage compares
 BATCHES = (1, 2, 3, 7)
+Batch = tuple[Arrays, Arrays]  # inputs and outputs
 FLOAT32 = Ledger(stage="export", file=FILE, variant="fp32")
 
 
@@ -58,34 +64,81 @@ class Scene:
         return loaded(self.task, self.rundir)
 
     @cached_property
-    def double(self) -> Classifier:
+    def data(self) -> Data:
+        """The rows that the run was trained on and judged by."""
+        return data_of(self.recipe)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """What goes into each file and comes out, by the preprocessing of training and the labels of the data."""
+        return self.task.graph(self.trained.facts, self.data.labels)
+
+    @cached_property
+    def torch(self) -> Run:
+        """The merged model in torch."""
+        return torch_run(self.merged)
+
+    @cached_property
+    def double(self) -> Run:
         """The same in float64."""
-        return as_double(self.merged.model)
+        return torch_run(self.merged, double=True)
 
     @cached_property
     def onnx(self) -> Session:
         """The float32 file."""
-        return Session(self.rundir / "onnx" / "model.onnx")
+        return Session(self.rundir / FILE)
 
     @cached_property
+    def parts(self) -> Parts:
+        """The bundle's own preprocessing, with its graph and what its answers are."""
+        decision = self.task.decision(self.data.labels)
+        encoder = encoder_of(self.recipe, self.rundir)
+        return Parts(encoder=encoder, program=Single(graph=self.graph), decision=decision)
+
+    @property
     def encoder(self) -> Encoder:
         """The bundle's preprocessing."""
-        return encoder_of(self.recipe, self.rundir)
+        return self.parts.encoder
+
+    @property
+    def decision(self) -> Decision:
+        """What an answer is."""
+        return self.parts.decision
 
     @cached_property
     def rows(self) -> list[Row]:
         """Rows of the evaluation split on which decisions are compared."""
-        return sample(data_of(self.recipe).eval, DECISION_ROWS)
+        return sample(self.data.eval, DECISION_ROWS)
 
     @cached_property
-    def reference(self) -> Array:
-        """What the float32 file makes of them."""
-        return logits_of(self.onnx, self.encoder, self.rows)
+    def reference(self) -> Answers:
+        """The float32 file's answers to them."""
+        return self.parts.answers(run_of(self.onnx), self.rows)
 
     @cached_property
-    def whole(self) -> Array:
-        """What the float32 file makes of the whole evaluation split."""
-        return logits_of(self.onnx, self.encoder, data_of(self.recipe).eval)
+    def whole(self) -> Answers:
+        """The float32 file's answers to the whole evaluation split."""
+        return self.parts.answers(run_of(self.onnx), self.data.eval)
+
+    @cached_property
+    def kept(self) -> Answers:
+        """The answers that training ended with.
+
+        Raises:
+            RunError: the file is missing, or holds something else.
+        """
+        path = self.rundir / "train" / "eval_logits.npy"
+        return read_answers(path, rows=len(self.data.eval), width=self.width)
+
+    @property
+    def width(self) -> int:
+        """Of the evidence."""
+        return int(self.reference.evidence.shape[1])
+
+    @cached_property
+    def truth(self) -> Any:
+        """What the answers to the evaluation split are scored by."""
+        return self.decision.targets(self.data.eval)
 
     @property
     def variants(self) -> dict[str, Variant]:
@@ -113,7 +166,7 @@ def scene_of(recipe: "Recipe", rundir: RunDir) -> Scene:
     """
     task = plugins.load("tasks", recipe.task)
     data = data_of_run(recipe, rundir.path)
-    trained = start.base(recipe, len(data.labels)).encoder
+    trained = start.base(recipe, data).encoder
     rows = sample(data.eval, ROWS)
     edges = task.edge_rows(rows[0])
     names = [str(row["origin"]) for row in rows] + [f"edge row {at}" for at in range(len(edges))]
@@ -141,66 +194,68 @@ def grid(scene: Scene) -> list[tuple[str, Inputs, list[int]]]:
 
 
 def trained_against_merged(scene: Scene) -> list[Comparison]:
-    """Logits that training ended with against the merged folder's, raw rows through its own preprocessing."""
-    data = data_of(scene.recipe)
-    shape = {"rows": len(data.eval), "labels": len(data.labels)}
-    expected = read_logits(scene.rundir / "train" / "eval_logits.npy", **shape)
-    chosen = places(len(expected), MERGED_ROWS)
-    got = logits(scene.merged, scene.merged.encoder.encode(sample(data.eval, MERGED_ROWS)))
+    """Answers that training ended with against the merged folder's, raw rows through its own preprocessing."""
+    chosen = places(len(scene.data.eval), MERGED_ROWS)
+    expected = scene.kept.of_rows(chosen)
+    got = answers(scene.merged, scene.merged.encoder.encode(sample(scene.data.eval, MERGED_ROWS)))
     floor = scene.noise_floor
-    value, row = agreement.largest_difference(expected[chosen], got)
-    limit = agreement.tolerance(floor, agreement.output_range(expected))
-    where = str(data.eval[int(chosen[row])]["origin"])
+    value, unit = agreement.largest_difference(expected.evidence, got.evidence)
+    limit = agreement.tolerance(floor, agreement.output_range(scene.kept.evidence))
+    where = str(scene.data.eval[int(chosen[expected.row[unit]])]["origin"])
     ledger, facts = Ledger(stage="merge", file="merged"), {"noise_floor": floor}
     return [ledger.at_most("trained-vs-merged", value, limit, rows=len(chosen), where=where, facts=facts)]
 
 
 def torch_against_onnx(scene: Scene) -> list[Comparison]:
-    """The merged model in torch against the file, over the grid, within the measured noise floor."""
-    worst = {"difference": 0.0, "floor": 0.0}
-    where, low, high = "", np.inf, -np.inf
-    count = 0
+    """The merged model in torch against the file, over the grid, each output within its measured noise floor."""
+    outputs, count = Outputs(scene.graph), 0
     for name, inputs, chosen in grid(scene):
-        single = run_torch(scene.merged.model, inputs, double=False)
-        exact = run_torch(scene.double, inputs, double=True)
-        got = scene.onnx(inputs)
-        difference, row = agreement.largest_difference(single, got)
-        if difference > worst["difference"]:
-            worst["difference"], where = difference, f"{scene.names[chosen[row % len(chosen)]]}, {name}"
-        worst["floor"] = max(worst["floor"], agreement.noise_floor(single, exact))
-        low, high = min(low, float(single.min())), max(high, float(single.max()))
+        single = scene.torch(scene.graph.name, inputs)
+        outputs.compare(inputs, single, scene.onnx(inputs), [scene.names[at] for at in chosen], f", {name}")
+        outputs.measure_floor(inputs, single, scene.double(scene.graph.name, inputs))
         count += len(chosen)
-    spread = max(high - low, 1e-6)
-    limit = agreement.tolerance(worst["floor"], spread)
-    facts = {"noise_floor": worst["floor"], "output_range": spread}
-    return [FLOAT32.at_most("torch-vs-onnx", worst["difference"], limit, rows=count, where=where, facts=facts)]
+    return [of_outputs("torch-vs-onnx", outputs, count)]
+
+
+def of_outputs(id: str, outputs: Outputs, rows: int, facts: dict[str, Any] | None = None) -> Comparison:
+    """The comparison of the output that uses most of its limit."""
+    worst = outputs.worst()
+    facts = {"noise_floor": worst.floor, "output_range": worst.spread} | (facts or {})
+    return FLOAT32.at_most(id, worst.difference, worst.limit, rows=rows, where=worst.where, facts=facts)
 
 
 def metamorphic(scene: Scene) -> list[Comparison]:
     """A row's answer depends neither on its padding nor on its batch mates (float32)."""
-    floor, spread, together, padded = 0.0, 1e-6, 0.0, 0.0
-    where = {"batch": "", "padding": ""}
     rows = scene.features[: min(12, scene.real)] + scene.features[scene.real :]
     names = scene.names[: min(12, scene.real)] + scene.names[scene.real :]
-    whole = scene.onnx(scene.encoder.collate(rows))
-    paddable = scene.encoder.sizes(rows) != [None] and "sequence" in str(scene.task.dynamic_axes(scene.encoder.facts))
+    together, padded = Outputs(scene.graph), Outputs(scene.graph)
+    inputs_of_all = scene.encoder.collate(rows)
+    whole = scene.onnx(inputs_of_all)
+    paddable = scene.graph.paddable()
     for at, row in enumerate(rows):
         inputs = scene.encoder.collate([row])
-        single = run_torch(scene.merged.model, inputs, double=False)
-        floor = max(floor, agreement.noise_floor(single, run_torch(scene.double, inputs, double=True)))
-        spread = max(spread, float(np.ptp(whole)))
         own = scene.onnx(inputs)
-        mates = agreement.largest_difference(own, whole[at : at + 1])[0]
-        if mates > together:
-            together, where["batch"] = mates, names[at]
+        single, double = scene.torch(scene.graph.name, inputs), scene.double(scene.graph.name, inputs)
+        beside = {name: array[at : at + 1] for name, array in inputs_of_all.items()}
+        same_row(
+            together, (inputs, own), (beside, {name: array[at : at + 1] for name, array in whole.items()}), names[at]
+        )
+        together.measure_floor(inputs, single, double)
         if paddable:
-            length = len(next(iter(row.values())))
-            wider = min(length + 9, int(scene.encoder.facts["max_length"]))
-            more = agreement.largest_difference(own, scene.onnx(scene.encoder.collate([row], wider)))[0]
-            if more > padded:
-                padded, where["padding"] = more, names[at]
-    limit = agreement.tolerance(floor, spread)
-    facts = {"noise_floor": floor, "output_range": spread}
-    made = [("batch-invariance", together, where["batch"])]
-    made += [("padding-invariance", padded, where["padding"])] if paddable else []
-    return [FLOAT32.at_most(id, value, limit, rows=len(rows), where=place, facts=facts) for id, value, place in made]
+            wider = min(row_size(row) + 9, int(scene.encoder.facts["max_length"]))
+            more = scene.encoder.collate([row], wider)
+            same_row(padded, (inputs, own), (more, scene.onnx(more)), names[at])
+            padded.measure_floor(inputs, single, double)
+    for apart in (*together.apart.values(), *padded.apart.values()):
+        apart.see_only(elements(apart.value, whole[apart.value.name], inputs_of_all)[0])
+    made = [of_outputs("batch-invariance", together, len(rows))]
+    return [*made, of_outputs("padding-invariance", padded, len(rows))] if paddable else made
+
+
+def same_row(outputs: Outputs, first: Batch, second: Batch, name: str) -> None:
+    """Compare a row's outputs in two batches of it, whose padding may differ."""
+    for output, apart in outputs.apart.items():
+        one, other = (valid(apart.value, given[output], inputs)[0] for inputs, given in (first, second))
+        difference, _ = agreement.largest_difference(one, other)
+        if difference > apart.difference:
+            apart.difference, apart.where = difference, name

@@ -4,16 +4,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from tunedeploy.bundling.kit import SAME_MACHINE
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison, Ledger
-from tunedeploy.device.encoders import Array
+from tunedeploy.device.decisions import Answers
 from tunedeploy.device.files import read_json
-from tunedeploy.device.runtime import Session, logits_of
+from tunedeploy.device.runtime import Session, run_of
 from tunedeploy.proof.judge import kernels
 from tunedeploy.proof.scene import FLOAT32, Scene, ledger_of
-from tunedeploy.run.folder import read_logits
+from tunedeploy.run.answers import read_answers
 from tunedeploy.run.results import Variant
 
 
@@ -25,57 +27,58 @@ def labels_kept(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     if name == "fp32":
         there["train"] = scene.rundir.record("train").result["labels"]
         there["merged"] = read_json(scene.rundir / "merged" / "tunedeploy.json")["labels"]
-    width = session(scene.encoder.collate(scene.features[:1])).shape[-1]
+    inputs = scene.encoder.collate(scene.features[:1])
+    outputs, sizes = session(inputs), scene.graph.sizes(inputs)
+    expected = {value.name: tuple(sizes.get(axis, axis) for axis in value.axes) for value in scene.graph.outputs}
+    unlike = [output for output, shape in expected.items() if outputs[output].shape != shape]
     odd = [file for file, listed in there.items() if listed != labels]
     ledger = replace(ledger_of(name, variant), file=odd[0] if odd else variant["file"])
-    return [ledger.at_most("labels", len(odd) + abs(width - len(labels)), 0)]
+    return [ledger.at_most("labels", len(odd) + len(unlike), 0)]
 
 
 def metric_kept(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
-    """A file on the whole evaluation split: fp32 by the logits that training ended with, others by the metric."""
-    data = data_of(scene.recipe)
-    train = scene.rundir.record("train").result
-    label_ids = scene.task.targets(data.eval)
-    shape = {"rows": len(data.eval), "labels": len(data.labels)}
-    trained = read_logits(scene.rundir / "train" / "eval_logits.npy", **shape)
-    value = scene.task.score(train["metric"], trained, label_ids)
+    """A file on the whole evaluation split: fp32 by the answers that training ended with, others by the metric."""
+    metric = scene.rundir.record("train").result["metric"]
+    measure = scene.decision.metrics[metric]
+    trained = scene.kept
+    value = scene.decision.score(metric, trained, scene.truth)
     session = Session(scene.rundir / variant["file"])
-    got = scene.whole if name == "fp32" else logits_of(session, scene.encoder, data.eval)
-    drop = round(value - scene.task.score(train["metric"], got, label_ids), 6)
-    facts = {"trained": value, "file": value - drop}
+    got = scene.whole if name == "fp32" else scene.parts.answers(run_of(session), scene.data.eval)
+    drop = round(measure.worse(value, scene.decision.score(metric, got, scene.truth)), 6)
+    facts = {"trained": value, "file": value - drop if measure.better == "higher" else value + drop}
     if name == "fp32":
         return [trained_against_file(scene, trained, got, facts)]
     lost = ledger_of(name, variant).at_most(
         "drop",
         drop,
-        scene.recipe.export.max_drop,
-        unit=" points",
-        rows=len(label_ids),
+        measure.allowed(scene.recipe.export.max_drop, value),
+        unit=" points" if measure.unit == "%" else "",
+        rows=len(scene.data.eval),
         facts=facts,
-        words={"metric": train["metric"]},
+        words={"metric": metric},
     )
     return [lost, as_judged(scene, name, trained, got)]
 
 
-def trained_against_file(scene: Scene, trained: Array, got: Array, facts: dict[str, float]) -> Comparison:
-    """Logits of the whole evaluation split as training ended against the float32 file's."""
+def trained_against_file(scene: Scene, trained: Answers, got: Answers, facts: dict[str, float]) -> Comparison:
+    """Answers to the whole evaluation split as training ended against the float32 file's."""
     floor = scene.noise_floor
-    value, row = agreement.largest_difference(trained, got)
-    limit = agreement.tolerance(floor, agreement.output_range(trained))
-    where, facts = str(data_of(scene.recipe).eval[row]["origin"]), facts | {"noise_floor": floor}
+    value, unit = agreement.largest_difference(trained.evidence, got.evidence)
+    limit = agreement.tolerance(floor, agreement.output_range(trained.evidence))
+    where, facts = str(scene.data.eval[int(trained.row[unit])]["origin"]), facts | {"noise_floor": floor}
     return FLOAT32.at_most("trained-vs-onnx", value, limit, rows=len(trained), where=where, facts=facts)
 
 
-def as_judged(scene: Scene, name: str, trained: Array, got: Array) -> Comparison:
-    """Logits of a quantized file against those that it was judged by; on other kernels the difference is only told."""
+def as_judged(scene: Scene, name: str, trained: Answers, got: Answers) -> Comparison:
+    """Answers of a quantized file against those that it was judged by; on other kernels the difference is only told."""
     result = scene.rundir.record("quantize").result
     file = Path(result["variants"][name]["file"])
-    rows, labels = trained.shape
-    judged = read_logits(scene.rundir / str(file.with_suffix(".npy")), rows=rows, labels=labels)
-    value, row = agreement.largest_difference(judged, got)
-    drift = agreement.drift(trained, judged)
-    smallest = agreement.tolerance(0.0, agreement.output_range(trained))
+    path = scene.rundir / str(file.with_suffix(".npy"))
+    judged = read_answers(path, rows=len(scene.data.eval), width=scene.width)
+    value, unit = agreement.largest_difference(judged.evidence, got.evidence)
+    drift = float(np.median(scene.decision.compare(trained.evidence, judged.evidence).moved))
+    smallest = agreement.tolerance(0.0, agreement.output_range(trained.evidence))
     limit = max(SAME_MACHINE * drift, smallest) if result["made_on"] == kernels() else None
-    where, facts = str(data_of(scene.recipe).eval[row]["origin"]), {"drift": drift}
+    where, facts = str(scene.data.eval[int(judged.row[unit])]["origin"]), {"drift": drift}
     ledger = Ledger(stage="quantize", file=str(file), variant=name)
     return ledger.at_most("since-judged", value, limit, rows=len(judged), where=where, facts=facts)

@@ -1,4 +1,4 @@
-"""A run's models in torch, as training and merging left them, and their logits on some rows."""
+"""A run's models in torch, as training and merging left them, and their answers to some rows."""
 
 import copy
 from collections.abc import Sequence
@@ -10,16 +10,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from tunedeploy.contracts.task import Task
+from tunedeploy.device.decisions import Answers
 from tunedeploy.device.encoders import Array, Features, Row
-from tunedeploy.device.runtime import logits_of_features
+from tunedeploy.device.signature import Arrays, Graph, Run
 from tunedeploy.errors import ModelError, RunError
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, Classifier, load_trained
 from tunedeploy.models.loading import first_line
-from tunedeploy.models.torch_inputs import tensors
+from tunedeploy.models.torch_inputs import named, tensors
 from tunedeploy.run.folder import RunDir
 
 if TYPE_CHECKING:
+    from tunedeploy.data.read import Data
     from tunedeploy.recipe.read import Recipe
 
 
@@ -27,13 +29,13 @@ FOLDER = "merged"
 ROWS = 96  # of the evaluation split; errors of a merge show on any row, so more would only cost time
 
 
-def trained(recipe: "Recipe", rundir: RunDir, labels: int) -> Assembly:
+def trained(recipe: "Recipe", rundir: RunDir, data: "Data") -> Assembly:
     """The model as training left it, adapters on, in float32 and eval mode.
 
     Raises:
         RunError: a file of the train stage cannot be read, or is that of another model.
     """
-    assembly = start.attached(recipe, labels)
+    assembly = start.attached(recipe, data)
     own = assembly.model.state_dict()
     for name in ("head", "adapter"):
         path = rundir / "train" / f"{name}.safetensors"
@@ -73,14 +75,9 @@ def places(total: int, count: int) -> Array:
     return np.unique(np.linspace(0, total - 1, min(count, total)).astype(int))
 
 
-def logits(assembly: Assembly, features: list[Features], *, double: bool = False) -> Array:
-    """Outputs (rows, labels) of encoded rows, in float32 or float64."""
-    model = as_double(assembly.model) if double else assembly.model
-
-    def forward(inputs: dict[str, Array]) -> Array:
-        return run_torch(model, inputs, double=double)
-
-    return logits_of_features(forward, assembly.encoder, features)
+def answers(assembly: Assembly, features: Sequence[Features], *, double: bool = False) -> Answers:
+    """The answers to encoded rows, in float32 or float64."""
+    return assembly.parts.answers_of_features(torch_run(assembly, double=double), features)
 
 
 def as_double(model: Classifier) -> Classifier:
@@ -88,11 +85,16 @@ def as_double(model: Classifier) -> Classifier:
     return copy.deepcopy(model).double()
 
 
-def run_torch(model: torch.nn.Module, inputs: dict[str, Array], *, double: bool) -> Array:
-    """One batch through a torch model, (batch, labels)."""
-    batch = tensors(inputs)
+def torch_run(assembly: Assembly, *, double: bool = False) -> Run:
+    """The Run of a model in torch, in float32 or in a float64 copy."""
+    model = as_double(assembly.model) if double else assembly.model
+    return lambda graph, inputs: run_torch(model, assembly.graph, inputs, double=double)
+
+
+def run_torch(model: torch.nn.Module, graph: Graph, inputs: Arrays, *, double: bool) -> dict[str, Array]:
+    """One batch through a torch model, its outputs by name."""
+    batch = tensors(graph.select(inputs))
     if double:
         batch = {name: value.double() if value.is_floating_point() else value for name, value in batch.items()}
     with torch.inference_mode():
-        out: torch.Tensor = model(**batch)
-    return np.asarray(out.numpy())
+        return {name: np.asarray(value.numpy()) for name, value in named(graph, model(**batch)).items()}

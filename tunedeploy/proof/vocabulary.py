@@ -17,6 +17,7 @@ from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.models.torch_inputs import tensors
 from tunedeploy.proof.beyond import sequences, vocabulary
 from tunedeploy.proof.scene import FLOAT32, Scene
+from tunedeploy.proof.torch_run import as_double
 from tunedeploy.run.lineage import FILE
 
 LENGTH, ROWS = 64, 32  # tokens a row and rows a batch
@@ -41,23 +42,25 @@ def vocabulary_kept(scene: Scene) -> list[Comparison]:
         return [FLOAT32.informational("embedded-ids-not-compared", 0)]
     graph = Graph(scene.rundir / FILE)
     inputs = next(batches(scene, count))
-    single = embedded(scene.merged.model, inputs)
-    name = "" if single is None else counterpart(graph, inputs, single)
+    model, output = scene.merged.model, scene.graph.outputs[0].name
+    single = embedded(model, scene, inputs)
+    name = "" if single is None else counterpart(graph, scene.graph.select(inputs), single)
     run = graph.session(graph.part([name])) if name else None
+    double = as_double(model)
     worst, floor, spread, where = 0.0, 0.0, 1e-6, ""
     for number, inputs in enumerate(batches(scene, count)):
-        ours = embedded(scene.merged.model, inputs) if run else passed(scene.merged.model, inputs)
-        theirs = run(inputs)[name] if run else scene.onnx(inputs)
+        ours = embedded(model, scene, inputs) if run else scene.torch(scene.graph.name, inputs)[output]
+        theirs = run(scene.graph.select(inputs))[name] if run else scene.onnx(inputs)[output]
         assert ours is not None
         if number == 0:
-            exact = embedded(scene.double, inputs) if run else passed(scene.double, inputs)
+            exact = embedded(double, scene, inputs) if run else scene.double(scene.graph.name, inputs)[output]
             assert exact is not None
             floor = agreement.noise_floor(ours, exact)
         spread = max(spread, agreement.output_range(ours))
         difference, row = agreement.largest_difference(ours, theirs)
         if difference > worst:
             worst, where = difference, f"ids from {int(inputs['input_ids'][row].min())}"
-    facts = {"noise_floor": floor, "output_range": spread, "value": name or "logits"}
+    facts = {"noise_floor": floor, "output_range": spread, "value": name or output}
     limit = agreement.tolerance(floor, spread)
     return [FLOAT32.at_most("embedded-ids", worst, limit, rows=count, where=where, facts=facts)]
 
@@ -71,7 +74,7 @@ def batches(scene: Scene, count: int) -> Iterator[Inputs]:
         yield scene.encoder.collate(part)
 
 
-def embedded(model: nn.Module, inputs: Inputs) -> Array | None:
+def embedded(model: nn.Module, scene: Scene, inputs: Inputs) -> Array | None:
     """What the first linear or convolution layer reads; None where the model has none before its end."""
     read: list[torch.Tensor] = []
 
@@ -84,19 +87,13 @@ def embedded(model: nn.Module, inputs: Inputs) -> Array | None:
     hooks = [layer.register_forward_pre_hook(keep) for layer in layers]
     try:
         with torch.inference_mode():
-            model(**tensors(inputs))
+            model(**tensors(scene.graph.select(inputs)))
     except Reached:
         return np.asarray(read[0].numpy()) if read[0].is_floating_point() else None
     finally:
         for hook in hooks:
             hook.remove()
     return None
-
-
-def passed(model: nn.Module, inputs: Inputs) -> Array:
-    """A whole pass, (batch, labels)."""
-    with torch.inference_mode():
-        return np.asarray(model(**tensors(inputs)).numpy())
 
 
 def counterpart(graph: Graph, inputs: Inputs, value: Array) -> str:

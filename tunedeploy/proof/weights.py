@@ -4,7 +4,6 @@ import numpy as np
 import torch
 
 from tunedeploy import plugins
-from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.encoders import Array
 from tunedeploy.graphs.onnx_graph import Graph
@@ -58,7 +57,7 @@ def rows_apart(table: Array, wanted: Array) -> Array:
 
 def weights_kept(scene: Scene) -> list[Comparison]:
     """Every tensor of the merged folder is the trained one, adapter folded in: rows show only what they use."""
-    tuned = trained(scene.recipe, scene.rundir, len(data_of(scene.recipe).labels))
+    tuned = trained(scene.recipe, scene.rundir, scene.data)
     plugins.load("methods", scene.recipe.tune.method).fold(tuned.model)
     wanted, there = tuned.model.state_dict(), scene.merged.model.state_dict()
     odd = [name for name, value in wanted.items() if name not in there or not same(value, there[name])]

@@ -38,6 +38,7 @@ _OTHER_NAMES = {
     "data.eval": "validation_file eval_file test_file val valid validation dev test eval_data eval_dataset val_data "
     "validation_data test_data",
     "data.eval_share": "val_size validation_split test_size val_split test_split validation_size eval_split",
+    "data.group": "group_column group_col groups group_by groupby group_key document_id",
     "data.limit": "max_train_samples max_samples nrows num_samples sample",
     "data.text": "text_column text_column_name text_field sentence sentence1 sentence1_key text_a content",
     "data.text_pair": "sentence2 sentence2_key text_b",

@@ -10,7 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-DATA_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".zip")
+DATA_SUFFIXES = (
+    ".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".conll", ".conllu", ".iob", ".iob2", ".bio",
+    ".gz", ".zip",
+)  # fmt: skip
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
 
 
@@ -88,6 +91,9 @@ class DataOptions(Section):
     eval_share: float = Field(
         default=0.2, gt=0, lt=1, description="Share of the rows kept for evaluation by the automatic split."
     )  # a fifth of 500 rows still tells 80 % from 90 %
+    group: Text | None = Field(
+        default=None, description="Column whose rows of equal value stay on one side of the automatic split."
+    )  # rows of most files are independent of each other
     limit: int | None = Field(default=None, ge=1, description="Only the first N rows, for a quick try.")  # all rows
 
 
@@ -151,7 +157,7 @@ class ExportOptions(Section):
         default=("fp32",), description="Precisions to ship beside fp32: a name, or a list of them."
     )  # nothing is lost unless asked for
     max_drop: float = Field(
-        default=1.0, ge=0, description="Percentage points of the metric that a precision may lose."
+        default=1.0, ge=0, description="What a precision may lose: points of a metric in percent, percent of any other."
     )  # below it, int8 cannot be told from the luck of the split on 1,000 rows
     max_size: float | None = Field(default=None, gt=0, description="Largest model file, in MB.")  # the app decides
     max_latency: float | None = Field(default=None, gt=0, description="Slowest median answer, in ms.")  # as with size

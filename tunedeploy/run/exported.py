@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from tunedeploy import plugins
-from tunedeploy.device.encoders import Encoder
+from tunedeploy.device.encoders import DeviceEncoder
+from tunedeploy.device.parts import Parts
+from tunedeploy.device.programs.single import Single
 from tunedeploy.device.runtime import Session
 from tunedeploy.errors import RunError
 from tunedeploy.run.folder import RunDir
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
+
+FILE = "onnx/model.onnx"
 
 
 class OnnxFacts(TypedDict):
@@ -23,13 +27,13 @@ class OnnxFacts(TypedDict):
     lineage: dict[str, str]
 
 
-def encoder_of(recipe: "Recipe", rundir: RunDir) -> Encoder:
+def encoder_of(recipe: "Recipe", rundir: RunDir) -> DeviceEncoder:
     """The bundle's own preprocessing, of the merged model.
 
     Raises:
         RunError: the file tells of none, or of that of another task.
     """
-    path = rundir / "onnx" / "model.onnx"
+    path = rundir / FILE
     facts = onnx_facts(path)
     try:
         task = plugins.load("tasks", recipe.task)
@@ -37,6 +41,18 @@ def encoder_of(recipe: "Recipe", rundir: RunDir) -> Encoder:
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise RunError(f"{path}: tunedeploy.preprocessing is not that of {recipe.task}: {error!r}") from error
     return encoder
+
+
+def parts_of(recipe: "Recipe", rundir: RunDir) -> Parts:
+    """From raw rows to answers as the bundle does it, for the graphs of the merged model.
+
+    Raises:
+        RunError: as `encoder_of`.
+    """
+    task, labels = plugins.load("tasks", recipe.task), onnx_facts(rundir / FILE)["labels"]
+    encoder = encoder_of(recipe, rundir)
+    graph = task.graph(encoder.facts, labels)
+    return Parts(encoder=encoder, program=Single(graph=graph), decision=task.decision(labels))
 
 
 def onnx_facts(path: Path) -> OnnxFacts:

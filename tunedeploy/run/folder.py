@@ -122,7 +122,8 @@ class RunDir:
         ledger = self.ledger()
         made = self.record("quantize").result
         comparisons = [*ledger["merge"], *ledger["comparisons"]]
-        return {"metric": made["metric"], "variants": made["variants"], "ledger": comparisons}
+        unit = made.get("unit", "%")
+        return {"metric": made["metric"], "unit": unit, "variants": made["variants"], "ledger": comparisons}
 
     def ledger(self) -> "results.LedgerFile":
         """ledger.json of the verify stage.
@@ -155,25 +156,6 @@ def without_folders(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: without_folders(one) for key, one in value.items()}
     return Path(value).name if isinstance(value, str) and value.startswith("/") else value
-
-
-def read_logits(path: Path, *, rows: int, labels: int) -> Any:
-    """Logits (rows, labels) that a stage kept in a .npy file.
-
-    Raises:
-        RunError: the file is missing, or holds something else.
-    """
-    import numpy as np
-
-    try:
-        kept = np.load(path, mmap_mode="r")  # a header that promises more than the file holds takes no memory
-    except Exception as error:
-        # numpy parses the header as Python and raises whatever that does.
-        raise RunError(f"{path}: cannot be read: {' '.join(str(error).split())[:120]}") from error
-    if not isinstance(kept, np.ndarray) or kept.dtype not in (np.float32, np.float64) or kept.shape != (rows, labels):
-        shape = f"{getattr(kept, 'dtype', 'other')} {getattr(kept, 'shape', '')}".strip()
-        raise RunError(f"{path}: expected float32 ({rows}, {labels}), got {shape}")
-    return np.array(kept)
 
 
 @cache

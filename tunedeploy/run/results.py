@@ -30,6 +30,17 @@ def inside_run(name: str) -> str:
     return name
 
 
+def none_or_several(labels: list[str]) -> list[str]:
+    """Labels, of which a task has none or more than one.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if len(labels) == 1:
+        raise ValueError("expected no labels, or two and more")
+    return labels
+
+
 FileName = Annotated[str, AfterValidator(inside_run)]
 
 
@@ -86,12 +97,7 @@ class Weights(TypedDict):
 # ---- train
 
 
-class Metrics(TypedDict):
-    """Of the evaluation split, in percent."""
-
-    accuracy: Number
-    macro_f1: Number
-    rows: Count
+Metrics = dict[str, Number]  # of the evaluation split, by name; `rows` among them
 
 
 class Course(TypedDict):
@@ -99,7 +105,7 @@ class Course(TypedDict):
 
     precision: str
     processes: Count
-    labels: Annotated[list[str], Field(min_length=2)]
+    labels: Annotated[list[str], AfterValidator(none_or_several)]
     metric: str
     best_epoch: Count
     steps: Count
@@ -167,7 +173,7 @@ class OnCpu(TypedDict):
     agreement: NotRequired[Number]
 
 
-class Answers(TypedDict):
+class Compared(TypedDict):
     """A file's answers against float32's, and what verify will allow."""
 
     flips: Count
@@ -182,7 +188,7 @@ class OnCpus(TypedDict, total=False):
     cpus: dict[str, OnCpu]
 
 
-class Measured(Answers):
+class Measured(Compared):
     """A file on the evaluation split: its metric in percent, its size, and milliseconds of one row."""
 
     metric: Number
@@ -226,6 +232,7 @@ class Quantize(TypedDict):
     """The quantize stage's result."""
 
     metric: str
+    unit: NotRequired[str]  # of the metric; % where it is left out
     variants: dict[str, Variant]
     made_on: Kernels
 
@@ -255,5 +262,6 @@ class Shipped(TypedDict):
     """What an export ends with."""
 
     metric: str
+    unit: str
     variants: dict[str, Variant]
     ledger: list[Entry]

@@ -17,7 +17,7 @@ from tunedeploy.proof.torch_run import sample
 from tunedeploy.run import results
 from tunedeploy.run.atomic import whole_folder, write_json, write_text
 from tunedeploy.run.entries import entry
-from tunedeploy.run.exported import encoder_of
+from tunedeploy.run.exported import encoder_of, parts_of
 from tunedeploy.run.folder import RunDir
 
 if TYPE_CHECKING:
@@ -41,18 +41,20 @@ def run(recipe: "Recipe", rundir: RunDir) -> results.Bundle:
     task = plugins.load("tasks", recipe.task)
     data = data_of(recipe)
     train, quantize = rundir.record("train").result, rundir.record("quantize").result
-    encoder = encoder_of(recipe, rundir)
+    parts = parts_of(recipe, rundir)
     ledger = rundir.ledger()
     real = sample(data.eval, GOLDEN_ROWS)
     rows = [*real, *task.edge_rows(real[0])]
     with whole_folder(rundir / "dist") as folder:
         copy(rundir, folder, quantize["variants"], train["labels"])
-        tokenizer_facts.settle(folder, encoder.facts)
+        tokenizer_facts.settle(folder, parts.encoder.facts)
         write_json(folder / "labels.json", train["labels"])
         files = {name: f"onnx/{Path(one['file']).name}" for name, one in quantize["variants"].items()}
         limit = entry(ledger["comparisons"], "torch-vs-onnx", rundir / "ledger.json")["limit"]
-        limits = {"variants": files, "fp32": limit, "labels": train["labels"]}
-        kit.write(folder / "parity", bundle=folder, encoder=encoder, rows=rows, limits=limits)
+        assert isinstance(limit, float), "its limit is a tolerance"
+        encoder = encoder_of(recipe, rundir)
+        limits: kit.Limits = {"variants": files, "fp32": limit, "labels": train["labels"], "encoder": encoder}
+        kit.write(folder / "parity", bundle=folder, parts=parts, rows=rows, limits=limits)
         contents = manifest_of(recipe, rundir, folder, files)
         write_text(folder / "README.md", card(contents, ledger))
         hashes = {path.relative_to(folder).as_posix(): sha256(path) for path in files_below(folder)}

@@ -10,11 +10,11 @@ from tunedeploy import plugins, progress
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison, Ledger, timed
-from tunedeploy.device.encoders import Array
+from tunedeploy.device.decisions import Answers
 from tunedeploy.errors import ParityError
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly
-from tunedeploy.proof.torch_run import FOLDER, logits, sample, trained
+from tunedeploy.proof.torch_run import FOLDER, answers, sample, trained
 from tunedeploy.run.atomic import whole_folder
 from tunedeploy.run.folder import RunDir
 from tunedeploy.run.results import Merge, entries
@@ -41,27 +41,28 @@ def run(recipe: "Recipe", rundir: RunDir) -> Merge:
     data = data_of(recipe)
     task = plugins.load("tasks", recipe.task)
     method = plugins.load("methods", recipe.tune.method)
-    tuned = trained(recipe, rundir, len(data.labels))
+    tuned = trained(recipe, rundir, data)
     began = time.monotonic()
     features = tuned.encoder.encode(sample(data.eval))
     progress.note(f"merge: comparing on {len(features)} rows")
-    with_adapter = logits(tuned, features)
+    with_adapter = answers(tuned, features)
     few = features[:: max(1, len(features) // FLOOR_ROWS)]
-    floor = agreement.noise_floor(logits(tuned, few), logits(tuned, few, double=True))
+    floor = agreement.noise_floor(answers(tuned, few).evidence, answers(tuned, few, double=True).evidence)
     method.fold(tuned.model)
-    merged = logits(tuned, features)
-    base = logits(start.base(recipe, len(data.labels)), features)
+    merged = answers(tuned, features)
+    base = answers(start.base(recipe, data), features)
     with whole_folder(rundir / FOLDER) as folder:
         task.save(tuned, data.labels, folder)
         again = task.load(folder)
-        reloaded = logits(again, again.encoder.encode(sample(data.eval)))
-        limit = agreement.tolerance(floor, agreement.output_range(with_adapter))
-        facts = {"noise_floor": floor, "output_range": agreement.output_range(with_adapter)}
+        reloaded = answers(again, again.encoder.encode(sample(data.eval)))
+        spread = agreement.output_range(with_adapter.evidence)
+        limit = agreement.tolerance(floor, spread)
+        facts = {"noise_floor": floor, "output_range": spread}
         made = [
             equal("adapter-vs-merged", with_adapter, merged, limit, facts),
             equal("merged-vs-reloaded", merged, reloaded, limit, facts),
             differs(base, merged, limit),
-            trunk_differs(start.base(recipe, len(data.labels)), again, rundir),
+            trunk_differs(start.base(recipe, data), again, rundir),
         ]
         comparisons = timed(made, time.monotonic() - began)
         breaches = [one.line() for one in comparisons if not one.ok]
@@ -70,15 +71,16 @@ def run(recipe: "Recipe", rundir: RunDir) -> Merge:
     return {"comparisons": entries(comparisons)}
 
 
-def equal(id: str, first: Array, second: Array, limit: float, facts: dict[str, float]) -> Comparison:
-    """A comparison of two outputs that should be the same program."""
-    value, row = agreement.largest_difference(first, second)
-    return MERGED.at_most(id, value, limit, rows=len(first), where=f"row {row}", facts=facts)
+def equal(id: str, first: Answers, second: Answers, limit: float, facts: dict[str, float]) -> Comparison:
+    """A comparison of two models that should be the same program."""
+    value, unit = agreement.largest_difference(first.evidence, second.evidence)
+    return MERGED.at_most(id, value, limit, rows=len(first), where=f"row {first.row[unit]}", facts=facts)
 
 
-def differs(base: Array, merged: Array, limit: float) -> Comparison:
+def differs(base: Answers, merged: Answers, limit: float) -> Comparison:
     """Merged outputs that equal the base's: the training is not in the folder."""
-    return MERGED.at_least("merged-vs-base", agreement.largest_difference(merged, base)[0], limit, rows=len(base))
+    value = agreement.largest_difference(merged.evidence, base.evidence)[0]
+    return MERGED.at_least("merged-vs-base", value, limit, rows=len(base))
 
 
 def trunk_differs(base: Assembly, merged: Assembly, rundir: RunDir) -> Comparison:

@@ -14,6 +14,7 @@ from tunedeploy.data.recipe_data import data_of
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, set_training
 from tunedeploy.models.loading import foreign
+from tunedeploy.models.torch_inputs import named
 from tunedeploy.proof import preflight
 from tunedeploy.run.atomic import write_json
 from tunedeploy.run.folder import RunDir
@@ -23,6 +24,7 @@ from tunedeploy.training.batches import balance_of
 from tunedeploy.training.feeds import VIEWS, Feed
 from tunedeploy.training.loop import forward
 from tunedeploy.training.machine import precision_of, set_threads
+from tunedeploy.training.targets import Targets
 
 if TYPE_CHECKING:
     from tunedeploy.data.read import Data
@@ -59,7 +61,7 @@ def describe(recipe: "Recipe") -> Plan:
     set_threads(recipe.train.threads)
     data = data_of(recipe)
     task = plugins.load("tasks", recipe.task)
-    assembly = start.base(recipe, len(data.labels))
+    assembly = start.base(recipe, data)
     shipped = start.counts(assembly)["bytes"]  # adapters are folded away
     preflight.check(recipe, assembly, data.train)
     plugins.load("methods", recipe.tune.method).attach(assembly, recipe.tune)
@@ -91,10 +93,11 @@ def describe(recipe: "Recipe") -> Plan:
 def decided(recipe: "Recipe", assembly: Assembly, data: "Data") -> dict[str, Any]:
     """What the recipe leaves to the machine, the data and the checkpoint."""
     task = plugins.load("tasks", recipe.task)
+    classes = task.classes_of(data.train)
     return {
         "precision": precision_of(recipe.train.precision),
-        "balance": balance_of(recipe.train.balance, task.targets(data.train)),
-        "metric": task.metric_name(task.targets(data.eval)),
+        "balance": "none" if classes is None else balance_of(recipe.train.balance, classes),
+        "metric": task.metric_name(assembly.decision.targets(data.eval), data.labels),
         "threads": torch.get_num_threads(),
         **dict(assembly.facts),
         "preprocessing": assembly.encoder.facts,
@@ -164,12 +167,14 @@ def step_seconds(recipe: "Recipe", assembly: Assembly, data: "Data") -> float:
     for part in np.array_split(places, TIMED):
         rows = data.train.select([int(at) for at in part])
         began = time.monotonic()
-        feed = Feed(rows, assembly.encoder)
-        targets = torch.from_numpy(task.targets(rows))
-        inputs = feed.inputs(np.arange(len(rows)))
+        feed, own = Feed(rows, assembly), np.arange(len(rows))
+        entries = task.targets(rows, feed.kept)
+        targets = Targets(entries, task.weights(entries)).batch(own)
+        inputs = feed.inputs(own)
         with foreign(f"model {recipe.model.name!r}: cannot be trained a step"):
             with torch.set_grad_enabled(not caches), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                loss = task.loss(forward(model, inputs), targets, 0.0).mean()
+                outputs = named(assembly.graph, forward(model, inputs))
+                loss = task.loss(outputs, targets, None, assembly.facts).mean()
             if not caches:
                 torch.autograd.backward(loss)
         times.append(time.monotonic() - began)

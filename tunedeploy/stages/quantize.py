@@ -10,8 +10,10 @@ import onnx
 from tunedeploy import plugins, progress
 from tunedeploy.contracts.precision import Precision
 from tunedeploy.data.recipe_data import data_of
-from tunedeploy.device.comparison import within
-from tunedeploy.device.decisions import classes
+from tunedeploy.device.agreement import GAIN, within
+from tunedeploy.device.decisions import FLIPS
+from tunedeploy.device.encoders import Inputs
+from tunedeploy.device.figures import loss_text, value_text
 from tunedeploy.device.files import sha256
 from tunedeploy.errors import BudgetError, ModelError, RunError
 from tunedeploy.graphs import files as onnx_files
@@ -20,8 +22,9 @@ from tunedeploy.proof.torch_run import sample
 from tunedeploy.quantization.cpu_kinds import WORDS, on_each_kind
 from tunedeploy.quantization.workshop import workshop
 from tunedeploy.run import results
-from tunedeploy.run.atomic import scratch, write_array
-from tunedeploy.run.exported import encoder_of
+from tunedeploy.run.answers import write_answers
+from tunedeploy.run.atomic import scratch
+from tunedeploy.run.exported import parts_of
 from tunedeploy.run.folder import RunDir
 from tunedeploy.run.results import Attempt, Decisions, Measured, OnCpu, OnCpus, Setting, Tried, Variant
 
@@ -46,15 +49,15 @@ def run(recipe: "Recipe", rundir: RunDir) -> results.Quantize:
     """
     shutil.rmtree(rundir / FOLDER, ignore_errors=True)  # a precision that is asked for no more leaves no file
     source = rundir / "onnx" / "model.onnx"
-    encoder = encoder_of(recipe, rundir)
+    parts = parts_of(recipe, rundir)
     metric = rundir.record("train").result["metric"]
-    fp32, logits = Judge(recipe=recipe, encoder=encoder, metric=metric)(source)
-    judge = Judge(recipe=recipe, encoder=encoder, metric=metric, reference=fp32["metric"], answers=logits)
+    fp32, answers = Judge(recipe=recipe, parts=parts, metric=metric)(source)
+    judge = Judge(recipe=recipe, parts=parts, metric=metric, reference=fp32["metric"], fp32=answers)
     variants: dict[str, Variant] = {
         "fp32": {"file": "onnx/model.onnx", **fp32}  # type: ignore[typeddict-item]  # fp32 has no other keys
     }
     asked = [one for one in recipe.export.quantize if one != "fp32"]
-    problems = [] if asked else over_budget(recipe, "quantize: fp32", fp32, source)
+    problems = [] if asked else over_budget(judge, "quantize: fp32", fp32, source)
     for name in asked:
         tried, chosen = attempts(recipe, rundir, name, judge)
         if chosen["problems"]:
@@ -66,7 +69,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> results.Quantize:
             progress.note(f"quantize: {name} is slower than fp32 here: {chosen['ms']:.2f} ms a row, {fp32['ms']:.2f}")
     if problems:
         raise BudgetError(problems)
-    return {"metric": metric, "variants": variants, "made_on": kernels()}
+    return {"metric": metric, "unit": judge.unit, "variants": variants, "made_on": kernels()}
 
 
 def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple[list[Tried], Attempt]:
@@ -81,7 +84,7 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple
     """
     precision = plugins.load("precisions", name)
     source, target = rundir / "onnx" / "model.onnx", rundir / FOLDER / precision.FILE
-    samples = batches(judge.encoder, sample(data_of(recipe).train, CALIBRATION_ROWS))
+    samples = calibration(recipe, judge)
     tried: list[Tried] = []
     chosen: Attempt | None = None
     for setting in precision.candidates(source, recipe.export, samples):
@@ -92,23 +95,33 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple
                 with workshop(source) as copy:
                     precision.convert(copy, beside, setting, samples)
                 label(beside, name, setting, source)
-                measured, logits = judge(beside)
+                measured, answers = judge(beside)
             except (ModelError, RunError) as error:
                 tried.append({"setting": setting, "problems": [f"{how}: {error.lines[0]}"]})
                 continue
-            shown = on_cpus(precision, beside, judge, measured)
-            attempt: Attempt = {"setting": setting, **measured, **shown, "problems": []}
-            attempt["problems"] += over_budget(recipe, how, attempt, beside)
+            attempt = attempt_of(setting, measured, on_cpus(precision, beside, judge, measured))
+            attempt["problems"] += over_budget(judge, how, attempt, beside)
             tried.append(attempt)
-            if not chosen or chosen["problems"] or share_used(recipe, attempt) < share_used(recipe, chosen):
+            if not chosen or chosen["problems"] or share_used(judge, attempt) < share_used(judge, chosen):
                 chosen = attempt
                 beside.replace(target)
-                write_array(target.with_suffix(".npy"), logits)  # what verify holds the file to
-        if chosen and share_used(recipe, chosen) <= ROOM:
+                write_answers(target.with_suffix(".npy"), answers)  # what verify holds the file to
+        if chosen and share_used(judge, chosen) <= ROOM:
             break
     if not chosen:
         raise ModelError([line for one in tried for line in one["problems"]])
     return [one for one in tried if one is not chosen], chosen
+
+
+def calibration(recipe: "Recipe", judge: Judge) -> list[Inputs]:
+    """Batches of training rows as the graph takes them."""
+    rows = sample(data_of(recipe).train, CALIBRATION_ROWS)
+    return batches(judge.parts.encoder, judge.parts.program.graphs[0], rows)
+
+
+def attempt_of(setting: Setting, measured: Measured, cpus: OnCpus) -> Attempt:
+    """The record of a setting whose file could be measured; no problem is known yet."""
+    return {"setting": setting, **measured, **cpus, "problems": []}
 
 
 def on_cpus(precision: Precision, path: Path, judge: Judge, measured: Measured) -> OnCpus:
@@ -119,7 +132,7 @@ def on_cpus(precision: Precision, path: Path, judge: Judge, measured: Measured) 
     return {"cpus": on_each_kind(path, own, judge.decisions)}
 
 
-def share_used(recipe: "Recipe", one: Attempt) -> float:
+def share_used(judge: Judge, one: Attempt) -> float:
     """The largest share of its limits on answers that a variant uses on any kind of CPU; infinite where it breaks one.
 
     Near-ties that changed count here too, against what others may: on another split they fall the other way.
@@ -128,46 +141,49 @@ def share_used(recipe: "Recipe", one: Attempt) -> float:
         return math.inf
     elsewhere = [figures for figures in one.get("cpus", {}).values() if figures["by"] != "nothing"]
     kinds: list[Decisions | OnCpu] = [one, *elsewhere]
-    return max(share_of(recipe.export.max_drop, one["flips_allowed"], figures) for figures in kinds)
+    return max(share_of(judge.allowed_drop, one["flips_allowed"], figures) for figures in kinds)
 
 
-def share_of(max_drop: float, flips_allowed: int, figures: Decisions | OnCpu) -> float:
+def share_of(allowed_drop: float, flips_allowed: int, figures: Decisions | OnCpu) -> float:
     """The largest share of the limits that `drop`, `flips` and `agreement` on one kind of CPU use."""
-    drop = figures["drop"] / max_drop if figures["drop"] > 0 else 0.0
-    changed = (1 - figures["agreement"] / 100) / classes.FLIPS
+    drop = figures["drop"] / allowed_drop if figures["drop"] > 0 else 0.0
+    changed = (1 - figures["agreement"] / 100) / FLIPS
     return float(max(drop, figures["flips"] / max(flips_allowed, 1), changed))
 
 
-def over_budget(recipe: "Recipe", how: str, one: Measured, path: Path) -> list[str]:
+def over_budget(judge: Judge, how: str, one: Measured, path: Path) -> list[str]:
     """Which limits of the recipe and of its target a file breaks, one line each that begins with `how`."""
-    limits = recipe.export
+    limits, allowed, unit = judge.recipe.export, judge.allowed_drop, judge.unit
     lines = []
     if not within(one["metric"], None):
         lines.append(f"{how}: its metric is {one['metric']}; no budget can be held to it")
-    elif not within(one["drop"], limits.max_drop):
-        lines.append(f"{how}: loses {one['drop']:.2f} points ({one['metric']:.2f} %), allowed {limits.max_drop:g}")
+    elif not within(one["drop"], allowed):
+        lines.append(
+            f"{how}: loses {loss_text(one['drop'], unit)} ({value_text(one['metric'], unit)}), allowed {allowed:g}"
+        )
     if not within(one["flips"], one["flips_allowed"]):
         lines.append(f"{how}: changes {one['flips']} answers that were no near-ties, allowed {one['flips_allowed']}")
-    if not within(one["gain"], classes.GAIN):
-        lines.append(f"{how}: its logits are {one['gain']:.3g} times larger or smaller, allowed {classes.GAIN:g}")
+    if not within(one["gain"], GAIN):
+        lines.append(f"{how}: its logits are {one['gain']:.3g} times larger or smaller, allowed {GAIN:g}")
     if limits.max_size is not None and not within(one["bytes"], limits.max_size * 1e6):
         lines.append(f"{how}: has {one['bytes'] / 1e6:.2f} MB, allowed {limits.max_size:g}")
     if limits.max_latency is not None and not within(one["ms"], limits.max_latency):
         lines.append(f"{how}: takes {one['ms']:.2f} ms a row, allowed {limits.max_latency:g}")
-    lines += over_budget_elsewhere(limits.max_drop, how, one)
+    lines += over_budget_elsewhere(judge, how, one)
     there = plugins.load("targets", limits.target).breaches(onnx.load(path), one["bytes"])
     return [*lines, *(f"{how}: target {limits.target}: {line}" for line in there)]
 
 
-def over_budget_elsewhere(max_drop: float, how: str, one: Measured) -> list[str]:
+def over_budget_elsewhere(judge: Judge, how: str, one: Measured) -> list[str]:
     """The limits on answers that a variant breaks on the kind of CPU that this one is not."""
     lines = []
     for kind, figures in one.get("cpus", {}).items():
         where = f"{how}: on a CPU {WORDS[kind]}"
         if figures["by"] == "nothing":
             lines.append(f"{where} its products can saturate, and that cannot be simulated here")
-        if figures["by"] == "simulated" and not within(figures["drop"], max_drop):
-            lines.append(f"{where}, simulated, loses {figures['drop']:.2f} points, allowed {max_drop:g}")
+        if figures["by"] == "simulated" and not within(figures["drop"], judge.allowed_drop):
+            lost = loss_text(figures["drop"], judge.unit)
+            lines.append(f"{where}, simulated, loses {lost}, allowed {judge.allowed_drop:g}")
         if figures["by"] == "simulated" and figures["flips"] > one["flips_allowed"]:
             count = f"{figures['flips']} answers that were no near-ties"
             lines.append(f"{where}, simulated, changes {count}, allowed {one['flips_allowed']}")

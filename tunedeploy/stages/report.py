@@ -4,6 +4,7 @@ import html
 from typing import TYPE_CHECKING, Any
 
 from tunedeploy.bundling.card import number
+from tunedeploy.device.figures import loss_text, value_text
 from tunedeploy.run.atomic import write_text
 from tunedeploy.run.folder import RunDir
 from tunedeploy.run.results import Report, value_of
@@ -25,12 +26,12 @@ STYLE = (
 def run(recipe: "Recipe", rundir: RunDir) -> Report:
     """Write `report.html`, which loads nothing from elsewhere."""
     train = rundir.record("train").result
-    value = value_of(train)
+    value = value_text(value_of(train), rundir.shipped()["unit"])
     seconds = [(name, f"{rundir.record(name).seconds:.1f}") for name in ("plan", *AFTER) if rundir.has(name)]
     history = [tuple(number(one) for one in epoch.values()) for epoch in train["history"]]
     text = (rundir / "train" / "report.txt").read_text(encoding="utf-8", errors="replace")
     parts = [
-        f"<h1>{html.escape(recipe.task)}: {value:.2f} % {train['metric']}</h1>",
+        f"<h1>{html.escape(recipe.task)}: {value} {train['metric']}</h1>",
         variants(rundir),
         "<h2>Parity ledger</h2>",
         comparisons(rundir),
@@ -49,14 +50,18 @@ def run(recipe: "Recipe", rundir: RunDir) -> Report:
 
 def variants(rundir: RunDir) -> str:
     """The files that ship."""
-    head = ("variant", "file", "MB", "metric, %", "drop, points", "ms a row")
+    unit = rundir.shipped()["unit"]
+    head = ("variant", "file", "MB", "metric", "drop", "ms a row")
     return table(
         head,
         [
             (
                 name,
                 one["file"],
-                *(f"{figure:.2f}" for figure in (one["bytes"] / 1e6, one["metric"], one["drop"], one["ms"])),
+                f"{one['bytes'] / 1e6:.2f}",
+                value_text(one["metric"], unit),
+                loss_text(one["drop"], unit),
+                f"{one['ms']:.2f}",
             )
             for name, one in rundir.record("quantize").result["variants"].items()
         ],

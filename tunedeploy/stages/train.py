@@ -1,27 +1,31 @@
 """Train: tune the model on the data, keep the best evaluation, and save just what changed."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
 from tunedeploy import plugins, progress
-from tunedeploy.contracts.task import Task
+from tunedeploy.contracts.objective import Penalty
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.encoders import Array
-from tunedeploy.errors import ModelError, UserError
+from tunedeploy.errors import ModelError, RecipeError, UserError
 from tunedeploy.models import sources, start
 from tunedeploy.models.classifier import Assembly, load_trained, trained_names, trained_state
+from tunedeploy.models.torch_inputs import named
+from tunedeploy.run.answers import write_answers
 from tunedeploy.run.atomic import whole_folder
 from tunedeploy.run.folder import RunDir, key_of
 from tunedeploy.run.results import Course, Metrics, Train
 from tunedeploy.training.batches import balance_of, class_weights
-from tunedeploy.training.feeds import VIEWS, FeatureFeed, Feed, HeadOnly, View, alike, kept_features
-from tunedeploy.training.loop import EVAL_BATCH, FOLDER, Job, fit, is_sharded
+from tunedeploy.training.feeds import VIEWS, FeatureFeed, Feed, View, alike, kept_features
+from tunedeploy.training.job import EVAL_BATCH, Job, is_sharded, moved
+from tunedeploy.training.loop import FOLDER, fit
 from tunedeploy.training.machine import accelerator_of, precision_of, set_threads
-from tunedeploy.training.probe import fit_head
-from tunedeploy.training.scores import logits_of, write_report
+from tunedeploy.training.probe import Lesson, fit_head
+from tunedeploy.training.scores import answers_of, write_report
+from tunedeploy.training.targets import Targets
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -35,7 +39,7 @@ OUTPUTS = ("train",)
 
 
 def run(recipe: "Recipe", rundir: RunDir) -> Train | Course:
-    """Train as the recipe says and write `train/`: adapter, head, metrics, report, confusion matrix.
+    """Train as the recipe says and write `train/`: adapter, head, metrics, report.
 
     Returns:
         The metrics on the evaluation split, the history, seconds and what was decided.
@@ -44,16 +48,15 @@ def run(recipe: "Recipe", rundir: RunDir) -> Train | Course:
     precision = precision_of(recipe.train.precision)
     accelerator = accelerator_of(precision)
     data = data_of(recipe)
-    assembly = start.attached(recipe, len(data.labels))
+    assembly = start.attached(recipe, data)
     for line in assembly.notes:
         progress.note(line)
     torch.manual_seed(recipe.train.seed + 1 + accelerator.process_index)  # dropout masks; the head has its own seed
     job = job_of(recipe, rundir, assembly, data, accelerator)
     course = fit(job, rundir)
-    if isinstance(job.module, HeadOnly):
-        job.module.write_back(assembly.model.head)
+    plugins.load("methods", recipe.tune.method).write_back(job.module, assembly.model)
     if is_sharded(job) and accelerator.is_main_process:  # no process holds the whole model: put it together anew
-        assembly = start.attached(recipe, len(data.labels))
+        assembly = start.attached(recipe, data)
         load_trained(assembly.model, course.best_state)
     result: Course = {
         "precision": precision,
@@ -64,7 +67,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> Train | Course:
         "steps": course.step,
         "history": course.history,
         "weights": start.counts(assembly),
-        "kept_features": isinstance(job.module, HeadOnly),
+        "kept_features": job.keeps_features,
     }
     if not accelerator.is_main_process:
         return result
@@ -76,34 +79,79 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
     task = plugins.load("tasks", recipe.task)
     method = plugins.load("methods", recipe.tune.method)
     assembly.model.to(accelerator.device)
-    label_ids, eval_ids = task.targets(data.train), task.targets(data.eval)
-    train = Feed(data.train, assembly.encoder, assembly.augmented)
-    evaluation = Feed(data.eval, assembly.encoder)
-    freeze_unreached(assembly, train, label_ids, task, accelerator.device)
-    balance = balance_of(recipe.train.balance, label_ids)
-    weights = class_weights(label_ids, len(data.labels))[label_ids] if balance == "weights" else np.ones(len(label_ids))
-    module: torch.nn.Module = assembly.model
+    train, evaluation = Feed(data.train, assembly, augment=True), Feed(data.eval, assembly)
+    targets = [task.targets(feed.rows, feed.kept) for feed in (train, evaluation)]
+    truth = assembly.decision.targets(data.eval)
+    freeze_unreached(recipe, assembly, train, Targets(targets[0], task.weights(targets[0])), accelerator.device)
+    classes = task.classes_of(data.train)
+    weights = row_weights(recipe, classes, len(data.labels), len(data.train))
     feeds: tuple[Feed | FeatureFeed, Feed | FeatureFeed] = (train, evaluation)
+    features = None
     if method.CACHES_FEATURES:
         with accelerator.main_process_first():  # the others read what it wrote
-            features = [kept(recipe, rundir, assembly, view, name) for name, view in views(train).items()]
-            feeds = (FeatureFeed(*features), FeatureFeed(kept(recipe, rundir, assembly, evaluation, "eval")))
-        module = HeadOnly(assembly.model.head, features[0])
+            views_of_train = [kept(recipe, rundir, assembly, view, name) for name, view in views(train).items()]
+            feeds = (
+                feature_feed(assembly, train, *views_of_train),
+                feature_feed(assembly, evaluation, kept(recipe, rundir, assembly, evaluation, "eval")),
+            )
+        features = views_of_train[0]
     elif method.PROBES_FIRST and pretrained(assembly):
         with accelerator.main_process_first():
-            rows = Feed(data.train, assembly.encoder) if train.augmented else train
-            plain = kept(recipe, rundir, assembly, rows, "train")
-        fit_head(assembly.model.head, plain, label_ids, weights, seed=recipe.train.seed)
-    penalty = None
-    if recipe.train.objective:
-        names = frozenset(dict(module.named_parameters())) if isinstance(module, HeadOnly) else assembly.fresh
-        penalty = plugins.load("objectives", recipe.train.objective).Objective(module, names, recipe.train)
+            rows = Feed(data.train, assembly) if train.augmented else train
+            plain = feature_feed(assembly, rows, kept(recipe, rundir, assembly, rows, "train"))
+        probe(recipe, assembly, plain, targets[0], weights)
+    module = method.trained_module(assembly.model, features)
+    if method.CACHES_FEATURES:
+        weights = np.repeat(weights, train.units())
+        classes = None if classes is None else np.repeat(classes, train.units())
+        targets = [task.unit_targets(entries) for entries in targets]
+    of_train, of_eval = (Targets(entries, task.weights(entries)) for entries in targets)
     return Job(
-        recipe=recipe, task=task, accelerator=accelerator, module=module, fresh=assembly.fresh,
-        trained=trained_names(module, assembly.fresh), train=feeds[0],
-        eval=feeds[1], label_ids=label_ids, eval_ids=eval_ids, metric=task.metric_name(eval_ids),
-        penalty=penalty, row_weights=weights, key=checkpoint_key(recipe, data, assembly, accelerator.num_processes),
+        recipe=recipe, task=task, assembly=assembly, accelerator=accelerator, module=module,
+        trained=trained_names(module, assembly.fresh), train=feeds[0], eval=feeds[1], train_targets=of_train,
+        eval_targets=of_eval, truth=truth, metric=task.metric_name(truth, data.labels),
+        row_weights=weights, classes=classes, keeps_features=method.CACHES_FEATURES,
+        penalty=penalty_of(recipe, assembly, module),
+        key=checkpoint_key(recipe, data, assembly, accelerator.num_processes),
     )  # fmt: skip
+
+
+def penalty_of(recipe: "Recipe", assembly: Assembly, module: torch.nn.Module) -> Penalty | None:
+    """What the recipe's objective adds to the loss."""
+    if not recipe.train.objective:
+        return None
+    names = assembly.fresh if module is assembly.model else frozenset(dict(module.named_parameters()))
+    return plugins.load("objectives", recipe.train.objective).Objective(module, names, recipe.train)
+
+
+def row_weights(recipe: "Recipe", classes: Array | None, labels: int, rows: int) -> Array:
+    """A weight for each row, (rows,): by its class where rare ones are weighted, else 1.
+
+    Raises:
+        RecipeError: the recipe asks for it, and rows have no class.
+    """
+    if classes is None:
+        if recipe.train.balance not in ("auto", "none"):
+            raise RecipeError(f"train.balance: rows of {recipe.task} have no class to balance; write auto or none")
+        return np.ones(rows)
+    balance = balance_of(recipe.train.balance, classes)
+    return class_weights(classes, labels)[classes] if balance == "weights" else np.ones(rows)
+
+
+def feature_feed(assembly: Assembly, feed: Feed, *features: Array) -> FeatureFeed:
+    """Kept features as a feed."""
+    return FeatureFeed(assembly.graph.outputs[0].name, *features, places=feed.places())
+
+
+def probe(recipe: "Recipe", assembly: Assembly, feed: FeatureFeed, targets: Any, weights: Array) -> None:
+    """Fit the head to the features of the pretrained trunk."""
+    task = plugins.load("tasks", recipe.task)
+    units = task.unit_targets(targets)
+    lesson = Lesson(
+        feed=feed, targets=Targets(units, task.weights(units)), weights=weights[feed.row],
+        loss=lambda outputs, wanted: task.loss(outputs, wanted, None, assembly.facts),
+    )  # fmt: skip
+    fit_head(assembly.model, lesson, seed=recipe.train.seed)
 
 
 def views(feed: Feed) -> dict[str, Feed]:
@@ -113,11 +161,13 @@ def views(feed: Feed) -> dict[str, Feed]:
     return {f"train view {number + 1} of {VIEWS}": View(feed, number) for number in range(VIEWS)}
 
 
-def freeze_unreached(assembly: Assembly, feed: Feed, label_ids: Array, task: Task, device: torch.device) -> None:
+def freeze_unreached(recipe: "Recipe", assembly: Assembly, feed: Feed, targets: Targets, device: torch.device) -> None:
     """Freeze what two real rows give no gradient, and say so."""
-    few = np.arange(min(2, len(label_ids)))
-    inputs = {name: value.to(device) for name, value in feed.inputs(few).items()}
-    unreached = start.freeze_unreached(assembly, inputs, torch.from_numpy(label_ids[few]).to(device), task.loss)
+    few = np.arange(min(2, len(feed.lengths)))
+    task, wanted = plugins.load("tasks", recipe.task), moved(targets.batch(few), device)
+    unreached = start.freeze_unreached(
+        assembly, moved(feed.inputs(few), device), lambda outputs: task.loss(outputs, wanted, None, assembly.facts)
+    )
     if unreached:
         progress.note(f"{unreached:,} weights get no gradient from this task and stay frozen")
 
@@ -146,7 +196,8 @@ def kept(recipe: "Recipe", rundir: RunDir, assembly: Assembly, feed: Feed, name:
     key = key_of(parts | own | {"data": data.fingerprint, "weights": weights})
     update = progress.tracker(f"features of {name} rows", len(feed.lengths))
     path = rundir / "cache" / "features" / f"{name.partition(' ')[0]}-{key[:16]}.npy"
-    features = kept_features(assembly.model.eval(), feed, path, batch_size=EVAL_BATCH, progress=update)
+    assembly.model.eval()
+    features = kept_features(assembly, feed, path, batch_size=EVAL_BATCH, progress=update)
     if name != "eval" and alike(features):
         raise ModelError(
             f"model {recipe.model.name!r}: all rows get the same features, so a head learns nothing from them; "
@@ -158,15 +209,19 @@ def kept(recipe: "Recipe", rundir: RunDir, assembly: Assembly, feed: Feed, name:
 def finish(job: Job, assembly: Assembly, data: "Data", rundir: RunDir) -> Metrics:
     """Score the best state in float32, and write what was trained."""
     model = assembly.model.cpu().float().eval()
-    feed = Feed(data.eval, assembly.encoder)
+    feed = Feed(data.eval, assembly)
     update = progress.tracker("evaluate", len(feed.lengths))
-    logits = logits_of(model, feed, batch_size=EVAL_BATCH, progress=update)
-    if not np.isfinite(logits).all():
-        raise UserError("train: the trained model's logits are NaN or infinite; lower train.lr")
+
+    def outputs_of(**inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        return named(assembly.graph, model(**inputs))
+
+    answers = answers_of(outputs_of, feed, batch_size=EVAL_BATCH, progress=update)
+    if not np.isfinite(answers.evidence).all():
+        raise UserError("train: the trained model's outputs are NaN or infinite; lower train.lr")
     state = {name: value.contiguous() for name, value in trained_state(model, assembly.fresh).items()}
     head = {name: value for name, value in state.items() if name in assembly.fresh}
     with whole_folder(rundir / FOLDER) as folder:
         save_file(head, folder / "head.safetensors")
         save_file({name: value for name, value in state.items() if name not in head}, folder / "adapter.safetensors")
-        np.save(folder / "eval_logits.npy", logits)
-        return write_report(folder, logits, job.eval_ids, data.labels)
+        write_answers(folder / "eval_logits.npy", answers)
+        return write_report(folder, job.task, answers, job.truth, data.labels)

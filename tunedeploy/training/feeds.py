@@ -1,7 +1,8 @@
 """Rows to tensors for the loop: encoded once where that is small, each time where it is not, or kept features."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from tunedeploy.device.decisions import Answers, one_a_row
 from tunedeploy.device.encoders import Array, Encoder, Features, Row
-from tunedeploy.models.classifier import Classifier
+from tunedeploy.models.classifier import Assembly
 from tunedeploy.models.torch_inputs import tensors
 from tunedeploy.progress import tracker
 from tunedeploy.run.atomic import disk_errors, reserve, temporary
@@ -18,7 +20,6 @@ from tunedeploy.training.batches import by_length, lengths_of
 
 BLOCK = 8192  # rows encoded at once
 VIEWS = 4  # augmented copies that a frozen trunk sees of each row; more teach a linear head little and cost a pass each
-QUIET = 0.1  # of the median spread of a feature
 
 
 class Feed:
@@ -26,24 +27,47 @@ class Feed:
 
     Args:
         rows: raw rows, by index.
-        encoder: raw rows to inputs.
-        augmented: an encoder for each seed, used for training batches instead.
+        assembly: the model, with what turns raw rows into its inputs.
+        augment: whether training batches are made by its augmenting encoder, where it has one.
     """
 
-    def __init__(
-        self, rows: Sequence[Row], encoder: Encoder, augmented: Callable[[int], Encoder] | None = None
-    ) -> None:
-        self.rows, self.encoder, self.augmented = rows, encoder, augmented
-        # Ids of a text are small and cost time to make; pixels are large and cheap to make again.
-        self.kept = None if encoder.facts["kind"] == "image" else encoded(rows, encoder)
+    def __init__(self, rows: Sequence[Row], assembly: Assembly, *, augment: bool = False) -> None:
+        self.rows, self.assembly, self.encoder = rows, assembly, assembly.encoder
+        self.augmented = assembly.augmented if augment else None
+        self.kept = encoded(rows, self.encoder) if self.encoder.small else None
         self.lengths: Array = np.ones(len(rows), int) if self.kept is None else lengths_of(self.kept)
 
-    def inputs(self, indices: Array, seed: int | None = None) -> dict[str, torch.Tensor]:
-        """Tensors with the batch first; `seed` asks for a training batch, augmented where that is set."""
+    def batch(self, indices: Array, seed: int | None = None) -> dict[str, Array]:
+        """Arrays with the batch first; `seed` asks for a training batch, augmented where that is set."""
         if self.kept is not None:
-            return tensors(self.encoder.collate([self.kept[at] for at in indices]))
+            return self.encoder.collate([self.kept[at] for at in indices])
         encoder = self.augmented(seed) if self.augmented is not None and seed is not None else self.encoder
-        return tensors(encoder.collate(encoder.encode([self.rows[int(at)] for at in indices])))
+        return encoder.collate(encoder.encode([self.rows[int(at)] for at in indices]))
+
+    def select(self, batch: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+        """What of a batch goes into the model, as tensors."""
+        return tensors(self.assembly.graph.select(batch))
+
+    def inputs(self, indices: Array, seed: int | None = None) -> dict[str, torch.Tensor]:
+        """The same of a batch of these rows."""
+        return self.select(self.batch(indices, seed))
+
+    def answers(self, outputs: Mapping[str, Array], batch: Mapping[str, Array]) -> Answers:
+        """What the model's outputs for a batch mean."""
+        return self.assembly.decision.answers(outputs, batch)
+
+    def whole(self, answers: Answers) -> Answers:
+        """The answers of all rows, as they are."""
+        return answers
+
+    def places(self) -> list[Array]:
+        """The places of each row's units; of rows that are not kept, which are one unit each, 0."""
+        places = self.assembly.decision.places
+        return [places(row) for row in self.kept] if self.kept is not None else [np.zeros(1, int)] * len(self.rows)
+
+    def units(self) -> Array:
+        """How many units each row has, (rows,)."""
+        return np.asarray([len(row) for row in self.places()])
 
 
 def encoded(rows: Sequence[Row], encoder: Encoder) -> list[Features]:
@@ -62,26 +86,51 @@ class View(Feed):
     """One augmented copy of every row, the same each time it is asked for."""
 
     def __init__(self, feed: Feed, number: int) -> None:
-        super().__init__(feed.rows, feed.encoder, feed.augmented)
+        super().__init__(feed.rows, feed.assembly, augment=True)
         self.number = number
 
-    def inputs(self, indices: Array, seed: int | None = None) -> dict[str, torch.Tensor]:
-        """Tensors with the batch first; the copy's number and the batch's first row are the seed."""
+    def batch(self, indices: Array, seed: int | None = None) -> dict[str, Array]:
+        """Arrays with the batch first; the copy's number and the batch's first row are the seed."""
         del seed
-        return super().inputs(indices, self.number * 1_000_003 + int(indices[0]))
+        return super().batch(indices, self.number * 1_000_003 + int(indices[0]))
 
 
 class FeatureFeed:
-    """Inputs of a head: features (rows, width) that the frozen trunk gave once, of the rows or of each view of them."""
+    """Inputs of a head: features (units, width) that the frozen trunk gave once, of the rows or of each view of them.
 
-    def __init__(self, *views: Array) -> None:
-        self.views = views
+    Args:
+        output: the name of what the head gives.
+        views: kept features.
+        places: of each row the places of its units, (units,).
+    """
+
+    def __init__(self, output: str, *views: Array, places: Sequence[Array]) -> None:
+        self.output, self.views = output, views
         self.lengths: Array = np.ones(len(views[0]), int)
+        self.row = np.repeat(np.arange(len(places)), [len(row) for row in places])
+        self.place = np.concatenate(places)
 
-    def inputs(self, indices: Array, seed: int | None = None) -> dict[str, torch.Tensor]:
+    def batch(self, indices: Array, seed: int | None = None) -> dict[str, Array]:
         """`features` (batch, width); steps take the views in turn."""
         features = self.views[(seed or 0) % len(self.views)]
-        return {"features": torch.from_numpy(np.asarray(features[indices]))}
+        return {"features": np.asarray(features[indices])}
+
+    def select(self, batch: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+        """What of a batch goes into the head: all of it."""
+        return tensors(batch)
+
+    def inputs(self, indices: Array, seed: int | None = None) -> dict[str, torch.Tensor]:
+        """The same of a batch of these units."""
+        return self.select(self.batch(indices, seed))
+
+    def answers(self, outputs: Mapping[str, Array], batch: Mapping[str, Array]) -> Answers:
+        """What the head's outputs for a batch mean; `whole` says which rows they are of."""
+        del batch
+        return one_a_row(outputs[self.output])
+
+    def whole(self, answers: Answers) -> Answers:
+        """The answers of all units as those of their rows."""
+        return replace(answers, row=self.row, place=self.place)
 
 
 def alike(features: Array) -> bool:
@@ -93,93 +142,61 @@ def alike(features: Array) -> bool:
     return float(features.std(0, dtype=np.float64).max()) <= 1e-5 * float(np.abs(features).max())
 
 
-class HeadOnly(torch.nn.Module):
-    """A linear head behind fixed standardisation, which is folded into it at the end.
-
-    Standardised features make one learning rate fit every trunk.
-    """
-
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def __init__(self, head: torch.nn.Linear, features: Array) -> None:
-        super().__init__()
-        self.linear = torch.nn.Linear(head.in_features, head.out_features)
-        torch.nn.init.zeros_(self.linear.weight)  # a convex problem: starting from zero is as good and has no seed
-        torch.nn.init.zeros_(self.linear.bias)
-        self.register_buffer("mean", torch.from_numpy(features.mean(0, dtype=np.float64)).float())
-        std = features.std(0, dtype=np.float64)
-        # A feature that hardly moves carries noise: dividing by its own spread would give it a huge weight, which
-        # neither float16 nor int8 can hold beside the others.
-        floor = max(QUIET * float(np.median(std)), 1e-6)
-        self.register_buffer("std", torch.from_numpy(std.clip(min=floor)).float())
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Features (batch, width) to logits (batch, labels)."""
-        logits: torch.Tensor = self.linear((features - self.mean) / self.std)
-        return logits
-
-    def write_back(self, head: torch.nn.Linear) -> None:
-        """Fold the standardisation into the model's own head, in float64."""
-        mean, std = self.mean.cpu().double(), self.std.cpu().double()  # Apple's GPUs have no float64
-        weight = self.linear.weight.detach().cpu().double() / std
-        bias = self.linear.bias.detach().cpu().double() - weight @ mean
-        with torch.no_grad():
-            head.weight.copy_(weight.to(head.weight.dtype))
-            head.bias.copy_(bias.to(head.bias.dtype))
-
-
 def kept_features(
-    model: Classifier, feed: Feed, path: Path, *, batch_size: int, progress: Callable[[int], Any]
+    assembly: Assembly, feed: Feed, path: Path, *, batch_size: int, progress: Callable[[int], Any]
 ) -> Array:
-    """Features (rows, width) of a frozen trunk, float32, memory-mapped at `path` and made only if they are not there.
+    """Features (units, width) of a frozen trunk, float32, memory-mapped at `path` and made only if they are not there.
 
     Args:
-        model: in eval mode.
+        assembly: its model is in eval mode.
         feed: the rows.
         path: named by the content that the features depend on.
         batch_size: rows at once.
         progress: called with the rows done.
     """
-    there = read_features(path, len(feed.lengths))
+    there = read_features(path, int(feed.units().sum()))
     if there is not None:
         return there
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = temporary(path)
     try:
         with disk_errors(path):
-            write_features(model, feed, beside, batch_size=batch_size, progress=progress)
+            write_features(assembly, feed, beside, batch_size=batch_size, progress=progress)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
     return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
 
 
-def read_features(path: Path, rows: int) -> Array | None:
+def read_features(path: Path, units: int) -> Array | None:
     """The features that an earlier command kept; None where there are none, or they cannot be read."""
     with contextlib.suppress(OSError, ValueError, EOFError, SyntaxError):  # numpy parses the header as Python
         kept = np.load(path, mmap_mode="r")
-        if isinstance(kept, np.ndarray) and kept.dtype == np.float32 and kept.ndim == 2 and len(kept) == rows:
+        if isinstance(kept, np.ndarray) and kept.dtype == np.float32 and kept.ndim == 2 and len(kept) == units:
             return kept
     return None
 
 
 def write_features(
-    model: Classifier, feed: Feed, path: Path, *, batch_size: int, progress: Callable[[int], Any]
+    assembly: Assembly, feed: Feed, path: Path, *, batch_size: int, progress: Callable[[int], Any]
 ) -> None:
     """The same, run through the trunk and written to `path`, whose room is set aside first."""
+    model = assembly.model
     device = next(model.parameters()).device
+    starts = np.concatenate([[0], np.cumsum(feed.units())])
     whole: Any = None
     done = 0
     for indices in by_length(feed.lengths, batch_size):
+        batch = feed.batch(indices)
         with torch.inference_mode():
-            inputs = {name: value.to(device) for name, value in feed.inputs(indices).items()}
-            batch = model.features(**inputs).float().cpu().numpy()
+            inputs = {name: value.to(device) for name, value in tensors(assembly.graph.select(batch)).items()}
+            features = model.features(**inputs).float().cpu().numpy()
+        units = assembly.decision.units(features, batch)
         if whole is None:
-            shape = (len(feed.lengths), batch.shape[1])
+            shape = (int(starts[-1]), units.evidence.shape[1])
             whole = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
             reserve(path)
-        whole[indices] = batch
+        whole[np.concatenate([np.arange(starts[row], starts[row + 1]) for row in indices])] = units.evidence
         done += len(indices)
         progress(done)
     whole.flush()

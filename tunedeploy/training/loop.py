@@ -3,55 +3,27 @@
 import contextlib
 import math
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from accelerate import Accelerator, DistributedType
 from accelerate.utils import broadcast_object_list
 
 from tunedeploy import plugins, progress
 from tunedeploy.contracts.method import ParameterGroup
-from tunedeploy.contracts.objective import Penalty
-from tunedeploy.contracts.task import Task
-from tunedeploy.device.comparison import within
 from tunedeploy.device.encoders import Array
-from tunedeploy.errors import RunError, UserError
+from tunedeploy.errors import RecipeError, RunError, UserError
 from tunedeploy.models.classifier import load_trained, set_training, trained_state
 from tunedeploy.run.folder import RunDir
 from tunedeploy.training import checkpoint
 from tunedeploy.training.batches import class_weights, micro_batches, windows
 from tunedeploy.training.course import Course, course_of
-from tunedeploy.training.feeds import FeatureFeed, Feed, HeadOnly
+from tunedeploy.training.job import Job, is_sharded, judge, moved
 from tunedeploy.training.schedule import factor
-from tunedeploy.training.scores import logits_of
 
 if TYPE_CHECKING:
-    from tunedeploy.recipe.read import Recipe
+    pass
 
 FOLDER = "train"
-EVAL_BATCH = 64  # rows; larger gains nothing on a CPU and costs memory
-
-
-@dataclass(kw_only=True)
-class Job:
-    """What the loop works on: either the whole model, or its head on kept features."""
-
-    recipe: "Recipe"
-    task: Task
-    accelerator: Accelerator
-    module: torch.nn.Module
-    fresh: frozenset[str]
-    trained: list[str]  # names of what training changes
-    train: Feed | FeatureFeed
-    eval: Feed | FeatureFeed
-    label_ids: Array
-    eval_ids: Array
-    metric: str
-    penalty: Penalty | None
-    row_weights: Array
-    key: str  # of all that a checkpoint depends on
 
 
 def fit(job: Job, rundir: RunDir) -> Course:
@@ -62,7 +34,7 @@ def fit(job: Job, rundir: RunDir) -> Course:
     model, optimizer = accelerator.prepare(job.module, optimizer)
     course = resume(job, rundir, optimizer)
     size = options.batch_size * options.accumulate * accelerator.num_processes
-    steps = math.ceil(len(job.label_ids) / size)
+    steps = math.ceil(len(job.train.lengths) / size)
     budget_s = options.budget_s
     update = progress.tracker("train", steps * options.epochs)
     began = time.monotonic() - course.elapsed_s
@@ -86,7 +58,7 @@ def fit(job: Job, rundir: RunDir) -> Course:
         if options.patience is not None and course.stale >= options.patience:
             progress.note(f"stopped early: no better {job.metric} for {course.stale} epochs")
             break
-        if course.epoch < options.epochs and not isinstance(job.module, HeadOnly):
+        if course.epoch < options.epochs and not job.keeps_features:
             save(job, rundir, optimizer, course)
     # Takes autocast off the forward that prepare() wrapped in it: what is measured from here on is float32.
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)
@@ -103,25 +75,14 @@ def elapsed(job: Job, began: float) -> float:
     return now[0]
 
 
-def is_sharded(job: Job) -> bool:
-    """Whether no process holds the whole model (FSDP)."""
-    return bool(job.accelerator.distributed_type == DistributedType.FSDP)
-
-
-def snapshot(job: Job, model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """What training changed so far, on the CPU; of shards every process must ask, and the main one gets the whole."""
-    if not is_sharded(job):
-        return {name: tensor.cpu() for name, tensor in trained_state(job.module, job.fresh).items()}
-    whole = job.accelerator.get_state_dict(model)
-    return {name: whole[name].cpu() for name in job.trained if name in whole}
-
-
 def epoch_windows(job: Job, size: int, epoch: int) -> list[Array]:
     """Rows of each step of an epoch; rare classes drawn more often where the recipe says resample."""
     options = job.recipe.train
     weights = None
     if options.balance == "resample":
-        weights = class_weights(job.label_ids, int(job.label_ids.max()) + 1)[job.label_ids]
+        if job.classes is None:
+            raise RecipeError(f"train.balance: resample draws rows by their class, and {job.recipe.task} has none")
+        weights = class_weights(job.classes, int(job.classes.max()) + 1)[job.classes]
     return windows(job.train.lengths, size=size, seed=options.seed, epoch=epoch, weights=weights)
 
 
@@ -135,7 +96,7 @@ def take_step(job: Job, model: torch.nn.Module, optimizer: Any, window: Array, s
     """
     options, accelerator = job.recipe.train, job.accelerator
     set_training(job.module)
-    total_weight = float(job.row_weights[window].sum())
+    total_weight = float((job.row_weights[window] * job.train_targets.weights[window]).sum())
     parts = micro_batches(
         window, parts=options.accumulate, process=accelerator.process_index, processes=accelerator.num_processes
     )
@@ -144,11 +105,10 @@ def take_step(job: Job, model: torch.nn.Module, optimizer: Any, window: Array, s
         last = at == len(parts) - 1
         inputs = job.train.inputs(indices, seed=(options.seed * 1_000_003 + step) * len(parts) + at)
         weights = torch.from_numpy(job.row_weights[indices] * counts).float().to(accelerator.device)
-        label_ids = torch.from_numpy(job.label_ids[indices]).to(accelerator.device)
+        targets = moved(job.train_targets.batch(indices), accelerator.device)
         with contextlib.nullcontext() if last else accelerator.no_sync(model):
-            logits = forward(model, {name: value.to(accelerator.device) for name, value in inputs.items()})
-            rows = job.task.loss(logits, label_ids, options.label_smoothing)
-            loss = (rows * weights).sum() / total_weight
+            rows = job.loss(forward(model, moved(inputs, accelerator.device)), targets, options)
+            loss = (rows * weights).sum() / max(total_weight, 1e-12)
             seen += float(loss.detach())
             if job.penalty is not None and last:
                 loss = loss + job.penalty(job.module).to(loss.device) / accelerator.num_processes
@@ -162,14 +122,14 @@ def take_step(job: Job, model: torch.nn.Module, optimizer: Any, window: Array, s
     return seen
 
 
-def forward(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Logits (batch, labels) of a training batch.
+def forward(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> Any:
+    """What a model gives for a training batch.
 
     Raises:
         UserError: a batch of one row, of which BatchNorm sees a single value a channel.
     """
     try:
-        logits: torch.Tensor = model(**inputs)
+        return model(**inputs)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
@@ -177,40 +137,6 @@ def forward(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Te
             "train: this model's BatchNorm cannot learn from a batch of one row; raise train.batch_size or "
             "data.image_size"
         ) from error
-    return logits
-
-
-def judge(job: Job, model: torch.nn.Module, course: Course) -> None:
-    """Evaluate, add to the history, and keep the state if it is the best so far."""
-    job.module.eval()
-    device = job.accelerator.device
-
-    def moved(**inputs: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = model(**{name: value.to(device) for name, value in inputs.items()})
-        return logits
-
-    logits = logits_of(moved, job.eval, batch_size=EVAL_BATCH)
-    if not np.isfinite(logits).all():
-        lr = job.recipe.train.lr
-        raise UserError(f"train: logits are NaN or infinite after epoch {course.epoch}; lower train.lr ({lr:g} now)")
-    value = job.task.score(job.metric, logits, job.eval_ids)
-    if not within(value, None):  # no comparison picks a best epoch by it, and the last is not the best
-        raise UserError(f"train: {job.metric} is {value} after epoch {course.epoch}; check the rows of data.eval")
-    rows = job.task.loss(torch.from_numpy(logits), torch.from_numpy(job.eval_ids), 0.0)
-    course.history.append(
-        {
-            "epoch": course.epoch,
-            "train_loss": round(course.loss, 6),
-            "eval_loss": round(float(rows.mean()), 6),
-            job.metric: round(value, 4),
-        }
-    )
-    course.stale += 1
-    if value > course.best:
-        course.best, course.best_epoch, course.stale = value, course.epoch - 1, 0
-        course.best_state = snapshot(job, model)
-    if not isinstance(job.module, HeadOnly) or course.epoch in (1, job.recipe.train.epochs):
-        progress.note(f"epoch {course.epoch}: {job.metric} {value:.2f} %, evaluation loss {float(rows.mean()):.4f}")
 
 
 def optimizer_of(job: Job) -> torch.optim.Optimizer:
@@ -235,7 +161,7 @@ def faster_head(job: Job, groups: list[ParameterGroup]) -> list[ParameterGroup]:
     Of a trunk with random weights everything is fresh: then nothing is there to be careful with, and one rate does.
     """
     rate = getattr(job.recipe.tune, "head_lr", None)
-    if rate is None or isinstance(job.module, HeadOnly):
+    if rate is None or job.keeps_features:
         return groups
     trained = {name: one for name, one in job.module.named_parameters() if one.requires_grad}
     fresh = {id(one): one for name, one in trained.items() if name in job.fresh}

@@ -1,41 +1,52 @@
-"""A head for a frozen trunk: logistic regression on kept features, in a second or two."""
+"""A head for a frozen trunk, fitted to kept features in a second or two: for labels, logistic regression."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
 
 from tunedeploy.device.encoders import Array
 from tunedeploy.methods.last_layer import DEFAULTS
+from tunedeploy.models.classifier import Classifier
+from tunedeploy.models.head import HeadOnly
 from tunedeploy.training.batches import windows
-from tunedeploy.training.feeds import HeadOnly
+from tunedeploy.training.feeds import FeatureFeed
 from tunedeploy.training.schedule import factor
+from tunedeploy.training.targets import Targets
+
+Loss = Callable[[Mapping[str, torch.Tensor], Mapping[str, torch.Tensor]], torch.Tensor]  # outputs, targets -> (units,)
 
 
-def fit_head(head: torch.nn.Linear, features: Array, label_ids: Array, row_weights: Array, *, seed: int) -> None:
-    """Fit `head` in place, by the defaults of last-layer.
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What a head is to learn: kept features, the targets of their units, weights (units,), and the task's loss."""
+
+    feed: FeatureFeed
+    targets: Targets
+    weights: Array
+    loss: Loss
+
+
+def fit_head(model: Classifier, lesson: Lesson, *, seed: int) -> None:
+    """Fit the model's head in place, by the defaults of last-layer.
 
     Args:
-        head: width to labels.
-        features: (rows, width), float32.
-        label_ids: (rows,).
-        row_weights: (rows,).
-        seed: of the order of rows.
+        model: whose head and tail stand behind the features.
+        lesson: see there.
+        seed: of the order of units.
     """
-    probe = HeadOnly(head, features)
+    feed = lesson.feed
+    probe = HeadOnly(model, feed.views[0])
     epochs, size, rate = DEFAULTS["train.epochs"], DEFAULTS["train.batch_size"], DEFAULTS["train.lr"]
     decay = {"params": [probe.linear.weight], "weight_decay": DEFAULTS["train.weight_decay"]}
     optimizer = torch.optim.AdamW([decay, {"params": [probe.linear.bias], "weight_decay": 0.0}], lr=rate)
-    ones = np.ones(len(label_ids), int)
     for epoch in range(epochs):
         for group in optimizer.param_groups:
             group["lr"] = rate * factor("cosine", epoch / epochs, 0.0)
-        for rows in windows(ones, size=size, seed=seed, epoch=epoch):
-            batch, targets = torch.from_numpy(np.asarray(features[rows])), torch.from_numpy(label_ids[rows])
-            weights = torch.from_numpy(row_weights[rows]).float()
+        for units in windows(feed.lengths, size=size, seed=seed, epoch=epoch):
+            weights = torch.from_numpy(lesson.weights[units]).float()
             optimizer.zero_grad()
-            loss: Any = (cross_entropy(probe(batch), targets, reduction="none") * weights).sum() / weights.sum()
-            loss.backward()
+            losses = lesson.loss({feed.output: probe(**feed.inputs(units))}, lesson.targets.batch(units))
+            torch.autograd.backward((losses * weights).sum() / weights.sum())
             optimizer.step()
-    probe.write_back(head)
+    probe.write_back(model.head)

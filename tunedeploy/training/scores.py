@@ -1,119 +1,69 @@
-"""What a run ends with: metric, macro-F1, classification report and confusion matrix, as values and as files."""
+"""The answers of a model to a whole split, and the report that training ends with."""
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from sklearn.metrics import classification_report, confusion_matrix
 
-from tunedeploy.device.decisions.classes import score
+from tunedeploy.contracts.task import Task
+from tunedeploy.device.decisions import Answers, joined
 from tunedeploy.device.encoders import Array
 from tunedeploy.run.atomic import write_json, write_text
 from tunedeploy.run.results import Metrics
 from tunedeploy.training.batches import by_length
 
-SHOWN = 20  # a confusion matrix of more classes is a file, not a table in the terminal
-SQUARE = 1000  # a matrix of more classes is written as its pairs that are not zero: 10,000 would take 200 MB
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet computes
+if TYPE_CHECKING:
+    from tunedeploy.training.feeds import FeatureFeed, Feed
 
 
-def logits_of(
-    forward: Callable[..., torch.Tensor], feed: Any, *, batch_size: int, progress: Callable[[int], Any] | None = None
-) -> Array:
-    """Outputs (rows, labels), float32, in the order of the rows.
+def answers_of(
+    forward: Callable[..., Mapping[str, torch.Tensor]],
+    feed: "Feed | FeatureFeed",
+    *,
+    batch_size: int,
+    progress: Callable[[int], Any] | None = None,
+    judge: Callable[[Mapping[str, torch.Tensor], Array], None] | None = None,
+) -> Answers:
+    """The evidence for all rows' answers, float32; the outputs of a batch are kept no longer than the next.
 
     Args:
-        forward: a model in eval mode.
+        forward: a model in eval mode; its outputs are by name.
         feed: gives inputs and lengths.
         batch_size: rows at once.
         progress: called with the rows done.
+        judge: called with the outputs of each batch, on the CPU, and its rows.
     """
-    whole: Any = None
+    parts = []
     done = 0
     for indices in by_length(feed.lengths, batch_size):
         with torch.inference_mode():
-            batch = forward(**feed.inputs(indices)).float().cpu().numpy()
-        if whole is None:
-            whole = np.empty((len(feed.lengths), *batch.shape[1:]), dtype=np.float32)
-        whole[indices] = batch
+            batch = feed.batch(indices)
+            outputs = {name: value.float().cpu() for name, value in forward(**feed.select(batch)).items()}
+            if judge is not None:
+                judge(outputs, indices)
+        parts.append((feed.answers({name: value.numpy() for name, value in outputs.items()}, batch), indices))
         done += len(indices)
         if progress is not None:
             progress(done)
-    return np.asarray(whole)
+    return feed.whole(joined(parts))
 
 
-def write_report(folder: Path, logits: Array, label_ids: Array, labels: Sequence[str]) -> Metrics:
-    """Write `report.txt`, `confusion.csv` and `metrics.json`, and return the metrics.
+def write_report(folder: Path, task: Task, answers: Answers, targets: Any, labels: Sequence[str]) -> Metrics:
+    """Write `report.txt`, `metrics.json` and what else the task reports, and return the metrics.
 
     Args:
         folder: of the train stage.
-        logits: (rows, labels) of the evaluation split.
-        label_ids: (rows,).
+        task: whose report it is.
+        answers: to the evaluation split.
+        targets: `decision.targets` of its rows.
         labels: their names.
     """
-    guesses = logits.argmax(1)
-    ids = list(range(len(labels)))
-    report = partial(classification_report, label_ids, guesses, labels=ids, target_names=list(labels), zero_division=0)
-    text = report(digits=4)
-    write_text(folder / "report.txt", f"{text}\n{confusion_text(label_ids, guesses, labels)}\n")
-    write_text(folder / "confusion.csv", confusion_csv(label_ids, guesses, labels))
-    metrics: Metrics = {
-        "accuracy": round(score("accuracy", logits, label_ids), 4),
-        "macro_f1": round(score("macro_f1", logits, label_ids), 4),
-        "rows": len(label_ids),
-    }
-    write_json(folder / "metrics.json", {**metrics, "per_class": report(output_dict=True)})
+    found = task.report(answers, targets, labels)
+    write_text(folder / "report.txt", found["text"] + "\n")
+    for name, text in found["files"].items():
+        write_text(folder / name, text)
+    metrics: Metrics = {name: round(value, 4) for name, value in found["metrics"].items()}
+    metrics["rows"] = len(targets)
+    write_json(folder / "metrics.json", {**metrics, **found["details"]})
     return metrics
-
-
-def confusion_csv(label_ids: Array, guesses: Array, labels: Sequence[str]) -> str:
-    """The confusion matrix as CSV; of very many classes a row for each pair that occurs."""
-    if len(labels) > SQUARE:
-        pairs = confusions(label_ids, guesses)
-        return csv_text([("true", "predicted", "rows"), *((labels[i], labels[j], rows) for i, j, rows in pairs)])
-    matrix = confusion_matrix(label_ids, guesses, labels=list(range(len(labels))))
-    rows = [(label, *map(int, row)) for label, row in zip(labels, matrix, strict=True)]
-    return csv_text([("true \\ predicted", *labels), *rows])
-
-
-def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """Rows as CSV; text that a spreadsheet would take for a formula gets an apostrophe, which it does not show."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for row in rows:
-        cells = [f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in row]
-        writer.writerow(cells)
-    return text.getvalue()
-
-
-def confusions(label_ids: Array, guesses: Array) -> list[tuple[int, int, int]]:
-    """True class, predicted class and how many rows, of each pair that occurs."""
-    pairs, rows = np.unique(np.stack([label_ids, guesses], axis=1), axis=0, return_counts=True)
-    return [(int(true), int(guess), int(count)) for (true, guess), count in zip(pairs, rows, strict=True)]
-
-
-def confusion_text(label_ids: Array, guesses: Array, labels: Sequence[str]) -> str:
-    """The confusion matrix as text; of many classes the pairs most often confused."""
-    if len(labels) <= SHOWN:
-        matrix = confusion_matrix(label_ids, guesses, labels=list(range(len(labels))))
-        width = max(5, *(len(label) for label in labels)) + 1
-        head = "true \\ predicted".ljust(width) + "".join(label[:9].rjust(10) for label in labels)
-        return "\n".join(
-            [
-                head,
-                *(
-                    label.ljust(max(width, 16)) + "".join(str(n).rjust(10) for n in row)
-                    for label, row in zip(labels, matrix, strict=True)
-                ),
-            ]
-        )
-    wrong = [(rows, i, j) for i, j, rows in confusions(label_ids, guesses) if i != j]
-    worst = sorted(wrong, reverse=True)[:10]
-    return "\n".join(
-        ["most often confused:", *(f"{rows:6d}  {labels[i]} taken for {labels[j]}" for rows, i, j in worst)]
-    )

@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 
 from tests.finished import Finished
-from tests.tiny import Tiny
+from tests.tiny import Tiny, base_of
 from tunedeploy import load_bundle
 from tunedeploy.device.encoders import open_encoder
 from tunedeploy.device.encoders import text as encoding
 from tunedeploy.device.files import read_json
-from tunedeploy.models import start
 
 LIMIT = encoding.LEAST_CHARACTERS  # of the tiny model, which sees 64 tokens
 TEXTS = {
@@ -43,7 +42,7 @@ def ways(text_run: Finished, tiny: Tiny) -> Iterator[dict[str, Any]]:
     """Each way to encode: a function from a text to its ids."""
     from tunedeploy.recipe import read as recipe
 
-    trained = start.base(recipe.read(text_run.recipe), 3).encoder
+    trained = base_of(recipe.read(text_run.recipe)).encoder
     bundle = load_bundle(text_run.dist).encoder
     kit = module(text_run.dist / "parity" / "test_parity.py").BUNDLE.encoder  # apps open it likewise
     yield {

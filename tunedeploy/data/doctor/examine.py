@@ -1,31 +1,28 @@
 """Say what is wrong with a data set before hours are spent on it: duplicates, leaks, imbalance, truncation and more.
 
 Nothing here raises: whatever stops training is an error of `read`; the rest is a finding, and the user's to judge.
+What is wrong with labels, tags or numbers, the kind of the column knows.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
-from tunedeploy.data.columns import IMAGE, TEXT, Column
-from tunedeploy.data.doctor.near import Look, Pairs, looks, near_images, near_texts
-from tunedeploy.data.doctor.report import Finding, Report, Severity
-from tunedeploy.data.labels import twins
+from tunedeploy.data.columns import Column
+from tunedeploy.data.doctor.near import Pairs, near_images, near_texts
+from tunedeploy.data.doctor.report import EXAMPLES, FEW, Finding, Report, Severity, Values, found
+from tunedeploy.data.doctor.rows import Cells, Rows, gather
 from tunedeploy.data.read import Data
-from tunedeploy.data.split import digest
 
 Length = Callable[[Mapping[str, Any]], int]  # row -> tokens
 
-EXAMPLES = 5
 NEAR_ROWS = 50_000  # more are sampled: the pairs of these take seconds
 NEAR_CHARACTERS = 10_000_000
 NEAR_TEXT = 100_000  # characters of a row that are compared; they take 128 hashes of 8 bytes each
 LENGTH_ROWS = 20_000  # a tokenizer takes about 0.1 ms a row
 MUCH = 0.01  # share of rows from which duplicates inside a split are a warning
 TRUNCATED = 0.05  # share of truncated rows that is a warning
-MAJORITY = 0.7  # share of the largest class above which accuracy misleads and macro-F1 is to be read
-FEW = 8  # rows of a class below which it is hardly learned
 
 
 def examine(
@@ -39,103 +36,93 @@ def examine(
         length: tokens of a row, to find how many rows are cut off.
         max_length: tokens that the model will see; without both, truncation is not examined.
     """
-    rows = _gather(data, columns)
-    findings = [*_blanks(rows), *_leaks(rows), *_conflicts(rows), *_duplicates(rows), *_near(rows)]
-    findings += [*_classes(rows, data.labels), *_pictures(rows)]
+    rows = gather(data, columns)
+    findings = [*_blanks(rows), *_leaks(rows), *_conflicts(rows, data.labels), *_duplicates(rows), *_near(rows)]
+    for column in rows.columns:
+        if column.kind.findings is not None:
+            cells = rows.cells[column.key]
+            findings += column.kind.findings(
+                Values(train=rows.train, values=cells, labels=data.labels, places=rows.places)
+            )
+    findings += _pictures(rows)
     if length is not None and max_length is not None:
         findings += _truncated(data, length, max_length)
     order = {"warning": 0, "info": 1}
+    labelled = next((column for column in rows.columns if column.kind.labels is not None), None)
     return Report(
         rows={"train": len(data.train), "eval": len(data.eval)},
-        classes=_class_counts(rows, data.labels) if rows.labels else {},
+        classes=_counts(rows, rows.cells[labelled.key], data.labels) if labelled else {},
         findings=tuple(sorted(findings, key=lambda finding: order[finding.severity])),
         notes=data.notes,
+        counted=labelled.kind.counted if labelled else ("classes", "rows"),
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Rows:
-    """Both splits, training rows first; every sequence has one entry a row."""
-
-    train: int  # count of training rows
-    places: Sequence[str]
-    keys: Sequence[bytes]  # digest of what the model sees
-    texts: Sequence[tuple[str, ...]]  # of the text columns
-    looks: Sequence[Look | None]  # at the first image column; empty without one
-    labels: Sequence[tuple[str, ...]]  # empty for a task without labels
-
-
-def _gather(data: Data, columns: Sequence[Column]) -> _Rows:
-    there = [column for column in columns if column.key in data.train.column_names]
-    train, held_out = data.train[:], data.eval[:]
-    cells = {column.key: [*train[column.key], *held_out[column.key]] for column in there}
-    inputs = [column for column in there if column.kind.labels is None]
-    label = next((column for column in there if column.kind.labels is not None), None)
-    image = next((column for column in inputs if column.kind.name == IMAGE.name), None)
-    contents = [[_content(column, value) for value in cells[column.key]] for column in inputs]
-    texts = [cells[column.key] for column in inputs if column.kind.name == TEXT.name]
-    return _Rows(
-        train=len(data.train),
-        places=[*train["origin"], *held_out["origin"]],
-        keys=[digest(row) for row in zip(*contents, strict=True)],
-        texts=list(zip(*texts, strict=True)),
-        looks=looks(cells[image.key]) if image else [],
-        labels=[_label_texts(value, data.labels) for value in cells[label.key]] if label else [],
-    )
+def _counts(rows: Rows, cells: Cells, labels: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Split -> label -> how many rows have it, or words."""
+    counts: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
+    for row, value in enumerate(cells):
+        counts[row >= rows.train].update(value if isinstance(value, list) else [value])
+    return {
+        split: {label: count[index] for index, label in enumerate(labels)}
+        for split, count in zip(("train", "eval"), counts, strict=True)
+    }
 
 
-def _content(column: Column, value: Any) -> bytes:
-    try:
-        return column.kind.content(value)
-    except ValueError:  # the file went away after it was read
-        return repr(value).encode()
-
-
-def _label_texts(value: Any, labels: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(value, list):
-        return tuple(text for part in value for text in _label_texts(part, labels))
-    return (labels[value],) if isinstance(value, int) and 0 <= value < len(labels) else ()
-
-
-def _blanks(rows: _Rows) -> list[Finding]:
-    blank = [row for row, texts in enumerate(rows.texts) if any(not text.strip() for text in texts)]
+def _blanks(rows: Rows) -> list[Finding]:
     flat = [row for row, look in enumerate(rows.looks) if look is not None and look.flat]
     gone = [row for row, look in enumerate(rows.looks) if look is None]
+    place = rows.places.__getitem__
     return [
-        *_found("blank", "warning", _places(rows, blank), f"{_of(blank, rows)} rows with a blank text; remove them"),
-        *_found("blank", "warning", _places(rows, flat), f"{_of(flat, rows)} images of one colour; remove them"),
-        *_found("unreadable", "warning", _places(rows, gone), f"{_of(gone, rows)} images no longer readable"),
+        *found("blank", "warning", rows.blank, f"{_of(rows.blank, rows)} rows with a blank text; remove them", place),
+        *found("blank", "warning", flat, f"{_of(flat, rows)} images of one colour; remove them", place),
+        *found("unreadable", "warning", gone, f"{_of(gone, rows)} images no longer readable", place),
     ]
 
 
-def _leaks(rows: _Rows) -> list[Finding]:
+def _leaks(rows: Rows) -> list[Finding]:
     """Evaluation rows whose input was trained on."""
-    first = _first_of(rows.keys[: rows.train])
+    first = _first_of(islice(rows.keys, rows.train))
     pairs = [(row, first[key]) for row, key in enumerate(rows.keys) if row >= rows.train and key in first]
-    text = f"{len(pairs)} of {len(rows.keys) - rows.train} evaluation rows also trained on; remove them from one side"
-    return _found("leak", "warning", _equations(rows, pairs), text)
+    text = f"{len(pairs)} of {len(rows) - rows.train} evaluation rows also trained on; remove them from one side"
+    return found("leak", "warning", pairs, text, lambda pair: _equation(rows, pair))
 
 
-def _conflicts(rows: _Rows) -> list[Finding]:
-    """The same input with another label."""
-    first, labels = _first_of(rows.keys), rows.labels
-    pairs = [(row, first[key]) for row, key in enumerate(rows.keys) if labels and labels[row] != labels[first[key]]]
-    named = [tuple(f"{rows.places[row]} ({', '.join(labels[row])})" for row in pair) for pair in pairs]
-    text = f"{_of(pairs, rows)} rows with the input of an earlier one and another label; decide for one label"
-    return _found("conflict", "warning", [" = ".join(pair) for pair in named], text)
+def _conflicts(rows: Rows, labels: Sequence[str]) -> list[Finding]:
+    """The same input with another target: a mistake where that is a class, and noise where it is a number or a text."""
+    first, answers = _first_of(rows.keys), rows.answers
+    pairs = [(row, first[key]) for row, key in enumerate(rows.keys) if answers[row] != answers[first[key]]]
+    target = next((column for column in rows.columns if column.kind.target), None)
+    if not pairs or target is None:
+        return []
+    cells, is_classed = rows.cells[target.key], target.kind.labels is not None
+    other = f"other {target.key}" if isinstance(cells[0], list) else f"another {target.key}"
+
+    def place(row: int) -> str:
+        value = cells[row]
+        if isinstance(value, list | str):
+            return str(rows.places[row])
+        return f"{rows.places[row]} ({labels[value] if is_classed else format(value, 'g')})"
+
+    cure = f"; decide for one {target.key}" if other.startswith("another") else "; decide for one"
+    text = f"{_of(pairs, rows)} rows with the input of an earlier one and {other}{cure if is_classed else ''}"
+    severity: Severity = "warning" if is_classed else "info"
+    return found("conflict", severity, pairs, text, lambda pair: " = ".join(map(place, pair)))
 
 
-def _duplicates(rows: _Rows) -> list[Finding]:
-    """Rows that repeat an earlier one, label and all, on the same side."""
-    sides = [(key, row >= rows.train, *(rows.labels[row] if rows.labels else ())) for row, key in enumerate(rows.keys)]
+def _duplicates(rows: Rows) -> list[Finding]:
+    """Rows that repeat an earlier one, targets and all, on the same side."""
+    sides = [
+        (key, row >= rows.train, answer) for row, (key, answer) in enumerate(zip(rows.keys, rows.answers, strict=True))
+    ]
     first = _first_of(sides)
     pairs = [(row, first[side]) for row, side in enumerate(sides) if first[side] != row]
-    severity: Severity = "warning" if len(pairs) > MUCH * len(rows.places) else "info"
+    severity: Severity = "warning" if len(pairs) > MUCH * len(rows) else "info"
     text = f"{_of(pairs, rows)} rows equal to an earlier one of their split; remove them"
-    return _found("duplicate", severity, _equations(rows, pairs), text)
+    return found("duplicate", severity, pairs, text, lambda pair: _equation(rows, pair))
 
 
-def _near(rows: _Rows) -> list[Finding]:
+def _near(rows: Rows) -> list[Finding]:
     """Near duplicates inside a split, and between the splits."""
     chosen, sampled = _sample(rows)
     if len(chosen) < 2:
@@ -144,7 +131,7 @@ def _near(rows: _Rows) -> list[Finding]:
     if rows.looks:
         pairs = near_images([look for row in chosen if (look := rows.looks[row]) is not None])
     else:
-        pairs = near_texts(["\n".join(rows.texts[row])[:NEAR_TEXT] for row in chosen])
+        pairs = near_texts(rows.texts(chosen, NEAR_TEXT))
     inside: dict[int, int] = {}
     across: dict[int, int] = {}
     for one, other in ((chosen[first], chosen[second]) for first, second in pairs.tolist()):
@@ -154,63 +141,30 @@ def _near(rows: _Rows) -> list[Finding]:
     leaks = f"{len(across)} of {held_out} evaluation rows nearly equal to a training row{said}"
     twin = f"{len(inside)} of {len(chosen)} rows nearly equal to an earlier one of their split{said}"
     return [
-        *_found("near_leak", "warning", _equations(rows, list(across.items())), leaks),
-        *_found("near_duplicate", "info", _equations(rows, list(inside.items())), twin),
+        *found("near_leak", "warning", list(across.items()), leaks, lambda pair: _equation(rows, pair)),
+        *found("near_duplicate", "info", list(inside.items()), twin, lambda pair: _equation(rows, pair)),
     ]
 
 
-def _sample(rows: _Rows) -> tuple[list[int], bool]:
+def _sample(rows: Rows) -> tuple[list[int], bool]:
     """Rows to compare, ascending, one for each distinct input on a side; and whether some were left out."""
     first = _first_of(rows.keys)
     kept = [row for row, key in enumerate(rows.keys) if first[key] == row]
     if rows.looks:
         kept = [row for row in kept if rows.looks[row] is not None]
-        sizes = [0] * len(rows.keys)
     else:
-        sizes = [min(sum(map(len, texts)), NEAR_TEXT) for texts in rows.texts] or [0] * len(rows.keys)
-        kept = [row for row in kept if rows.texts and any(text.strip() for text in rows.texts[row])]
+        kept = [row for row in kept if rows.sizes and rows.sizes[row]]
     total, chosen = 0, []
     shuffled = sorted(kept, key=lambda row: rows.keys[row][::-1])  # by the last bytes: the first decide the split
     for row in shuffled[:NEAR_ROWS]:
-        total += sizes[row]
+        total += 0 if rows.looks else min(rows.sizes[row], NEAR_TEXT)
         if total > NEAR_CHARACTERS:
             break
         chosen.append(row)
     return sorted(chosen), len(chosen) < len(kept)
 
 
-def _class_counts(rows: _Rows, labels: Sequence[str]) -> dict[str, dict[str, int]]:
-    sides = {"train": rows.labels[: rows.train], "eval": rows.labels[rows.train :]}
-    counts = {split: Counter(text for texts in side for text in texts) for split, side in sides.items()}
-    return {split: {label: count[label] for label in labels} for split, count in counts.items()}
-
-
-def _classes(rows: _Rows, labels: Sequence[str]) -> list[Finding]:
-    if not rows.labels:
-        return []
-    counts = _class_counts(rows, labels)
-    train, total = counts["train"], sum(counts["train"].values())
-    largest = max(train, key=lambda label: train[label])
-    share = train[largest] / max(total, 1)
-    rare = [label for label, count in train.items() if count < FEW]
-    unseen = [label for label, count in counts["eval"].items() if not count]
-    alike = [" / ".join(group) for group in twins(labels)]
-    common = Finding(
-        name="imbalance",
-        severity="warning" if share > MAJORITY else "info",
-        text=f"the largest class, {largest!r}, has {share:.1%} of the training rows"
-        + ("; read macro-F1, and set train.balance" if share > MAJORITY else ""),
-        count=train[largest],
-    )
-    return [
-        common,
-        *_found("rare", "warning", rare, f"{len(rare)} of {len(labels)} classes with fewer than {FEW} training rows"),
-        *_found("not_evaluated", "warning", unseen, f"{len(unseen)} of {len(labels)} classes without evaluation rows"),
-        *_found("same_name", "warning", alike, f"{len(alike)} names of classes that differ only in case or blanks"),
-    ]
-
-
-def _pictures(rows: _Rows) -> list[Finding]:
+def _pictures(rows: Rows) -> list[Finding]:
     seen = [look for look in rows.looks if look is not None]
     if not seen:
         return []
@@ -235,28 +189,16 @@ def _truncated(data: Data, length: Length, max_length: int) -> list[Finding]:
     return [Finding(name="truncated", severity=severity, text=text, count=len(cut), examples=tuple(cut[:EXAMPLES]))]
 
 
-def _first_of(keys: Sequence[Any]) -> dict[Any, int]:
+def _first_of(keys: Iterable[Any]) -> dict[Any, int]:
     first: dict[Any, int] = {}
     for row, key in enumerate(keys):
         first.setdefault(key, row)
     return first
 
 
-def _found(name: str, severity: Severity, examples: Sequence[str], text: str) -> list[Finding]:
-    """One finding, or none without examples; there is one example for each row concerned."""
-    if not examples:
-        return []
-    count = len(examples)
-    return [Finding(name=name, severity=severity, text=text, count=count, examples=tuple(examples[:EXAMPLES]))]
+def _equation(rows: Rows, pair: tuple[int, int]) -> str:
+    return f"{rows.places[pair[0]]} = {rows.places[pair[1]]}"
 
 
-def _places(rows: _Rows, found: Sequence[int]) -> list[str]:
-    return [rows.places[row] for row in found]
-
-
-def _equations(rows: _Rows, pairs: Sequence[tuple[int, int]]) -> list[str]:
-    return [f"{rows.places[row]} = {rows.places[other]}" for row, other in pairs]
-
-
-def _of(found: Sequence[Any], rows: _Rows) -> str:
-    return f"{len(found)} of {len(rows.places)}"
+def _of(rows_concerned: Sequence[Any], rows: Rows) -> str:
+    return f"{len(rows_concerned)} of {len(rows)}"

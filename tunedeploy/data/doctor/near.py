@@ -7,7 +7,7 @@ only rows that share a whole band are compared, so the cost grows with the rows 
 import os
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -35,9 +35,9 @@ def near_texts(texts: Sequence[str]) -> Pairs:
     """
     plain = [normalised(text) for text in texts]
     signatures = _min_hashes(plain)
-    bands = signatures.reshape(len(plain), BANDS, -1).astype(np.uint64)
-    weights = _odd_numbers(bands.shape[2], seed=1)
-    pairs = _candidates((bands * weights).sum(axis=2, dtype=np.uint64))
+    weights = _odd_numbers(HASHES // BANDS, seed=1)
+    bands = [(band.astype(np.uint64) * weights).sum(axis=1) for band in np.split(signatures, BANDS, axis=1)]
+    pairs = _candidates(np.stack(bands, axis=1))
     alike = np.concatenate([_agreement(signatures, chunk) for chunk in _chunks(pairs)] or [np.zeros(0)])
     return pairs[alike >= SIMILAR]
 
@@ -63,7 +63,7 @@ class Look:
         return bool(np.ptp(self.thumbnail) < 1)
 
 
-def looks(images: Sequence[Mapping[str, Any]]) -> list[Look | None]:
+def looks(images: Iterable[Mapping[str, Any]]) -> list[Look | None]:
     """A look at each image, None where it cannot be read."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         return list(pool.map(_look, images))

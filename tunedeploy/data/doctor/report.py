@@ -1,12 +1,14 @@
 """What the doctor found, as records, as JSON and as lines for a person."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Severity = Literal["info", "warning"]
 
 MAX_LINES = 12  # what fits on a terminal beside the plan
+EXAMPLES = 5
+FEW = 8  # of a class, of a kind of tag, or pixels: what hardly teaches anything
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +32,10 @@ class Report:
     """What the doctor saw, warnings first."""
 
     rows: Mapping[str, int]  # split -> rows
-    classes: Mapping[str, Mapping[str, int]]  # split -> label -> rows; empty without labels
+    classes: Mapping[str, Mapping[str, int]]  # split -> label -> rows, or words with the tag; empty without labels
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]  # what `read` repaired or guessed
+    counted: tuple[str, str] = ("classes", "rows")  # what `classes` has, and what has them
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values for JSON."""
@@ -46,7 +49,8 @@ class Report:
     def lines(self) -> list[str]:
         """At most `MAX_LINES` lines for a person."""
         sizes = list(self.classes.get("train", {}).values())
-        classes = f"; {len(sizes)} classes of {min(sizes)} to {max(sizes)} training rows" if sizes else ""
+        kinds, units = self.counted
+        classes = f"; {len(sizes)} {kinds} of {min(sizes)} to {max(sizes)} training {units}" if sizes else ""
         lines = [
             f"{self.rows['train']} rows to train on, {self.rows['eval']} to evaluate on{classes}",
             *(finding.line() for finding in self.findings),
@@ -55,3 +59,28 @@ class Report:
         if len(lines) <= MAX_LINES:
             return lines
         return [*lines[: MAX_LINES - 1], f"and {len(lines) - MAX_LINES + 1} more findings and notes"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Values:
+    """A target column of both splits, training rows first, for what a kind finds in it."""
+
+    train: int  # count of training rows
+    values: Sequence[Any]  # as stored: labels are indices
+    labels: Sequence[str]  # index -> name
+    places: Sequence[str]
+
+    def split(self) -> tuple[list[Any], list[Any]]:
+        """The values of the training rows, and those of the evaluation rows."""
+        values = list(self.values)
+        return values[: self.train], values[self.train :]
+
+
+def found(
+    name: str, severity: Severity, examples: Sequence[Any], text: str, show: Callable[[Any], str] = str
+) -> list[Finding]:
+    """One finding, or none without examples; there is one example for each row concerned, and `show` names it."""
+    if not examples:
+        return []
+    shown = tuple(show(example) for example in examples[:EXAMPLES])
+    return [Finding(name=name, severity=severity, text=text, count=len(examples), examples=shown)]

@@ -4,11 +4,12 @@ Not pandas or Arrow, whose readers guess types ("NA" and "null" vanish, "007" be
 """
 
 import csv
-from collections.abc import Iterator
-from io import StringIO
+from array import array
+from collections.abc import Iterator, Sequence
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
-from tunedeploy.data.table import Table, check_names, clean_name
+from tunedeploy.data.table import Places, Table, check_names, clean_name
 from tunedeploy.errors import DataError
 
 MAX_CELL = 2**31 - 1  # characters; the csv module's own limit of 131,072 refuses long documents
@@ -22,28 +23,18 @@ def read_delimited(path: Path, name: str, delimiter: str) -> Table:
         DataError: not UTF-8, no header, no rows, ragged rows, an open quote, duplicate columns, another delimiter.
     """
     text, notes = read_text(path, name)
-    header, rows, lines, blank = _rows(text, name, delimiter)
-    _check_delimiter(name, header, delimiter)
+    header, cells, lines, blank = _columns(text, name, delimiter)
     clean = [clean_name(column) for column in header]
-    check_names(name, clean)
-    if not rows:
-        raise DataError(f"{name}: a header and no rows; add rows below {', '.join(map(repr, clean))}")
-    _check_ragged(name, clean, rows, lines)
     repaired = [before for before, after in zip(header, clean, strict=True) if before != after]
     if repaired:
         notes.append(f"{name}: blanks removed around the column names {', '.join(map(repr, repaired))}")
     if blank:
         notes.append(f"{name}: {blank} blank lines between the rows left out")
-
-    def cells(column: str) -> list[str]:
-        at = clean.index(column)
-        return [row[at] for row in rows]
-
     return Table(
         name=name,
         header=tuple(clean),
-        column=cells,
-        places=[f"{name}:{line}" for line in lines],
+        column=lambda column: cells[clean.index(column)],
+        places=Places(f"{name}:", lines),
         folder=path.parent,
         notes=tuple(notes),
     )
@@ -80,29 +71,41 @@ def read_text(path: Path, name: str) -> tuple[str, list[str]]:
     return text, notes
 
 
-def _rows(text: str, name: str, delimiter: str) -> tuple[list[str], list[list[str]], list[int], int]:
-    """Header, rows, line number of each row, and how many blank lines lie between rows."""
-    header: list[str] | None = None
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    blank = pending = 0
-    for line, row in _records(text, name, delimiter):
+def _columns(text: str, name: str, delimiter: str) -> tuple[list[str], list[list[str]], "array[int]", int]:
+    """Header, the cells of each column, line number of each row, and how many blank lines lie between rows.
+
+    Column by column, since a list for every row would take as much memory as a short text.
+    """
+    records = _records(text, name, delimiter)
+    header: list[str] = next(row for _, row in records if row)  # read_text refuses an empty file
+    _check_header(name, header, delimiter)
+    cells: list[list[str]] = [[] for _ in header]
+    lines, ragged = array("L"), array("L")
+    blank = pending = count = 0
+    for line, row in records:
         if not row:
-            pending += header is not None
-        elif header is None:
-            header = row
+            pending += 1
+            continue
+        if len(row) == len(header):
+            for column, cell in zip(cells, row, strict=True):
+                column.append(cell)
         else:
-            rows.append(row)
-            lines.append(line)
-            blank, pending = blank + pending, 0
-    assert header is not None, "read_text refuses an empty file"
-    return header, rows, lines, blank
+            count = count or len(row)
+            ragged.append(line)
+        lines.append(line)
+        blank, pending = blank + pending, 0
+    if not lines:
+        raise DataError(f"{name}: a header and no rows; add rows below {', '.join(map(repr, map(clean_name, header)))}")
+    if ragged:
+        raise DataError(_ragged(name, header, count, ragged))
+    return header, cells, lines, blank
 
 
 def _records(text: str, name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Each record with the number of its first line."""
     limit = csv.field_size_limit(MAX_CELL)
-    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    lines = TextIOWrapper(BytesIO(text.encode()), "utf-8", newline="")  # StringIO has four bytes for a character
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     line = 1
     try:
         for row in reader:
@@ -120,7 +123,8 @@ def _quote_trouble(error: csv.Error) -> str:
     return f'the quotes in this row do not pair ({error}); write a quote inside a quoted text as ""'
 
 
-def _check_delimiter(name: str, header: list[str], delimiter: str) -> None:
+def _check_header(name: str, header: list[str], delimiter: str) -> None:
+    check_names(name, [clean_name(column) for column in header])
     if len(header) > 1:
         return
     for other, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (",", "commas")):
@@ -130,17 +134,13 @@ def _check_delimiter(name: str, header: list[str], delimiter: str) -> None:
         raise DataError(f"{name}:1: the header {header[0]!r} is one column, separated by {called}; {cure}")
 
 
-def _check_ragged(name: str, header: list[str], rows: list[list[str]], lines: list[int]) -> None:
-    width = len(header)
-    bad = [number for number, row in enumerate(rows) if len(row) != width]
-    if not bad:
-        return
-    count = len(rows[bad[0]])
-    cure = "put the text that holds the separator in quotes" if count > width else "add the missing cells"
-    more = f" ({len(bad) - 1} more rows like it)" if len(bad) > 1 else ""
-    shown = ", ".join(map(repr, header))
+def _ragged(name: str, header: list[str], count: int, lines: Sequence[int]) -> str:
+    """The line about rows with more or fewer cells than the header, of which the first has `count`."""
+    cure = "put the text that holds the separator in quotes" if count > len(header) else "add the missing cells"
+    more = f" ({len(lines) - 1} more rows like it)" if len(lines) > 1 else ""
+    shown = ", ".join(repr(clean_name(column)) for column in header)
     cells = "1 cell" if count == 1 else f"{count} cells"
-    raise DataError(f"{name}:{lines[bad[0]]}: {cells} where the header has {width} ({shown}); {cure}{more}")
+    return f"{name}:{lines[0]}: {cells} where the header has {len(header)} ({shown}); {cure}{more}"
 
 
 def _line(data: bytes, at: int) -> int:

@@ -1,7 +1,7 @@
 """Read a folder of class folders of images, and tell which splits a folder holds."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,8 +15,10 @@ EVAL_SPLITS = ("validation", "val", "valid", "dev", "eval", "test")
 SPLITS = ("train", *EVAL_SPLITS)
 
 
-def find_splits(folder: Path, suffixes: frozenset[str]) -> dict[str, Path]:
+def find_splits(folder: Path, split_name: Callable[[Path], str]) -> dict[str, Path]:
     """Split name -> folder or file of it; empty when the folder has no `train` split (its sub-folders are classes).
+
+    `split_name` is that of a file, or empty for one that no reader knows.
 
     `train/` is a split only if it holds folders and no image itself: a class may be called "train" (beside "bus").
     """
@@ -24,8 +26,8 @@ def find_splits(folder: Path, suffixes: frozenset[str]) -> dict[str, Path]:
     found = {name: path for name, path in found.items() if name in SPLITS}
     if "train" in found and _holds_folders(found["train"]):
         return found
-    files = [entry for entry in _entries(folder) if entry.suffix.casefold() in suffixes]
-    named = {entry.stem.casefold(): entry for entry in files if entry.stem.casefold() in SPLITS}
+    files = [(entry, entry.name.casefold().partition(".")[0]) for entry in _entries(folder)]
+    named = {name: entry for entry, name in files if name in SPLITS and split_name(entry).casefold() == name}
     return named if "train" in named else {}
 
 

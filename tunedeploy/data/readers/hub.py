@@ -13,10 +13,10 @@ from datasets.packaged_modules.cache.cache import Cache
 from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from huggingface_hub import constants
 
-from tunedeploy.data.columns import shown
-from tunedeploy.data.table import Table, rename
+from tunedeploy.data.table import Places, Table, rename, shown
 from tunedeploy.errors import DataError
 
+LISTS = {"List", "LargeList", "Sequence"}  # as `datasets` has called them over time
 LOGGERS = ("datasets", "huggingface_hub")  # they tell of each retry; we tell once, at the end
 
 
@@ -47,7 +47,7 @@ def open_hub(name: str) -> dict[str, Callable[[], Table]]:
 def class_names(schema: Any, column: str) -> tuple[str, ...] | None:
     """The names of the `ClassLabel` that `datasets` wrote of one column into an Arrow schema, or None.
 
-    Only this column is looked at, so that an odd one that nobody asked for is no obstacle.
+    It may hold lists of classes. No other column is looked at, so that an odd one that nobody asked for is no obstacle.
 
     Raises:
         ValueError: it has something else than names there.
@@ -56,6 +56,8 @@ def class_names(schema: Any, column: str) -> tuple[str, ...] | None:
         feature = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][column]
     except (KeyError, TypeError, ValueError, IndexError, RecursionError):  # not written by datasets
         return None
+    if isinstance(feature, dict) and feature.get("_type") in LISTS:
+        feature = feature.get("feature")
     if not isinstance(feature, dict) or feature.get("_type") != "ClassLabel" or feature.get("names") is None:
         return None
     names = feature["names"]
@@ -65,21 +67,24 @@ def class_names(schema: Any, column: str) -> tuple[str, ...] | None:
 
 
 def decoded(names: Sequence[str] | None, cells: list[Any]) -> list[Any]:
-    """Class numbers as the class names; -1, the hub's mark of a hidden label, as None. Without names, as they are.
+    """Class numbers, or lists of them, as the class names; -1, the hub's mark of a hidden label, as None.
+
+    Without names they stay as they are.
 
     Raises:
         ValueError: a cell is not the number of a class.
     """
     if names is None:
         return cells
-    wrong = next((cell for cell in cells if cell is not None and not _is_class(cell, len(names))), None)
-    if wrong is not None:
-        raise ValueError(f"{shown(wrong)} is not the number of one of the {len(names)} classes in its metadata")
-    return [None if cell is None or cell < 0 else names[cell] for cell in cells]
+    return [[_named(names, part) for part in cell] if isinstance(cell, list) else _named(names, cell) for cell in cells]
 
 
-def _is_class(cell: Any, count: int) -> bool:
-    return isinstance(cell, int) and not isinstance(cell, bool) and -1 <= cell < count
+def _named(names: Sequence[str], cell: Any) -> str | None:
+    if cell is None:
+        return None
+    if not isinstance(cell, int) or isinstance(cell, bool) or not -1 <= cell < len(names):
+        raise ValueError(f"{shown(cell)} is not the number of one of the {len(names)} classes in its metadata")
+    return None if cell < 0 else names[cell]
 
 
 def _table(rows: datasets.Dataset, name: str, notes: tuple[str, ...]) -> Table:
@@ -89,13 +94,14 @@ def _table(rows: datasets.Dataset, name: str, notes: tuple[str, ...]) -> Table:
             return list(rows.cast_column(column, datasets.Image(decode=False))[column])
         values = list(rows[column])
         try:
-            return decoded(feature.names if isinstance(feature, datasets.ClassLabel) else None, values)
+            inner = getattr(feature, "feature", feature)  # of a list, what it holds
+            return decoded(inner.names if isinstance(inner, datasets.ClassLabel) else None, values)
         except ValueError as error:
             raise DataError(f"{name}: column {column!r}: {error}; mend the set") from error
 
     if not len(rows):
         raise DataError(f"{name}: no rows in it")
-    places = [f"{name} row {number}" for number in range(1, len(rows) + 1)]
+    places = Places(f"{name} row ", range(1, len(rows) + 1))
     header = tuple(rows.column_names)
     return rename(Table(name=name, header=header, column=cells, places=places, folder=Path(), notes=notes))
 

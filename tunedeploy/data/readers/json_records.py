@@ -1,12 +1,12 @@
 """Read jsonl, one record a line, and a .json file that is a list of records."""
 
 import json
+from array import array
 from pathlib import Path
 from typing import Any
 
-from tunedeploy.data.columns import MISSING
 from tunedeploy.data.readers.delimited import read_text
-from tunedeploy.data.table import Table
+from tunedeploy.data.table import MISSING, Places, Table
 from tunedeploy.errors import DataError
 
 Record = dict[str, Any]
@@ -21,7 +21,7 @@ def read_json(path: Path, name: str) -> Table:
     text, notes = read_text(path, name)
     if text.lstrip().startswith("["):
         records = _list(text, name)
-        places = [f"{name} record {number}" for number in range(1, len(records) + 1)]
+        places = Places(f"{name} record ", range(1, len(records) + 1))
     else:
         records, places = _lines(text, name)
         _check_one_object(records, name)
@@ -51,9 +51,9 @@ def _check_one_object(records: list[Record], name: str) -> None:
             )
 
 
-def _lines(text: str, name: str) -> tuple[list[Record], list[str]]:
+def _lines(text: str, name: str) -> tuple[list[Record], Places]:
     records: list[Record] = []
-    places: list[str] = []
+    lines = array("L")
     for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
         if not line.strip():
             continue
@@ -61,8 +61,8 @@ def _lines(text: str, name: str) -> tuple[list[Record], list[str]]:
             records.append(json.loads(line, parse_constant=_constant))
         except (ValueError, RecursionError) as error:
             raise DataError(f"{name}:{number}: {_trouble(error, line)}; write one JSON record a line") from error
-        places.append(f"{name}:{number}")
-    return records, places
+        lines.append(number)
+    return records, Places(f"{name}:", lines)
 
 
 def _list(text: str, name: str) -> list[Record]:

@@ -8,12 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tunedeploy.data.columns import shown
 from tunedeploy.data.labels import closest
+from tunedeploy.data.readers.conll import looks_like_conll, read_conll
 from tunedeploy.data.readers.delimited import read_delimited
 from tunedeploy.data.readers.folders import IMAGES, SPLITS, find_splits, read_folder
 from tunedeploy.data.readers.json_records import read_json
-from tunedeploy.data.table import Table, rename
+from tunedeploy.data.table import Places, Table, rename, shown
 from tunedeploy.errors import DataError
 
 ALL = ""  # the key of a set that has no splits
@@ -50,8 +50,7 @@ def open_source(name: str, prefix: str = "") -> Source:
         title = prefix + path.name
         reader = _reader(path, title)
         return Source(name=title, shown=_shown(path), splits={ALL: reader}, path=path)
-    suffix = Path(name).suffix.casefold()
-    if re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", name) and suffix not in SUFFIXES:
+    if re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", name) and _suffix(Path(name)) not in SUFFIXES:
         from tunedeploy.data.readers.hub import open_hub  # loads datasets, a second
 
         return Source(name=name, shown=name, splits=open_hub(name))
@@ -60,7 +59,7 @@ def open_source(name: str, prefix: str = "") -> Source:
 
 def _open_folder(path: Path, prefix: str) -> Source:
     title = prefix + (path.name or path.resolve().name)
-    splits = find_splits(path, frozenset(READERS))
+    splits = find_splits(path, _split_name)
     if not splits:
         return Source(name=title, shown=_shown(path), splits={ALL: partial(read_folder, path, title)}, path=path)
     readers = {
@@ -73,15 +72,30 @@ def _open_folder(path: Path, prefix: str) -> Source:
 
 
 def _reader(path: Path, title: str) -> Callable[[], Table]:
-    suffix = path.suffix.casefold()
+    suffix = _suffix(path)
     if suffix in READERS:
         return partial(READERS[suffix], path, title)
     if suffix in IMAGES:
         return partial(_one_image, path, title)
+    if suffix == ".txt" and looks_like_conll(path):
+        return partial(read_conll, path, title)
     known = ", ".join(sorted(READERS))
+    cure = "; one of tagged words may be called .conll" if suffix == ".txt" else ""
     raise DataError(
-        f"{title}: {suffix or 'no suffix'!r} is not a supported file type; known: {known}, or a folder of images"
+        f"{title}: {suffix or 'no suffix'!r} is not a supported file type; known: {known}, or a folder of images{cure}"
     )
+
+
+def _suffix(path: Path) -> str:
+    """The file's suffix, or two of them where a reader is known by both."""
+    double = "".join(path.suffixes[-2:]).casefold()
+    return double if double in READERS else path.suffix.casefold()
+
+
+def _split_name(path: Path) -> str:
+    """The name without its suffix of a file that can be read; else nothing."""
+    suffix = _suffix(path)
+    return path.name[: -len(suffix)] if suffix in READERS or (suffix == ".txt" and looks_like_conll(path)) else ""
 
 
 def _read_parquet(path: Path, name: str) -> Table:
@@ -108,7 +122,7 @@ def _read_parquet(path: Path, name: str) -> Table:
             reason = " ".join(str(error).split())[:200]
             raise DataError(f"{name}: column {column!r} is damaged ({reason}); write the file again") from error
 
-    places = [f"{name} row {number}" for number in range(1, rows + 1)]
+    places = Places(f"{name} row ", range(1, rows + 1))
     header = tuple(file.schema_arrow.names)
     return rename(Table(name=name, header=header, column=cells, places=places, folder=path.parent))
 
@@ -123,6 +137,7 @@ READERS: dict[str, Callable[[Path, str], Table]] = {
     ".jsonl": read_json,
     ".json": read_json,
     ".parquet": _read_parquet,
+    **dict.fromkeys((".conll", ".conllu", ".conll.txt", ".iob", ".iob2", ".bio"), read_conll),
 }
 SUFFIXES = {*READERS, *IMAGES, ".txt", ".xlsx", ".zip", ".gz", ".arrow"}  # a missing one is a file, never a hub id
 

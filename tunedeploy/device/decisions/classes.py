@@ -1,27 +1,24 @@
-"""One label a row: the best of its logits, how sure that is, and when another file's answer counts as changed.
+"""One label a row: the best of its logits, and how sure that is.
 
-Logits are (rows, labels) throughout.
+The evidence are the logits, (rows, labels).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
-from ..agreement import drift
-from ..encoders import Array
+from .. import typed
+from ..encoders import Array, Features, Row
 from ..errors import RunError
+from ..signature import Arrays
+from . import Answers, Change, Metric, one_a_row
 
-METRICS = ("accuracy", "macro_f1")
-NEAR_TIE = 4.0  # margins below this many times the typical drift may flip without anything being wrong
-GAIN = 2.0  # of the differences between logits; int8 has 0.9 to 1.1, at 7 dB of SQNR up to 1.6, a softmax 4 and more
-CLEAR = 0.7  # correlation of logits before and after quantization; below, the noise is as large as what it is added to
-FLIPS = 0.02  # share of rows that may flip outside near-ties after quantization
-
-
-def targets(rows: Sequence[Mapping[str, Any]]) -> Array:
-    """The label index of each row, int64 (rows,)."""
-    return np.asarray([row["label"] for row in rows], dtype=np.int64)
+OUTPUT = "logits"
+METRICS: Mapping[str, Metric] = {
+    "accuracy": Metric(better="higher", unit="%"), "macro_f1": Metric(better="higher", unit="%"),
+}  # fmt: skip
 
 
 def score(metric: str, logits: Array, label_ids: Array) -> float:
@@ -54,15 +51,6 @@ class Answer(TypedDict):
     probability: float
 
 
-def decode(logits: Array, labels: Sequence[str]) -> list[Answer]:
-    """The best label and its probability for each row of logits (rows, labels)."""
-    chances = probabilities(logits)
-    best = chances.argmax(1)
-    return [
-        {"label": labels[at], "probability": round(float(row[at]), 6)} for at, row in zip(best, chances, strict=True)
-    ]
-
-
 @np.errstate(invalid="ignore")
 def margins(logits: Array) -> Array:
     """Best minus second-best logit of each row, (rows,)."""
@@ -70,58 +58,17 @@ def margins(logits: Array) -> Array:
     return np.asarray(best[..., 1] - best[..., 0])
 
 
-def gain(reference: Array, other: Array) -> float:
-    """How many times larger the differences between labels are, by least squares; never under 1 (0.5 gives 2).
-
-    Answers do not see a softmax or a temperature that was built into a file; probabilities do.
-    """
-    first, second = _centred(reference), _centred(other)
-    slope = float((first * second).sum() / max(float((first**2).sum()), 1e-300))
-    return max(slope, 1 / slope) if slope > 0 else float("inf")
+@np.errstate(invalid="ignore")
+def compare(first: Array, second: Array) -> Change:
+    """Which rows have another best label, and the largest change of a logit of each."""
+    return Change(differs=first.argmax(-1) != second.argmax(-1), moved=np.abs(first - second).max(-1))
 
 
 @np.errstate(invalid="ignore")
-def tells_gain(reference: Array, other: Array) -> bool:
-    """Whether these rows tell the gain of a file: a temperature leaves their correlation at 1, noise does not."""
-    first, second = _centred(reference), _centred(other)
-    return bool((first * second).sum() >= CLEAR * np.sqrt((first**2).sum() * (second**2).sum()))
-
-
-@np.errstate(invalid="ignore")
-def _centred(logits: Array) -> Array:
+def centred(logits: Array) -> Array:
+    """Logits less their mean in each row, which says nothing of the labels; float64."""
     exact = np.asarray(logits, np.float64)
     return np.asarray(exact - exact.mean(-1, keepdims=True))
-
-
-def near_tie(reference: Array, other: Array) -> float:
-    """The reference margin under which either answer is honest: NEAR_TIE x drift, but at most the median margin.
-
-    Without that bound a file would be excused the more the worse it is.
-    """
-    return min(NEAR_TIE * drift(reference, other), float(np.median(margins(reference))))
-
-
-def flipped(reference: Array, other: Array, near_tie: float) -> Array:
-    """Rows, of all that are compared, whose answer changed though it was no near-tie.
-
-    It is the only rule: a quantized file is judged by it, verified by it, and held to its goldens by it anywhere.
-    """
-    clear = ~(margins(reference) <= near_tie)  # NaN excuses nothing
-    return np.flatnonzero(clear & (reference.argmax(-1) != other.argmax(-1)))
-
-
-def flips(reference: Array, other: Array) -> tuple[int, Array]:
-    """How many rows changed their answer, and which did so although it was no near-tie.
-
-    A row is a near-tie when its reference margin is under `near_tie` of these rows.
-    """
-    changed = reference.argmax(-1) != other.argmax(-1)
-    return int(changed.sum()), flipped(reference, other, near_tie(reference, other))
-
-
-def flips_allowed(rows: int) -> int:
-    """How many of these rows may change their answer outside near-ties: FLIPS of them, at least one."""
-    return max(1, round(FLIPS * rows))
 
 
 def top_k_overlap(reference: Array, other: Array, k: int = 5) -> float:
@@ -130,3 +77,74 @@ def top_k_overlap(reference: Array, other: Array, k: int = 5) -> float:
     first = np.argsort(reference, -1)[..., -k:]
     second = np.argsort(other, -1)[..., -k:]
     return float(np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(first, second, strict=True)]))
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The decision of every classification task; see decisions.Decision."""
+
+    labels: tuple[str, ...]
+    metrics: ClassVar[Mapping[str, Metric]] = METRICS
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Nothing but the kind: the labels stand beside."""
+        return {"kind": "classes"}
+
+    def units(self, output: Array, batch: Arrays) -> Answers:
+        """A row is one unit."""
+        del batch
+        return one_a_row(output)
+
+    def places(self, features: Features) -> Array:
+        """One a row."""
+        del features
+        return np.zeros(1, np.int64)
+
+    def answers(self, outputs: Arrays, batch: Arrays) -> Answers:
+        """The logits."""
+        return self.units(outputs[OUTPUT], batch)
+
+    def margins(self, evidence: Array) -> Array:
+        """See the function `margins`."""
+        return margins(evidence)
+
+    def compare(self, first: Array, second: Array) -> Change:
+        """See the function `compare`."""
+        return compare(first, second)
+
+    def centred(self, evidence: Array) -> Array:
+        """See the function `centred`."""
+        return centred(evidence)
+
+    def described(self, first: Array, second: Array) -> dict[str, float]:
+        """How many of the five best labels stay among them."""
+        return {"top_5_overlap": top_k_overlap(first, second)}
+
+    def targets(self, rows: Sequence[Row]) -> Array:
+        """The label index of each row, int64 (rows,)."""
+        return np.asarray([row["label"] for row in rows], dtype=np.int64)
+
+    def score(self, metric: str, answers: Answers, targets: Array) -> float:
+        """See the function `score`."""
+        return score(metric, answers.evidence, targets)
+
+    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """The best label and its probability for each row, see Answer."""
+        del rows
+        chances = probabilities(answers.evidence)
+        return [
+            {"label": self.labels[at], "probability": round(float(row[at]), 6)}
+            for at, row in zip(chances.argmax(1), chances, strict=True)
+        ]
+
+
+def opened(facts: Mapping[str, Any], labels: tuple[str, ...]) -> Classes:
+    """The decision of a bundle.
+
+    Raises:
+        Mismatch: there is a fact that this kind does not have.
+    """
+    if set(facts) != {"kind"}:
+        raise typed.Mismatch(f"{min(set(facts) - {'kind'})}: unknown")
+    return Classes(labels)

@@ -9,13 +9,16 @@ An encoder has three functions. `encode(rows)` turns raw rows into features, one
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import typed
 from ..errors import PackageError
+
+if TYPE_CHECKING:
+    from ..signature import Value
 
 Array = NDArray[Any]
 Row = Mapping[str, Any]  # a raw row, by the task's canonical columns
@@ -24,7 +27,15 @@ Inputs = dict[str, Array]  # one batch: name of the ONNX input -> (batch, ...)
 
 
 class Encoder(Protocol):
-    """What every encoder does; see the module's docstring."""
+    """What every encoder does; see the module's docstring.
+
+    Attributes:
+        tolerance: what two honest implementations of it may differ by: ids by nothing, pixels by a few ulp.
+        small: whether features take little room and time to make, so that those of a whole data set are kept.
+    """
+
+    tolerance: float
+    small: bool
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -48,6 +59,14 @@ class DeviceEncoder(Encoder, Protocol):
     """An encoder that a bundle is opened with."""
 
     key: str  # the column that an input without a name fills
+
+    def values(self) -> "tuple[Value, ...]":
+        """What of a batch goes into the graph."""
+        ...
+
+    def portable(self, row: Row, at: int, folder: Path) -> dict[str, Any]:
+        """A raw row as JSON, its number `at` naming the files that it needs in `folder`."""
+        ...
 
     def contradictions(self, folder: Path) -> list[str]:
         """Parts of the files by which other programs encode that say otherwise than the facts."""

@@ -10,8 +10,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .. import typed
+from ..agreement import PIXELS
 from ..errors import ImageError
 from ..inside import inside
+from ..signature import Value
 from . import Array, Features, Inputs, Row
 
 RESAMPLE = {
@@ -21,6 +23,7 @@ RESAMPLE = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+JPEG, PNG = b"\xff\xd8", b"\x89PNG"  # how such files begin
 LARGEST_SIDE = 4096  # pixels; a batch of such images fills gigabytes
 
 
@@ -109,6 +112,8 @@ class ImageEncoder:
     """Encode raw images as ImageFacts says."""
 
     key = "image"
+    tolerance = PIXELS
+    small = False  # a batch of pixels is made again faster than kept
 
     def __init__(self, facts: ImageFacts) -> None:
         self._facts = facts
@@ -137,9 +142,34 @@ class ImageEncoder:
             return [None]
         return [None, max(64, self._facts.size - 32), self._facts.size + 32]
 
+    def values(self) -> tuple[Value, ...]:
+        """See the function `values`."""
+        return values(self.facts)
+
     def contradictions(self, folder: Path) -> list[str]:
         """See the function `contradictions`."""
         return contradictions(folder, self.facts)
+
+    def portable(self, row: Row, at: int, folder: Path) -> dict[str, Any]:
+        """A raw row as JSON, with its image in `folder`, named after the row's number.
+
+        A PNG or JPEG stays as it is; any other image becomes a PNG of its upright RGB pixels.
+        """
+        image = row["image"]
+        (folder / "images").mkdir(exist_ok=True)
+        if isinstance(image, bytes) and image.startswith((JPEG, PNG)):
+            name = f"images/{at:03d}.{'jpg' if image.startswith(JPEG) else 'png'}"
+            (folder / name).write_bytes(image)
+        else:
+            name = f"images/{at:03d}.png"
+            open_image(image).save(folder / name)
+        return {"image": name}
+
+
+def values(facts: Mapping[str, Any]) -> tuple[Value, ...]:
+    """What goes into the graph: pixels, float32 (batch, 3, height, width)."""
+    sides = ("height", "width") if facts["dynamic"] else (facts["size"], facts["size"])
+    return (Value(name="pixel_values", axes=("batch", 3, *sides)),)
 
 
 def opened(folder: Path, facts: Mapping[str, Any]) -> ImageEncoder:

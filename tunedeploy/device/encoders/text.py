@@ -10,6 +10,7 @@ import numpy as np
 from .. import typed
 from ..errors import RunError
 from ..inside import inside
+from ..signature import Value
 from . import Array, Features, Inputs, Row
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -65,26 +66,45 @@ def facts_from(raw: Mapping[str, Any]) -> TextFacts:
     return typed.made(TextFacts, dict(raw))
 
 
-def collate(features: Sequence[Features], facts: TextFacts, size: int | None = None) -> Inputs:
+def facts_json(facts: TextFacts) -> dict[str, Any]:
+    """TextFacts as JSON."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(facts).items()}
+
+
+def collate(
+    features: Sequence[Features], facts: TextFacts, size: int | None = None, along: Sequence[str] = ()
+) -> Inputs:
     """Pad (or cut) rows of ids to one length.
 
     Args:
         features: rows with `input_ids` (length,) and, where the model takes it, `token_type_ids` (length,).
         facts: the side and id of padding, and the inputs wanted.
         size: length in tokens; the longest row's when None.
+        along: further names of features, padded with 0.
 
     Returns:
-        int64 arrays (batch, length), one for each name in `facts.inputs`.
+        int64 arrays (batch, length), one for each name in `facts.inputs` and `along`.
     """
     length = size or max(len(row["input_ids"]) for row in features)
-    fill = {"input_ids": facts.pad_id, "attention_mask": 0, "token_type_ids": 0}
-    batch = {name: np.full((len(features), length), fill.get(name, 0), dtype=np.int64) for name in facts.inputs}
+    fill = {"input_ids": facts.pad_id}
+    names = (*facts.inputs, *along)
+    batch = {name: np.full((len(features), length), fill.get(name, 0), dtype=np.int64) for name in names}
     for at, row in enumerate(features):
         ids = row["input_ids"][:length]
         span = slice(0, len(ids)) if facts.padding_side == "right" else slice(length - len(ids), length)
         for name, array in batch.items():
             array[at, span] = 1 if name == "attention_mask" else row[name][:length]
     return batch
+
+
+def values(inputs: Sequence[str]) -> tuple[Value, ...]:
+    """What goes into the graph: ids and their like, int64 (batch, sequence)."""
+    return tuple(
+        Value(
+            name=name, axes=("batch", "sequence"), dtype="int64", role="mask" if name == "attention_mask" else ""
+        )
+        for name in inputs
+    )  # fmt: skip
 
 
 def sizes(features: Sequence[Features], facts: TextFacts) -> list[int | None]:
@@ -113,6 +133,8 @@ class TextEncoder:
     """
 
     key = "text"
+    tolerance = 0  # ids are equal or wrong
+    small = True
 
     def __init__(self, path: Path, facts: TextFacts) -> None:
         self.tokenizer = open_tokenizer(path)
@@ -122,18 +144,12 @@ class TextEncoder:
     @property
     def facts(self) -> dict[str, Any]:
         """The TextFacts as JSON."""
-        return asdict(self._facts) | {"inputs": list(self._facts.inputs)}
+        return facts_json(self._facts)
 
     def encode(self, rows: Sequence[Row]) -> list[Features]:
         """Rows with `text` and perhaps `text_pair` to ids, cut at the maximum length."""
         texts = [read if len(read) > 1 else read[0] for read in (texts_read(row, self._facts) for row in rows)]
-        try:
-            encoded = self.tokenizer.encode_batch(texts)
-        except Exception as error:
-            if type(error) is not Exception:  # the package has none of its own
-                raise
-            raise RunError(f"tokenizer.json: cannot encode: {error}") from error
-        return [as_features(one.ids, one.type_ids, self._facts) for one in encoded]
+        return [as_features(row.ids, row.type_ids, self._facts) for row in encoded(self.tokenizer, texts)]
 
     def collate(self, features: Sequence[Features], size: int | None = None) -> Inputs:
         """See the function `collate`."""
@@ -143,9 +159,33 @@ class TextEncoder:
         """See the function `sizes`."""
         return sizes(features, self._facts)
 
+    def values(self) -> tuple[Value, ...]:
+        """See the function `values`."""
+        return values(self._facts.inputs)
+
     def contradictions(self, folder: Path) -> list[str]:
         """See the function `contradictions`."""
         return contradictions(folder, self.facts)
+
+    def portable(self, row: Row, at: int, folder: Path) -> dict[str, Any]:
+        """A raw row as JSON; what JSON cannot hold is a file in `folder`, named after the number of the row, `at`."""
+        del at, folder
+        return {name: row[name] for name in ("text", "text_pair") if row.get(name) is not None}
+
+
+def encoded(tokenizer: Any, inputs: Sequence[Any], *, is_pretokenized: bool = False) -> list[Any]:
+    """The tokenizers package's encodings of texts, of pairs, or of lists of words.
+
+    Raises:
+        RunError: the tokenizer refuses one.
+    """
+    try:
+        encodings: list[Any] = tokenizer.encode_batch(inputs, is_pretokenized=is_pretokenized)
+    except Exception as error:
+        if type(error) is not Exception:  # the package has none of its own
+            raise
+        raise RunError(f"tokenizer.json: cannot encode: {error}") from error
+    return encodings
 
 
 def open_tokenizer(path: Path) -> Any:

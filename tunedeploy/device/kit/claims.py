@@ -39,7 +39,7 @@ bundles, comparison, errors, goldens, integrity, tokenizer_checks, verify = (
     for name in ("bundle", "comparison", "errors", "goldens", "integrity", "tokenizer_checks", "verify")
 )
 BUNDLE = bundles.load_bundle(HERE.parent)
-GOLDENS = goldens.read_goldens(BUNDLE.path, BUNDLE.manifest)
+GOLDENS = goldens.read_goldens(BUNDLE.path, BUNDLE.manifest, BUNDLE.graph)
 
 
 def holds(check, *arguments):

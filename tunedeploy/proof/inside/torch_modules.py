@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tunedeploy.device.encoders import Array, Inputs
+from tunedeploy.device.signature import Graph
 from tunedeploy.proof.torch_run import run_torch
 
 
@@ -25,7 +26,7 @@ class Call:
     output: Array
 
 
-def calls(model: nn.Module, inputs: Inputs, *, double: bool) -> list[Call]:
+def calls(model: nn.Module, graph: Graph, inputs: Inputs, *, double: bool) -> list[Call]:
     """Run one batch, and return each call of a module that gave a floating-point tensor; inner ones come first.
 
     Dropout and identities are left out: outside training they compute nothing.
@@ -52,7 +53,7 @@ def calls(model: nn.Module, inputs: Inputs, *, double: bool) -> list[Call]:
         if not isinstance(module, passing)
     ]
     try:
-        run_torch(model, inputs, double=double)
+        run_torch(model, graph, inputs, double=double)
     finally:
         for handle in handles:
             handle.remove()

@@ -1,0 +1,39 @@
+"""What is wrong with labels: one class that drowns the others, classes of a few rows, one class under two names."""
+
+from collections import Counter
+
+from tunedeploy.data.doctor.report import FEW, Finding, Values, found
+from tunedeploy.data.labels import NUMBER, twins
+
+NUMBERS = 20  # classes above which, if all of them are numbers, they are rather measured than named
+MAJORITY = 0.7  # share of the largest class above which accuracy misleads and macro-F1 is to be read
+
+
+def classes(column: Values) -> list[Finding]:
+    """Findings about a column with one class a row."""
+    train, held_out = map(Counter, column.split())
+    sizes = {label: train[index] for index, label in enumerate(column.labels)}
+    largest = max(sizes, key=lambda label: sizes[label])
+    share = sizes[largest] / max(sum(sizes.values()), 1)
+    common = Finding(
+        name="imbalance",
+        severity="warning" if share > MAJORITY else "info",
+        text=f"the largest class, {largest!r}, has {share:.1%} of the training rows"
+        + ("; read macro-F1, and set train.balance" if share > MAJORITY else ""),
+        count=sizes[largest],
+    )
+    rare = [label for label, count in sizes.items() if count < FEW]
+    unseen = [label for index, label in enumerate(column.labels) if not held_out[index]]
+    alike = [" / ".join(group) for group in twins(column.labels)]
+    many = len(column.labels)
+    numeric = many > NUMBERS and all(map(NUMBER.fullmatch, column.labels))
+    asked = (
+        f"{many} classes that are all numbers ({', '.join(column.labels[:3])}, ...); did you mean to predict a number?"
+    )
+    return [
+        common,
+        *found("rare", "warning", rare, f"{len(rare)} of {many} classes with fewer than {FEW} training rows"),
+        *found("not_evaluated", "warning", unseen, f"{len(unseen)} of {many} classes without evaluation rows"),
+        *([Finding(name="numbers", severity="warning", text=asked, count=many)] if numeric else []),
+        *found("same_name", "warning", alike, f"{len(alike)} names of classes that differ only in case or blanks"),
+    ]

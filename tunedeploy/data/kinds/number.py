@@ -1,0 +1,85 @@
+"""A number to be predicted: a score, a rating, an amount."""
+
+import math
+import re
+import struct
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from tunedeploy.data.doctor.numbers import CLASSES, numbers
+from tunedeploy.data.kinds import Kind
+from tunedeploy.data.table import shown
+
+WRITTEN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+LARGEST = 3.4e38  # of 32-bit floats, in which it is learned
+
+
+def parse(cell: Any, folder: Path) -> float:
+    """A finite number, or one written with a point for its decimals."""
+    del folder
+    if cell is None or (isinstance(cell, str) and not cell.strip()):
+        raise ValueError("the number is missing; fill it or remove the row")
+    if isinstance(cell, bool) or not isinstance(cell, int | float | Decimal | str):
+        raise ValueError(f"{shown(cell)} is of type {type(cell).__name__}; a number is needed")
+    if isinstance(cell, str) and not WRITTEN.fullmatch(cell.strip()):
+        raise ValueError(f"{shown(cell)} is not a number{_cure(cell)}")
+    try:
+        value = float(cell)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise ValueError(f"{shown(cell)} is not a finite number; correct it or remove the row")
+    if abs(value) > LARGEST:
+        raise ValueError(f"{shown(cell)} is too large for a 32-bit float; divide the column by a fixed number")
+    return value
+
+
+def _cure(cell: str) -> str:
+    if re.fullmatch(r"\s*[+-]?[0-9]+,[0-9]+\s*", cell):
+        return f"; write a point for its decimals ({cell.strip().replace(',', '.')})"
+    return "; write digits, with a point for decimals, or remove the row"
+
+
+def content(value: float) -> bytes:
+    """Its eight bytes; zero has one sign."""
+    return struct.pack(">d", value + 0.0)
+
+
+def has_fraction(cell: Any) -> bool:
+    """Whether a cell is a number that is not whole, or a whole one written with decimals."""
+    if isinstance(cell, str):
+        return bool(WRITTEN.fullmatch(cell.strip())) and "." in cell
+    return isinstance(cell, float | Decimal) and cell % 1 != 0
+
+
+def constant(values: Sequence[float]) -> str | None:
+    """What is wrong with numbers that are all one."""
+    if not values or min(values) < max(values):
+        return None
+    return f"every training row has the number {values[0]:g}, so there is nothing to learn; check the column"
+
+
+def likely(cells: Sequence[Any]) -> float:
+    """What is measured has decimals or many values; a few whole numbers are rather classes."""
+    distinct = len(set(cells))
+    if distinct <= 5:
+        return 0.2
+    if sum(map(has_fraction, cells)) * 10 > len(cells):
+        return 1.0
+    is_count = distinct == len(cells)  # a number of its own for every row is most often the row's number
+    return 0.3 if is_count else 1.0 if distinct > CLASSES else 0.4
+
+
+NUMBER = Kind(
+    name="number",
+    feature={"_type": "Value", "dtype": "float64"},
+    parse=parse,
+    content=content,
+    target=True,
+    absent=math.nan,
+    constant=constant,
+    findings=numbers,
+    likely=likely,
+)

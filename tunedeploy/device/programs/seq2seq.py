@@ -1,0 +1,166 @@
+"""An encoder that is called once and a decoder that is called for each step, with a cache of keys and values.
+
+The graphs have the names, inputs and outputs under which transformers.js and optimum look for them. The decoder
+projects whatever part of the encoder's states is not in its cache yet: all of it in a call with an empty cache, nothing
+later. So one file does both, and where a text is cut into calls changes nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import typed
+from ..encoders import Array
+from ..signature import Arrays, Graph, Run, Value
+
+ENCODER, DECODER = "encoder_model", "decoder_model_merged"
+STATES, OUTPUT, SEQUENCES = "last_hidden_state", "logits", "sequences"
+PREFIX = "decoder_input_ids"  # of a batch: the right answer, behind the token that starts it
+PAST, PRESENT = "past_key_values", "present"
+# Names of axes. The decoder's own cache grows by the steps of a call; that of the encoder's states is full after one.
+SOURCE, STEPS, CACHED, GROWN, PROJECTED = "sequence", "steps", "past", "past + steps", "past_sequence"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seq2SeqFacts:
+    """What the loop must know of a model. Widths are in numbers, `max_new_tokens` without the token that starts."""
+
+    start_id: int
+    eos_id: int
+    pad_id: int
+    max_new_tokens: int
+    layers: int  # of the decoder
+    heads: int
+    head_width: int
+    width: int  # of the encoder's states
+    vocabulary: int
+    kind: str = "seq2seq"
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            least, most = (0, self.vocabulary - 1) if name.endswith("_id") else (1, 2**31)
+            if name != "kind" and not least <= value <= most:
+                raise ValueError(f"{name}: expected {least} to {most}, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seq2Seq:
+    """The program of translation and its kind; see programs.Program. A batch is of the encoder's inputs and PREFIX."""
+
+    facts: Seq2SeqFacts
+
+    @property
+    def graphs(self) -> tuple[Graph, ...]:
+        """The encoder and the decoder."""
+        return encoder_graph(self.facts), decoder_graph(self.facts)
+
+    def forward(self, run: Run, batch: Arrays) -> dict[str, Array]:
+        """Logits (batch, steps, vocabulary) at each place of the right answer, in one call."""
+        return self.forward_in_calls(run, batch, ())
+
+    def forward_in_calls(self, run: Run, batch: Arrays, splits: tuple[int, ...]) -> dict[str, Array]:
+        """The same in several calls with the cache between them; a new one begins before each step of `splits`."""
+        memory = self.memory(run, batch)
+        past = self.no_past(len(batch[PREFIX]))
+        logits = []
+        for ids in np.split(batch[PREFIX], splits, axis=1):
+            step, past = self.step(run, memory, ids, past)
+            logits.append(step)
+        return {OUTPUT: np.concatenate(logits, axis=1)}
+
+    def answer(self, run: Run, batch: Arrays) -> dict[str, Array]:
+        """The best token at each step, int64 (batch, steps), until every row has ended; behind its end a row is padded.
+
+        A row that has not ended after `max_new_tokens` is cut there.
+        """
+        memory = self.memory(run, batch)
+        rows = len(batch["input_ids"])
+        past = self.no_past(rows)
+        ids = np.full((rows, 1), self.facts.start_id, np.int64)
+        ended = np.zeros(rows, bool)
+        steps: list[Array] = []
+        while len(steps) < self.facts.max_new_tokens and not ended.all():
+            logits, past = self.step(run, memory, ids, past)
+            best = logits[:, -1].argmax(-1)
+            ids = np.where(ended, self.facts.pad_id, best).astype(np.int64)[:, None]
+            ended |= best == self.facts.eos_id
+            steps.append(ids)
+        return {SEQUENCES: np.concatenate(steps, axis=1)}
+
+    def memory(self, run: Run, batch: Arrays) -> dict[str, Array]:
+        """What the decoder reads of the source in every call."""
+        states = run(ENCODER, encoder_graph(self.facts).select(batch))[STATES]
+        return {"encoder_attention_mask": batch["attention_mask"], "encoder_hidden_states": states}
+
+    def no_past(self, rows: int) -> dict[str, Array]:
+        """An empty cache."""
+        shape = (rows, self.facts.heads, 0, self.facts.head_width)
+        return {name: np.zeros(shape, np.float32) for name in cache_names(PAST, self.facts.layers)}
+
+    def step(self, run: Run, memory: Arrays, ids: Array, past: Arrays) -> tuple[Array, dict[str, Array]]:
+        """One call of the decoder: new ids (batch, steps) to their logits (batch, steps, vocabulary), and the cache."""
+        outputs = run(DECODER, {**memory, "input_ids": ids, **past})
+        names = zip(cache_names(PAST, self.facts.layers), cache_names(PRESENT, self.facts.layers), strict=True)
+        return outputs[OUTPUT], {ours: outputs[theirs] for ours, theirs in names}
+
+
+def cache_names(prefix: str, layers: int) -> list[str]:
+    """Names of the cache's arrays, in the order of the graph."""
+    return [
+        f"{prefix}.{layer}.{part}.{what}"
+        for layer in range(layers)
+        for part in ("decoder", "encoder")
+        for what in ("key", "value")
+    ]
+
+
+def encoder_graph(facts: Seq2SeqFacts) -> Graph:
+    """Ids of the source in, a state for each of them out."""
+    axes = ("batch", SOURCE)
+    return Graph(
+        name=ENCODER,
+        inputs=(
+            Value(name="input_ids", axes=axes, dtype="int64"),
+            Value(name="attention_mask", axes=axes, dtype="int64", role="mask"),
+        ),
+        outputs=(Value(name=STATES, axes=(*axes, facts.width), valid="attention_mask"),),
+    )
+
+
+def decoder_graph(facts: Seq2SeqFacts) -> Graph:
+    """Ids of the target so far, the encoder's states and the cache in; logits of the next id and a longer cache out."""
+    return Graph(
+        name=DECODER,
+        inputs=(
+            Value(name="encoder_attention_mask", axes=("batch", SOURCE), dtype="int64", role="mask"),
+            Value(name="input_ids", axes=("batch", STEPS), dtype="int64"),
+            Value(name="encoder_hidden_states", axes=("batch", SOURCE, facts.width)),
+            *_cache(facts, PAST, CACHED, PROJECTED),
+        ),
+        outputs=(
+            Value(name=OUTPUT, axes=("batch", STEPS, facts.vocabulary), role="scores"),
+            *_cache(facts, PRESENT, GROWN, SOURCE),
+        ),
+    )
+
+
+def _cache(facts: Seq2SeqFacts, prefix: str, own: str, cross: str) -> list[Value]:
+    return [
+        Value(
+            name=name,
+            axes=("batch", facts.heads, own if ".decoder." in name else cross, facts.head_width),
+            role="state",
+        )
+        for name in cache_names(prefix, facts.layers)
+    ]  # fmt: skip
+
+
+def opened(facts: Mapping[str, Any]) -> Seq2Seq:
+    """The program of a bundle.
+
+    Raises:
+        Mismatch: a fact is missing, unknown or has another value than it can have.
+    """
+    return Seq2Seq(facts=typed.made(Seq2SeqFacts, dict(facts)))

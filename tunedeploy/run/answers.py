@@ -1,0 +1,71 @@
+"""Answers to the evaluation split, as a stage keeps them: evidence (units, k) in a .npy file.
+
+Where a row has another number of units than one, `NAME.units.npy` beside says which row and place each unit is of.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunedeploy.device.decisions import Answers, one_a_row
+from tunedeploy.device.encoders import Array
+from tunedeploy.errors import RunError
+from tunedeploy.run.atomic import write_array
+
+
+def write_answers(path: Path, answers: Answers) -> None:
+    """Write them to `path`."""
+    write_array(path, answers.evidence)
+    units = np.stack([answers.row, answers.place], axis=1).astype(np.int64)
+    if np.array_equal(units, _one_a_row(len(answers))):
+        _beside(path).unlink(missing_ok=True)
+    else:
+        write_array(_beside(path), units)
+
+
+def read_answers(path: Path, *, rows: int, width: int) -> Answers:
+    """Read them back.
+
+    Args:
+        path: the .npy file.
+        rows: of the evaluation split.
+        width: of the evidence.
+
+    Raises:
+        RunError: a file is missing, or holds something else.
+    """
+    if not _beside(path).is_file():
+        return one_a_row(_read(path, np.float32, (rows, width)))
+    units = _read(_beside(path), np.int64, (None, 2))
+    row, place = units[:, 0], units[:, 1]
+    if len(row) and (row.min() < 0 or row.max() >= rows or place.min() < 0 or (np.diff(row) < 0).any()):
+        raise RunError(f"{_beside(path)}: is not of {rows} rows")
+    return Answers(evidence=_read(path, np.float32, (len(units), width)), row=row, place=place)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that answers are kept in."""
+    return [one for one in (path, _beside(path)) if one.is_file()]
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".units.npy")
+
+
+def _one_a_row(rows: int) -> Array:
+    return np.stack([np.arange(rows), np.zeros(rows, np.int64)], axis=1)
+
+
+def _read(path: Path, dtype: Any, shape: tuple[int | None, int]) -> Array:
+    try:
+        kept = np.load(path, mmap_mode="r")  # a header that promises more than the file holds takes no memory
+    except Exception as error:
+        # numpy parses the header as Python and raises whatever that does.
+        raise RunError(f"{path}: cannot be read: {' '.join(str(error).split())[:120]}") from error
+    fits = isinstance(kept, np.ndarray) and kept.dtype == dtype and kept.ndim == 2 and kept.shape[1] == shape[1]
+    if not fits or shape[0] not in (None, len(kept)):
+        there = f"{getattr(kept, 'dtype', 'other')} {getattr(kept, 'shape', '')}".strip()
+        wanted = f"({'units' if shape[0] is None else shape[0]}, {shape[1]})"
+        raise RunError(f"{path}: expected {np.dtype(dtype)} {wanted}, got {there}")
+    return np.array(kept)
