@@ -19,7 +19,7 @@ from .manifest import MANIFEST, Manifest, bundle_id, parse_manifest, read_bytes
 from .parts import Parts
 from .programs.single import Single
 from .runtime import Session
-from .signature import Arrays, Graph, Run, Value, read_graph
+from .signature import Arrays, Graph, Run, read_graph
 
 
 class Bundle:
@@ -60,18 +60,24 @@ class Bundle:
 
     @cached_property
     def graph(self) -> Graph:
-        """What goes into each file and comes out."""
-        described = self.manifest.get("graphs")
-        if described is None:  # of schema 1
-            outputs = (Value(name="logits", axes=("batch", len(self.labels)), role="scores"),)
-            return Graph(name="model", inputs=self.encoder.values(), outputs=outputs)
+        """What goes into each file and comes out: what the encoder makes, and what the decision reads.
+
+        Raises:
+            RunError: the manifest describes another, or the decision reads arrays that the encoder does not make.
+        """
+        name = "model"
+        own = Graph(name=name, inputs=self.encoder.values(), outputs=(self.decision.output,))
+        beside = self.manifest["preprocessing"].get("beside", [])
+        described = self.manifest.get("graphs")  # schema 1 has none
         try:
-            name = "model"
-            if set(described) != {name}:
-                raise typed.Mismatch(f"expected one graph, 'model'; got {', '.join(described) or 'none'}")
-            return read_graph(name, described[name])
+            lacking = [array for array in self.decision.beside if array not in beside]
+            if lacking:
+                raise typed.Mismatch(f"preprocessing: has no {lacking[0]}, which the decision reads")
+            if described is not None and (set(described) != {name} or read_graph(name, described[name]) != own):
+                raise typed.Mismatch("graphs: is not one graph, 'model', as preprocessing and decision say it")
         except typed.Mismatch as error:
             raise RunError(f"{self.path / MANIFEST}: {error}") from error
+        return own
 
     @cached_property
     def parts(self) -> Parts:

@@ -133,7 +133,7 @@ class Scene:
     @property
     def width(self) -> int:
         """Of the evidence."""
-        return int(self.reference.evidence.shape[1])
+        return int(self.decision.output.axes[-1])
 
     @cached_property
     def truth(self) -> Any:

@@ -9,7 +9,6 @@ from tunedeploy.contracts.task import Report
 from tunedeploy.device.decisions import Answers
 from tunedeploy.device.decisions.classes import OUTPUT, Classes
 from tunedeploy.device.encoders import Array, Features, Row
-from tunedeploy.device.signature import Value
 
 if TYPE_CHECKING:
     import torch
@@ -22,11 +21,6 @@ MAJORITY = 0.7  # above this share of one class accuracy flatters, so macro-F1 i
 def decision(labels: Sequence[str]) -> Classes:
     """One label a row."""
     return Classes(tuple(labels))
-
-
-def logits(labels: Sequence[str]) -> Value:
-    """What the graph gives: (batch, labels)."""
-    return Value(name=OUTPUT, axes=("batch", len(labels)), role="scores")
 
 
 def classes_of(rows: Sequence[Row]) -> Array:

@@ -21,7 +21,7 @@ from tunedeploy.device.signature import Graph
 from tunedeploy.errors import ModelError
 from tunedeploy.recipe.read import Section
 from tunedeploy.run.atomic import write_json
-from tunedeploy.tasks._classification import classes_of, decision, logits, loss, metric_name, report, targets
+from tunedeploy.tasks._classification import classes_of, decision, loss, metric_name, report, targets
 
 if TYPE_CHECKING:
     from tunedeploy.data.read import Data
@@ -178,7 +178,7 @@ def load(folder: Path, *, attention: str = "sdpa") -> "Assembly":
 
 def graph(facts: Mapping[str, Any], labels: Sequence[str]) -> Graph:
     """Pixels in, one row of logits an image out."""
-    return Graph(name="model", inputs=values(facts), outputs=(logits(labels),))
+    return Graph(name="model", inputs=values(facts), outputs=(decision(labels).output,))
 
 
 def edge_rows(sample: Row) -> list[Row]:

@@ -13,7 +13,7 @@ from tunedeploy.device.encoders.text import contradictions, facts_from, values
 from tunedeploy.device.encoders.text import opened as device_encoder
 from tunedeploy.device.signature import Graph
 from tunedeploy.recipe.read import Section
-from tunedeploy.tasks._classification import classes_of, decision, logits, loss, metric_name, report, targets
+from tunedeploy.tasks._classification import classes_of, decision, loss, metric_name, report, targets
 from tunedeploy.tasks._text import BARE_INPUT, TuneOptions, edge_rows, rewritten
 
 if TYPE_CHECKING:
@@ -98,4 +98,4 @@ def _assembly(
 
 def graph(facts: Mapping[str, Any], labels: Sequence[str]) -> Graph:
     """Ids and their like in, one row of logits a text out."""
-    return Graph(name="model", inputs=values(facts["inputs"]), outputs=(logits(labels),))
+    return Graph(name="model", inputs=values(facts["inputs"]), outputs=(decision(labels).output,))

@@ -16,7 +16,7 @@ from tunedeploy.device.decisions import Answers, number
 from tunedeploy.device.encoders import Array, Features, Row, text, text_pairs
 from tunedeploy.device.encoders import open_encoder as device_encoder
 from tunedeploy.device.encoders.text import contradictions
-from tunedeploy.device.signature import Graph, Value
+from tunedeploy.device.signature import Graph
 from tunedeploy.errors import RecipeError
 from tunedeploy.recipe.read import Section
 from tunedeploy.tasks._text import BARE_INPUT, TuneOptions, edge_rows, rewritten
@@ -137,9 +137,8 @@ def _models() -> Any:
 
 def graph(facts: Mapping[str, Any], labels: Sequence[str]) -> Graph:
     """Ids of each text in, a number out."""
-    del labels
     values = text_pairs.values if facts["kind"] == text_pairs.KIND else text.values
-    return Graph(name="model", inputs=values(facts["inputs"]), outputs=(Value(name=number.OUTPUT, axes=("batch", 1)),))
+    return Graph(name="model", inputs=values(facts["inputs"]), outputs=(decision(labels).output,))
 
 
 def decision(labels: Sequence[str]) -> number.Number:

@@ -20,7 +20,7 @@ from tunedeploy.device.encoders import words as encoding
 from tunedeploy.device.encoders.text import values
 from tunedeploy.device.encoders.words import contradictions, facts_from
 from tunedeploy.device.encoders.words import opened as device_encoder
-from tunedeploy.device.signature import Graph, Value
+from tunedeploy.device.signature import Graph
 from tunedeploy.recipe.read import Section
 from tunedeploy.tasks._text import BARE_INPUT, rewritten
 
@@ -107,8 +107,7 @@ def _assembly(model: Any, encoder: Any, labels: Sequence[str], fresh: frozenset[
 
 def graph(facts: Mapping[str, Any], labels: Sequence[str]) -> Graph:
     """Ids and their like in, one row of logits a token out."""
-    logits = Value(name=classes.OUTPUT, axes=("batch", "sequence", len(labels)), role="scores", valid="attention_mask")
-    return Graph(name="model", inputs=values(facts["inputs"]), outputs=(logits,))
+    return Graph(name="model", inputs=values(facts["inputs"]), outputs=(decision(labels).output,))
 
 
 def decision(labels: Sequence[str]) -> Tokens:

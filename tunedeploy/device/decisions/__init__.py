@@ -16,7 +16,7 @@ import numpy as np
 from .. import typed
 from ..agreement import within
 from ..encoders import Array, Features, Row
-from ..signature import Arrays
+from ..signature import Arrays, Value
 
 NEAR_TIE = 4.0  # margins below this many times the typical change may flip without anything being wrong
 FLIPS = 0.02  # share of units that may flip outside near-ties after quantization
@@ -62,6 +62,22 @@ def joined(parts: Sequence[tuple[Answers, Array]]) -> Answers:
     return Answers(evidence=evidence[order], row=row[order], place=place[order])
 
 
+class OneARow:
+    """The units of decisions that give each row one answer."""
+
+    beside: ClassVar[tuple[str, ...]] = ()
+
+    def units(self, output: Array, batch: Arrays) -> Answers:
+        """A row is one unit."""
+        del batch
+        return one_a_row(output)
+
+    def places(self, features: Features) -> Array:
+        """One a row."""
+        del features
+        return np.zeros(1, np.int64)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Change:
     """How another file's answers differ from the first's, unit by unit.
@@ -100,6 +116,12 @@ class Decision(Protocol):
     """What an answer is. Evidence is (units, k) throughout."""
 
     metrics: ClassVar[Mapping[str, Metric]]
+    beside: ClassVar[tuple[str, ...]]  # arrays of a batch that it reads and no graph takes
+
+    @property
+    def output(self) -> Value:
+        """What the graph gives: the scores or numbers that the evidence is of."""
+        ...
 
     @property
     def facts(self) -> dict[str, Any]:

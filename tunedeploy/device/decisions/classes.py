@@ -10,10 +10,10 @@ from typing import Any, ClassVar, TypedDict
 import numpy as np
 
 from .. import typed
-from ..encoders import Array, Features, Row
+from ..encoders import Array, Row
 from ..errors import RunError
-from ..signature import Arrays
-from . import Answers, Change, Metric, one_a_row
+from ..signature import Arrays, Value
+from . import Answers, Change, Metric, OneARow
 
 OUTPUT = "logits"
 METRICS: Mapping[str, Metric] = {
@@ -80,26 +80,21 @@ def top_k_overlap(reference: Array, other: Array, k: int = 5) -> float:
 
 
 @dataclass(frozen=True)
-class Classes:
+class Classes(OneARow):
     """The decision of every classification task; see decisions.Decision."""
 
     labels: tuple[str, ...]
     metrics: ClassVar[Mapping[str, Metric]] = METRICS
 
     @property
+    def output(self) -> Value:
+        """The logits, (batch, labels)."""
+        return Value(name=OUTPUT, axes=("batch", len(self.labels)), role="scores")
+
+    @property
     def facts(self) -> dict[str, Any]:
         """Nothing but the kind: the labels stand beside."""
         return {"kind": "classes"}
-
-    def units(self, output: Array, batch: Arrays) -> Answers:
-        """A row is one unit."""
-        del batch
-        return one_a_row(output)
-
-    def places(self, features: Features) -> Array:
-        """One a row."""
-        del features
-        return np.zeros(1, np.int64)
 
     def answers(self, outputs: Arrays, batch: Arrays) -> Answers:
         """The logits."""

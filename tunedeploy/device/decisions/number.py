@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import typed
-from ..encoders import Array, Features, Row
+from ..encoders import Array, Row
 from ..errors import RunError
-from ..signature import Arrays
-from . import Answers, Change, Metric, one_a_row
+from ..signature import Arrays, Value
+from . import Answers, Change, Metric, OneARow
 
 OUTPUT = "logits"  # what hub regressors call it, and other programs look for
 METRICS: Mapping[str, Metric] = {
@@ -78,25 +78,20 @@ def spread(numbers: Array) -> float:
 
 
 @dataclass(frozen=True)
-class Number:
+class Number(OneARow):
     """The decision of every regression task; see decisions.Decision."""
 
     metrics: ClassVar[Mapping[str, Metric]] = METRICS
 
     @property
+    def output(self) -> Value:
+        """The numbers, (batch, 1)."""
+        return Value(name=OUTPUT, axes=("batch", 1))
+
+    @property
     def facts(self) -> dict[str, Any]:
         """Nothing but the kind: the graph gives the number as it is."""
         return {"kind": "number"}
-
-    def units(self, output: Array, batch: Arrays) -> Answers:
-        """A row is one unit."""
-        del batch
-        return one_a_row(output)
-
-    def places(self, features: Features) -> Array:
-        """One a row."""
-        del features
-        return np.zeros(1, np.int64)
 
     def answers(self, outputs: Arrays, batch: Arrays) -> Answers:
         """The numbers."""

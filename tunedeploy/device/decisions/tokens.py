@@ -16,7 +16,7 @@ from .. import typed
 from ..encoders import Array, Features, Row
 from ..encoders.words import STARTS, located
 from ..errors import RunError
-from ..signature import Arrays
+from ..signature import Arrays, Value
 from . import Answers, Metric, classes
 
 METRICS: Mapping[str, Metric] = {
@@ -108,10 +108,17 @@ class Tokens:
 
     labels: tuple[str, ...]
     metrics: ClassVar[Mapping[str, Metric]] = METRICS
+    beside: ClassVar[tuple[str, ...]] = (STARTS,)
 
     margins = staticmethod(classes.margins)
     compare = staticmethod(classes.compare)
     centred = staticmethod(classes.centred)
+
+    @property
+    def output(self) -> Value:
+        """The logits of every token, (batch, sequence, labels)."""
+        axes = ("batch", "sequence", len(self.labels))
+        return Value(name=classes.OUTPUT, axes=axes, role="scores", valid="attention_mask")
 
     @property
     def facts(self) -> dict[str, Any]:
