@@ -23,7 +23,7 @@ from tests.tiny import Tiny
 from tunedeploy.device.files import files_below, sha256
 
 TRIALS = 80
-TASKS = ("text-classification", "image-classification")
+TASKS = ("text-classification", "image-classification", "token-classification", "text-regression")
 CHECKS = ("integrity", "parity", "preprocessing", "metric")
 IN_OPEN = 0x20  # of inotify
 # What Python and the system's libraries open by themselves.
@@ -56,7 +56,7 @@ class Subject:
 
 
 def prepare(tiny: Tiny, folder: Path) -> Subject:
-    """Two finished bundles, and copies of their files outside of any."""
+    """A finished bundle of each task, and copies of their files outside of any."""
     outside = folder / "outside"
     outside.mkdir(parents=True)
     runs = {task: built(tiny, task) for task in TASKS}
@@ -68,13 +68,16 @@ def prepare(tiny: Tiny, folder: Path) -> Subject:
     for path in sorted(pictures.glob("*/*.png"))[::20]:
         (few / path.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, few / path.parent.name / path.name)
-    table = folder / "few.csv"
-    lines = (runs["text-classification"].recipe.parent / "rows.csv").read_text(encoding="utf-8").splitlines()
-    table.write_text("\n".join(lines[:10]) + "\n", encoding="utf-8")
+    rows = {"image-classification": few}
+    for task, run in runs.items():
+        for table in run.recipe.parent.glob("rows.*"):  # a table of lines
+            rows[task] = folder / f"{task}{table.suffix}"
+            lines = table.read_text(encoding="utf-8").splitlines()
+            rows[task].write_text("\n".join(lines[:10]) + "\n", encoding="utf-8")
     return Subject(
         bundles={task: run.dist for task, run in runs.items()},
-        rows={"text-classification": table, "image-classification": few},
-        inputs={"text-classification": "snow", "image-classification": str(next(few.glob("*/*")))},
+        rows=rows,
+        inputs=dict.fromkeys(TASKS, "snow") | {"image-classification": str(next(few.glob("*/*")))},
         outside=outside,
         inotify=_watch(outside),
     )

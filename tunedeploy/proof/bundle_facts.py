@@ -17,7 +17,7 @@ from tunedeploy.device.files import sha256
 from tunedeploy.device.goldens import inputs_of
 from tunedeploy.device.inside import inside
 from tunedeploy.device.manifest import MANIFEST
-from tunedeploy.errors import RunError
+from tunedeploy.errors import ModelError, RunError
 from tunedeploy.graphs.tensor_files import tensor
 from tunedeploy.run.folder import key_of, without_folders
 
@@ -77,7 +77,7 @@ def compared(ledger: Ledger, id: str, differ: Callable[[], Sequence[str]]) -> Co
     """
     try:
         odd = differ()
-    except RunError as error:
+    except (RunError, ModelError) as error:
         odd = [error.lines[0]]
     return ledger.at_most(id, len(odd), 0, where=", ".join(odd[:4]))
 
@@ -192,6 +192,8 @@ def graph_differs(bundle: "Bundle", config: Mapping[str, Any]) -> list[str]:
     """Keys of config.json that the float32 file's tensors and nodes contradict; none where onnx is not installed."""
     try:
         import onnx
+
+        from tunedeploy.graphs.onnx_graph import well_formed
     except ModuleNotFoundError:
         return []
     if FP32 not in bundle.manifest["variants"]:
@@ -207,7 +209,9 @@ def graph_differs(bundle: "Bundle", config: Mapping[str, Any]) -> list[str]:
         "opset (manifest.json)": (bundle.manifest.get("opset"), opset),
         "ir (manifest.json)": (bundle.manifest.get("ir"), model.ir_version),
     })  # fmt: skip
-    return odd + ["model_type"] * contradicts(config.get("model_type"), architectures(model))
+    with well_formed(bundle.session(FP32).path):  # a note may hold bytes that are not UTF-8
+        noted = architectures(model)
+    return odd + ["model_type"] * contradicts(config.get("model_type"), noted)
 
 
 def architectures(model: Any) -> set[str]:

@@ -1,4 +1,4 @@
-"""A manifest whose graph, decision or preprocessing do not fit each other is one line, in use and in `verify`."""
+"""Bundles whose parts do not fit each other, or whose files hold what no exporter writes, end in lines."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.finished import Finished
+from tests.finished import Finished, repair_bundle
 from tests.tiny import tiny_task
 from tunedeploy import api
 from tunedeploy.device.bundle import load_bundle
@@ -57,3 +57,14 @@ def test_parts_that_do_not_fit_each_other_are_one_line(
         load_bundle(dist).predict([tiny_task(TASK).row])
     assert len(caught.value.lines) == 1
     assert not all(one.ok for one in api.comparisons_of(dist, ["parity", "preprocessing", "metric"]))
+
+
+def test_a_note_at_a_node_that_is_not_utf_8_is_a_breach(finished: Callable[[str], Finished], tmp_path: Path) -> None:
+    dist = finished(TASK).copy(tmp_path).dist
+    file = dist / "onnx" / "model.onnx"
+    content = file.read_bytes()
+    assert b"transformers.models." in content
+    file.write_bytes(content.replace(b"transformers.models.", b"transformers\xffmodels."))
+    repair_bundle(dist)
+    lines = [one.line() for one in api.comparisons_of(dist) if not one.ok]
+    assert any("is not a well-formed graph" in line for line in lines)
