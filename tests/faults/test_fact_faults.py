@@ -275,7 +275,8 @@ OTHER_FORMS: dict[str, tuple[str, Inject]] = {
         edit("tokenizer_config.json", lambda one: one.update(model_input_names=[["input_ids"]])),
     ),
     "a tokenizer that is none": (
-        "tokenizer_config.json: facts of the tokenizer", edit("tokenizer.json", lambda one: {"model": 1}),
+        # No input can be made without it, so nothing else of the kit is compared.
+        "parity: failures to load or run: ", edit("tokenizer.json", lambda one: {"model": 1}),
     ),
     "no figure": (f"{SCORES}value: missing", edit("manifest.json", lambda one: one.pop("value") and None)),
     "no drop": (
