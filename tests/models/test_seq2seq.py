@@ -77,11 +77,16 @@ def padded(tokenizer: Tokenizer, texts: list[str]) -> Array:
 def batch_of(tokenizer: Tokenizer, rows: slice = slice(None)) -> dict[str, Array]:
     ids, answers = padded(tokenizer, ENGLISH[rows]), padded(tokenizer, FRENCH[rows])
     prefix = np.concatenate([np.zeros((len(answers), 1), np.int64), answers[:, :-1]], axis=1)
-    return {"input_ids": ids, "attention_mask": (ids != 0).astype(np.int64), program.PREFIX: prefix}
+    return {
+        "input_ids": ids,
+        "attention_mask": (ids != 0).astype(np.int64),
+        program.PREFIX: prefix,
+        program.PREFIX_MASK: (answers != 0).astype(np.int64),
+    }
 
 
 def program_of(model: PreTrainedModel) -> Seq2Seq:
-    return Seq2Seq(facts=seq2seq.facts_of(model, max_new_tokens=32))
+    return Seq2Seq(settings=seq2seq.facts_of(model, max_new_tokens=32))
 
 
 def torch_run(model: PreTrainedModel, dtype: torch.dtype = torch.float32) -> Run:
@@ -91,7 +96,7 @@ def torch_run(model: PreTrainedModel, dtype: torch.dtype = torch.float32) -> Run
         tensors = {key: torch.from_numpy(np.asarray(value)) for key, value in inputs.items()}
         tensors = {key: value.to(dtype) if value.is_floating_point() else value for key, value in tensors.items()}
         with torch.inference_mode():
-            outputs = nets[name](**seq2seq.export_arguments(graphs[name], tensors)[0])
+            outputs = nets[name](**arguments(graphs[name], tensors))
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         return {value.name: one.numpy() for value, one in zip(graphs[name].outputs, outputs, strict=True)}
 
@@ -121,13 +126,14 @@ def onnx_run(model: PreTrainedModel) -> Run:
     made, nets = program_of(model), seq2seq.nets_of(model)
     sessions = {}
     for graph in made.graphs:
-        kwargs, shapes = seq2seq.export_arguments(graph, seq2seq.example_of(made.facts)[graph.name])
+        example = seq2seq.example_of(made.settings)[graph.name]
+        kwargs, shapes = arguments(graph, tensors(example)), arguments(graph, graph.dynamic_axes())
         exported: Any = torch.onnx.export(
             nets[graph.name], (), kwargs=kwargs, dynamo=True, verbose=False, dynamic_shapes=shapes, opset_version=18,
             input_names=[value.name for value in graph.inputs], output_names=[value.name for value in graph.outputs],
         )  # fmt: skip
         file = exported.model_proto
-        seq2seq.name_axes(file, graph)
+        name_axes(file, graph)
         session = onnxruntime.InferenceSession(file.SerializeToString(), providers=["CPUExecutionProvider"])
         sessions[graph.name] = session
 
@@ -207,12 +213,12 @@ def test_what_is_behind_a_row_s_end_is_padding_and_the_loop_ends_with_the_last_r
 ) -> None:
     made = program_of(model)
     sequences = made.answer(torch_run(model), batch_of(tokenizer))[program.SEQUENCES]
-    ends = (sequences == made.facts.eos_id).argmax(1)
+    ends = (sequences == made.settings.eos_id).argmax(1)
     assert len(set(ends)) > 1
     for row, end in zip(sequences, ends, strict=True):
-        assert (row[end + 1 :] == made.facts.pad_id).all()
+        assert (row[end + 1 :] == made.settings.pad_id).all()
     assert sequences.shape[1] == ends.max() + 1
-    shorter = Seq2Seq(facts=seq2seq.facts_of(model, max_new_tokens=2))
+    shorter = Seq2Seq(settings=seq2seq.facts_of(model, max_new_tokens=2))
     assert (
         shorter.answer(torch_run(model), batch_of(tokenizer))[program.SEQUENCES].tolist() == sequences[:, :2].tolist()
     )

@@ -15,10 +15,10 @@ from .errors import RunError
 from .goldens import FOLDER
 from .inside import inside
 from .integrity import integrity
-from .manifest import MANIFEST, Manifest, bundle_id, parse_manifest, read_bytes
+from .manifest import GRAPH, MANIFEST, Manifest, bundle_id, files_of, parse_manifest, read_bytes
 from .parts import Parts
-from .programs.single import Single
-from .runtime import Session
+from .programs import Program, open_program
+from .runtime import Session, Sessions
 from .signature import Arrays, Graph, Run, read_graph
 
 
@@ -40,7 +40,7 @@ class Bundle:
         self.id = bundle_id(content)
         self.manifest: Manifest = parse_manifest(content, path)
         self.labels: tuple[str, ...] = tuple(self.manifest["labels"])
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, Sessions] = {}
 
     @cached_property
     def encoder(self) -> DeviceEncoder:
@@ -59,33 +59,61 @@ class Bundle:
             raise RunError(f"{self.path / MANIFEST}: decision: {error}") from error
 
     @cached_property
-    def graph(self) -> Graph:
-        """What goes into each file and comes out: what the encoder makes, and what the decision reads.
+    def program(self) -> Program:
+        """How its graphs are called, by what the encoder makes and the decision reads.
 
         Raises:
-            RunError: the manifest describes another, or the decision reads arrays that the encoder does not make.
+            RunError: the manifest describes other graphs, or the decision reads arrays that the encoder does not make.
         """
-        name = "model"
-        own = Graph(name=name, inputs=self.encoder.values(), outputs=(self.decision.output,))
+        own = Graph(name=GRAPH, inputs=self.encoder.values(), outputs=(self.decision.output,))
         beside = self.manifest["preprocessing"].get("beside", [])
-        described = self.manifest.get("graphs")  # schema 1 has none
         try:
             lacking = [array for array in self.decision.beside if array not in beside]
             if lacking:
                 raise typed.Mismatch(f"preprocessing: has no {lacking[0]}, which the decision reads")
-            if described is not None and (set(described) != {name} or read_graph(name, described[name]) != own):
-                raise typed.Mismatch("graphs: is not one graph, 'model', as preprocessing and decision say it")
+            program = open_program(self.manifest.get("program", {"kind": "single"}), own)
+            self._fits(program, own)
         except typed.Mismatch as error:
             raise RunError(f"{self.path / MANIFEST}: {error}") from error
-        return own
+        return program
+
+    def _fits(self, program: Program, own: Graph) -> None:
+        """Raise Mismatch where graphs, files, encoder and decision are not those of this program."""
+        named = [value.name for value in program.graph.outputs] == [value.name for value in own.outputs]
+        if program.graph.inputs != own.inputs or not named:
+            raise typed.Mismatch("program: its pass is not what preprocessing and decision say")
+        described = self.manifest.get("graphs")  # schema 1 has none
+        names = [graph.name for graph in program.graphs]
+        unlike = described is not None and (
+            sorted(described) != sorted(names)
+            or any(read_graph(graph.name, described[graph.name]) != graph for graph in program.graphs)
+        )
+        if unlike:
+            raise typed.Mismatch(
+                "graphs: is not one graph, 'model', as preprocessing and decision say it"
+                if names == [GRAPH]
+                else f"graphs: is not {', '.join(names)} as the program has them"
+            )
+        for name, variant in self.manifest["variants"].items():
+            if list(files_of(variant)) != names:
+                raise typed.Mismatch(f"variants.{name}: expected a file for each of {', '.join(names)}")
+
+    @property
+    def graph(self) -> Graph:
+        """The whole pass: what of a batch goes in, and what comes out."""
+        return self.program.graph
 
     @cached_property
     def parts(self) -> Parts:
         """All of it that needs no file of weights."""
-        return Parts(encoder=self.encoder, program=Single(graph=self.graph), decision=self.decision)
+        return Parts(encoder=self.encoder, program=self.program, decision=self.decision)
 
     def session(self, variant: str = "fp32") -> Session:
-        """The session of a variant, opened once.
+        """The session of a variant's file, of several that which makes the answers."""
+        return self.sessions(variant).last
+
+    def sessions(self, variant: str = "fp32") -> Sessions:
+        """The sessions of a variant, opened once.
 
         Raises:
             RunError: the bundle has no such variant, or its file does not load.
@@ -94,44 +122,42 @@ class Bundle:
         if variant not in variants:
             raise RunError(f"{self.path}: no variant {variant!r}; it has {', '.join(variants)}")
         if variant not in self._sessions:
-            path = inside(self.path, variants[variant]["file"])
-            beside = external_data.locations(path)
-            if beside:
-                raise RunError(f"{path}: keeps tensors in {beside[0]!r}; a bundle's ONNX file holds all of its own")
-            self._sessions[variant] = Session(path)
+            paths = {graph: inside(self.path, file) for graph, file in files_of(variants[variant]).items()}
+            for path in paths.values():
+                beside = external_data.locations(path)
+                if beside:
+                    raise RunError(f"{path}: keeps tensors in {beside[0]!r}; a bundle's ONNX file holds all of its own")
+            self._sessions[variant] = Sessions(paths)
         return self._sessions[variant]
 
     def run(self, variant: str = "fp32") -> Run:
         """What runs the graphs of a variant; it raises RunError where a file refuses a batch or gives another shape."""
-        return lambda graph, inputs: self.outputs(inputs, variant)
+        graphs = {graph.name: graph for graph in self.program.graphs}
+        return lambda graph, inputs: _checked(self.sessions(variant).of_graph[graph], graphs[graph], inputs)
 
     def outputs(self, inputs: Arrays, variant: str = "fp32") -> dict[str, Array]:
-        """Outputs of one batch, by name.
+        """Outputs of the whole pass for one batch, by name.
 
         Raises:
-            RunError: the file refuses the batch, or gives another shape.
+            RunError: a file refuses the batch, or gives another shape.
         """
-        session = self.session(variant)
-        outputs = session(inputs)
-        sizes = self.graph.sizes(inputs)
-        for value in self.graph.outputs:
-            got, expected = outputs.get(value.name), tuple(sizes.get(axis, axis) for axis in value.axes)
-            if got is None:
-                raise RunError(f"{session.path}: has no output {value.name!r}")
-            if got.shape != expected or got.dtype != value.dtype:
-                raise RunError(f"{session.path}: gives {got.dtype} {got.shape}, expected {value.dtype} {expected}")
-        return outputs
+        return self.program.forward(self.run(variant), inputs)
 
     def answers(
-        self, rows: Sequence[Row], variant: str = "fp32", progress: Callable[[int], Any] | None = None
+        self,
+        rows: Sequence[Row],
+        variant: str = "fp32",
+        progress: Callable[[int], Any] | None = None,
+        *,
+        metric: str | None = None,
     ) -> Answers:
-        """The evidence for the answers to raw rows.
+        """The evidence for the answers to raw rows, and the texts where the metric that is named compares them.
 
         Raises:
             RunError: as `outputs`, or some of it is NaN or infinity, of which no answer can be made.
         """
-        self.session(variant)
-        answers = self.parts.answers(self.run(variant), rows, progress)
+        self.sessions(variant)
+        answers = self.parts.answers(self.run(variant), rows, progress, metric=metric)
         if not np.isfinite(answers.evidence).all():
             raise RunError(f"{self.session(variant).path}: gives NaN or infinity")
         return answers
@@ -150,11 +176,13 @@ class Bundle:
             raise TypeError("this model reads pairs; give rows with 'text' and 'text_pair'")
         if not rows:
             return []
+        if self.program.generates:
+            return [{"text": text} for text in self.parts.generated(self.run(variant), rows)]
         return self.decision.show(self.answers(rows, variant), rows)
 
     def score(self, rows: Sequence[Row], variant: str = "fp32", progress: Callable[[int], Any] | None = None) -> float:
         """The bundle's metric on labelled rows."""
-        answers = self.answers(rows, variant, progress)
+        answers = self.answers(rows, variant, progress, metric=self.manifest["metric"])
         return self.decision.score(self.manifest["metric"], answers, self.decision.targets(rows))
 
     def verify(self, checks: Collection[str] = CHECKS, *, strict: bool = False) -> list[Comparison]:
@@ -182,6 +210,17 @@ class Bundle:
         """More of a variant's graph; a device has no package that reads one."""
         del variant
         return []
+
+
+def _checked(session: Session, graph: Graph, inputs: Arrays) -> dict[str, Array]:
+    outputs, shapes = session(inputs), graph.shapes(inputs)
+    for value in graph.outputs:
+        got, expected = outputs.get(value.name), shapes[value.name]
+        if got is None:
+            raise RunError(f"{session.path}: has no output {value.name!r}")
+        if got.shape != expected or got.dtype != value.dtype:
+            raise RunError(f"{session.path}: gives {got.dtype} {got.shape}, expected {value.dtype} {expected}")
+    return outputs
 
 
 def load_bundle(path: str | Path) -> Bundle:

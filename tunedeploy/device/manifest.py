@@ -5,6 +5,7 @@ Keys that are not required are missing in bundles of older versions, or are not 
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -16,13 +17,15 @@ from .signature import Signature
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 SCHEMA = 2
+GRAPH = "model"  # the name of a graph that is the only one
 READABLE = (1, 2)  # 1 knew classification alone and described no graph
 
 
 class Variant(TypedDict):
-    """One ONNX file."""
+    """The ONNX files of one precision."""
 
-    file: str
+    file: str  # of the graph that makes the answers
+    files: NotRequired[dict[str, str]]  # graph to file, where there are several; `file` is the last
     bytes: int
     sha256: NotRequired[str]
     value: NotRequired[float]
@@ -58,6 +61,7 @@ class Contents(TypedDict):
     metric_unit: NotRequired[str]
     metric_better: NotRequired[str]
     graphs: NotRequired[dict[str, Signature]]
+    program: NotRequired[dict[str, Any]]  # how several graphs are called; a single one is called once
     decision: NotRequired[dict[str, Any]]
     columns: NotRequired[list[dict[str, Any]]]  # of labelled rows; see data.columns.Column
     eval_source: NotRequired[str]
@@ -124,9 +128,17 @@ def _contradiction(manifest: Manifest) -> str | None:
     for name, variant in variants.items():
         if not re.fullmatch(r"\w{1,40}", name):
             return f"variants: {name!r} is not a name"
-        if not variant["file"].endswith(".onnx") or variant["file"] not in manifest["files"]:
-            return f"variants.{name}.file: {variant['file']!r} is not an .onnx file that 'files' lists"
+        for file in files_of(variant).values():
+            if not file.endswith(".onnx") or file not in manifest["files"]:
+                return f"variants.{name}.file: {file!r} is not an .onnx file that 'files' lists"
+        if variant["file"] not in files_of(variant).values():
+            return f"variants.{name}.file: {variant['file']!r} is not one of its own 'files'"
     return None
+
+
+def files_of(variant: Mapping[str, Any]) -> dict[str, str]:
+    """Graph to file of a variant, as a manifest or a run's quantize stage has it."""
+    return dict(variant.get("files") or {GRAPH: variant["file"]})
 
 
 def is_bundle(path: Path) -> bool:

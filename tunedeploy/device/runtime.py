@@ -1,7 +1,7 @@
 """Run an ONNX file with onnxruntime and numpy alone, in the session an app would open."""
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import onnxruntime
 
 from .encoders import Array
 from .errors import RunError
-from .signature import Arrays, Run
+from .signature import Arrays
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 # onnxruntime's own switch: on x86 without VNNI it turns int8 weights into uint8 ones, whose kernels do not saturate.
@@ -89,14 +89,36 @@ def _raise_unless_its_own(error: Exception) -> None:
         raise error
 
 
-def onnx_run(sessions: Mapping[str, Callable[[Arrays], dict[str, Array]]]) -> Run:
-    """A Run of files, by the names of their graphs."""
-    return lambda graph, inputs: sessions[graph](inputs)
+class Sessions:
+    """The sessions of a variant, one a graph: what runs its files.
 
+    Args:
+        paths: graph to file, the graph that makes the outputs last.
+        threads, fused, exact: see Session.
 
-def run_of(session: Callable[[Arrays], dict[str, Array]]) -> Run:
-    """A Run of one file, whatever its graph is called."""
-    return lambda graph, inputs: session(inputs)
+    Raises:
+        RunError: onnxruntime cannot load a file.
+    """
+
+    def __init__(
+        self, paths: Mapping[str, Path], *, threads: int | None = None, fused: bool = True, exact: bool = False
+    ) -> None:
+        self.of_graph = {
+            graph: Session(path, threads=threads, fused=fused, exact=exact) for graph, path in paths.items()
+        }
+
+    def __call__(self, graph: str, inputs: Arrays) -> dict[str, Array]:
+        """The outputs of one call of a graph; so this is a Run.
+
+        Raises:
+            RunError: onnxruntime refuses the batch, its shape for one.
+        """
+        return self.of_graph[graph](inputs)
+
+    @property
+    def last(self) -> Session:
+        """The one that makes the outputs."""
+        return list(self.of_graph.values())[-1]
 
 
 def instruction_set() -> list[str]:

@@ -22,7 +22,8 @@ class Value:
 
     Attributes:
         name: as the ONNX file has it.
-        axes: each a size, or a word for a free axis; the same word is the same size. The first is BATCH.
+        axes: each a size, or a word for a free axis; the same word is the same size, and of an output "a + b" is the
+            sum of two. The first is BATCH.
         dtype: numpy's name of it.
         role: "mask": zeros are padding, of which there may be more; "state": passed on from step to step; "scores":
             differences between them count, not where they lie; "": none of these.
@@ -79,6 +80,15 @@ class Graph:
             if isinstance(axis, str) and at < inputs[value.name].ndim
         }
 
+    def shapes(self, inputs: Arrays) -> dict[str, tuple[str | int, ...]]:
+        """The shape of each output for these inputs; a word stands where the inputs do not say it.
+
+        Raises:
+            KeyError: an input is missing.
+        """
+        sizes = self.sizes(inputs)
+        return {value.name: tuple(_size(axis, sizes) for axis in value.axes) for value in self.outputs}
+
     def to_json(self) -> Signature:
         """As a manifest has it, under the graph's name; attributes that say nothing are left out."""
         return {"inputs": _described(self.inputs), "outputs": _described(self.outputs)}
@@ -86,6 +96,13 @@ class Graph:
     def paddable(self) -> bool:
         """Whether a row may be followed by padding."""
         return any(value.role == "mask" for value in self.inputs)
+
+
+def _size(axis: str | int, sizes: Mapping[str | int, int]) -> str | int:
+    if not isinstance(axis, str):
+        return axis
+    parts = axis.split(" + ")
+    return sum(sizes[part] for part in parts) if all(part in sizes for part in parts) else axis
 
 
 def elements(value: Value, output: Array, inputs: Arrays) -> tuple[Array, Array]:

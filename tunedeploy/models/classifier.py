@@ -1,6 +1,6 @@
 """A trunk, a dropout and a linear head: the shape of model that is tuned, with what is needed to feed it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from tunedeploy.device.decisions import Decision
-from tunedeploy.device.encoders import Encoder
+from tunedeploy.device.encoders import Array, Encoder, Row
 from tunedeploy.device.parts import Parts
+from tunedeploy.device.programs import Program
 from tunedeploy.device.programs.single import Single
 from tunedeploy.device.signature import Graph
 
@@ -47,7 +48,10 @@ class Assembly:
     Attributes:
         model: float32, on the CPU, in eval mode.
         encoder: raw rows to inputs as training does it.
-        graph: what goes into the model and comes out.
+        graph: what goes into the model and comes out: the whole pass.
+        program: how its files are called; None where the pass is one file.
+        nets: the modules of each file, by its graph, which share the model's weights; None for the model itself.
+        traced: inputs of each graph to trace it with, where real rows do not show all of its axes.
         decision: what an answer is.
         fresh: names of parameters that no checkpoint gave, to be trained and saved whatever the method.
         facts: what the trunk, the pooling and the preprocessing are, as JSON.
@@ -61,13 +65,27 @@ class Assembly:
     decision: Decision
     fresh: frozenset[str]
     facts: Mapping[str, Any]
+    program: Program | None = None
+    nets: Callable[[nn.Module], Mapping[str, nn.Module]] | None = None
+    traced: Mapping[str, dict[str, Array]] | None = None
     augmented: Callable[[int], Encoder] | None = None
     notes: tuple[str, ...] = field(default=())
 
     @property
     def parts(self) -> Parts:
         """From raw rows to answers, under any Run."""
-        return Parts(encoder=self.encoder, program=Single(graph=self.graph), decision=self.decision)
+        program = self.program or Single(graph=self.graph)
+        return Parts(encoder=self.encoder, program=program, decision=self.decision)
+
+    def examples(self, rows: Sequence[Row]) -> Mapping[str, dict[str, Array]]:
+        """Inputs of each graph to trace it with; no two free axes should have one size."""
+        if self.traced is not None:
+            return self.traced
+        return {self.graph.name: self.graph.select(self.encoder.collate(self.encoder.encode(rows)))}
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The module of each file, by its graph."""
+        return {self.graph.name: self.model} if self.nets is None else self.nets(self.model)
 
 
 def set_training(module: nn.Module, inherited: bool = True) -> None:

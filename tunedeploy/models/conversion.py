@@ -9,31 +9,44 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 import torch
+from torch import nn
 
-from tunedeploy.device.encoders import Row
+from tunedeploy.device.encoders import Array, Row
+from tunedeploy.device.signature import Graph
 from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Assembly
 from tunedeploy.models.loading import first_line
-from tunedeploy.models.torch_inputs import tensors
+from tunedeploy.models.torch_inputs import arguments, tensors
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
 
 
-def program_of(recipe: "Recipe", merged: Assembly, rows: Sequence[Row], said: io.StringIO) -> onnx.ModelProto:
-    """A model with these rows as its example, by torch's dynamo exporter; what that says goes to `said`.
+def onnx_of(recipe: "Recipe", merged: Assembly, rows: Sequence[Row], said: io.StringIO) -> dict[str, onnx.ModelProto]:
+    """Each graph of a model with these rows as its example, by torch's dynamo exporter; what that says goes to `said`.
 
     Raises:
-        ModelError: it cannot be converted.
+        ModelError: one cannot be converted.
     """
-    graph, axes = merged.graph, merged.graph.dynamic_axes()
-    example = tensors(graph.select(merged.encoder.collate(merged.encoder.encode(rows))))
+    examples, modules = merged.examples(rows), merged.modules()
+    graphs = merged.parts.program.graphs
+    return {
+        graph.name: converted(graph, modules[graph.name], examples[graph.name], recipe.export.opset, said)
+        for graph in graphs
+    }
+
+
+def converted(
+    graph: Graph, module: nn.Module, example: dict[str, Array], opset: int, said: io.StringIO
+) -> onnx.ModelProto:
+    """One graph; see `onnx_of`."""
+    axes = graph.dynamic_axes()
     try:
         with quietly(said):
             program = torch.onnx.export(
-                merged.model, (), kwargs={name: example[name] for name in axes}, dynamo=True, verbose=False,
-                input_names=list(axes), output_names=[value.name for value in graph.outputs], dynamic_shapes=axes,
-                opset_version=recipe.export.opset,
+                module, (), kwargs=arguments(graph, tensors(example)), dynamo=True, verbose=False,
+                input_names=list(axes), output_names=[value.name for value in graph.outputs],
+                dynamic_shapes=arguments(graph, axes), opset_version=opset,
             )  # fmt: skip
     except Exception as error:
         # The exporter wraps whatever went wrong in its own error; anything else is a bug and keeps its trace.
@@ -44,7 +57,21 @@ def program_of(recipe: "Recipe", merged: Assembly, rows: Sequence[Row], said: io
         raise ModelError(f"torch.onnx cannot convert this model: {line}") from error
     assert program is not None
     model: onnx.ModelProto = program.model_proto
+    if any(" + " in str(axis) for value in graph.outputs for axis in value.axes):
+        name_axes(model, graph)
     return model
+
+
+def name_axes(model: onnx.ModelProto, graph: Graph) -> None:
+    """Give the free axes of a file's inputs and outputs the graph's own names.
+
+    The exporter names what it derives by how it is derived: of a cache, what was cached plus all that was not.
+    """
+    values = {value.name: value for value in (*graph.inputs, *graph.outputs)}
+    for info in (*model.graph.input, *model.graph.output):
+        for axis, dim in zip(values[info.name].axes, info.type.tensor_type.shape.dim, strict=True):
+            if isinstance(axis, str):
+                dim.dim_param = axis
 
 
 @contextlib.contextmanager

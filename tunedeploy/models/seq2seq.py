@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
 from tokenizers.models import BPE
@@ -14,11 +15,11 @@ from torch import nn
 from transformers import PreTrainedModel, T5Config, T5ForConditionalGeneration
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
+from tunedeploy.device.encoders import Array
 from tunedeploy.device.programs.seq2seq import (
     CACHED,
     DECODER,
     ENCODER,
-    PAST,
     PROJECTED,
     SOURCE,
     STEPS,
@@ -26,7 +27,6 @@ from tunedeploy.device.programs.seq2seq import (
     decoder_graph,
     encoder_graph,
 )
-from tunedeploy.device.signature import Graph
 
 PAD, END = "<pad>", "</s>"
 
@@ -180,31 +180,7 @@ def nets_of(model: PreTrainedModel) -> Mapping[str, nn.Module]:
     return {ENCODER: EncoderNet(model).train(model.training), DECODER: DecoderNet(model).train(model.training)}
 
 
-def export_arguments(graph: Graph, inputs: Mapping[str, torch.Tensor]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `torch.onnx.export` takes as `kwargs` and `dynamic_shapes` for a net: the cache is one list there."""
-    axes = graph.dynamic_axes()
-    cached = [name for name in axes if name.startswith(PAST)]
-    kwargs: dict[str, Any] = {name: inputs[name] for name in axes if name not in cached}
-    shapes: dict[str, Any] = {name: axes[name] for name in kwargs}
-    if cached:
-        kwargs[PAST] = [inputs[name] for name in cached]
-        shapes[PAST] = [axes[name] for name in cached]
-    return kwargs, shapes
-
-
-def name_axes(model: Any, graph: Graph) -> None:
-    """Give the free axes of an onnx.ModelProto's inputs and outputs the graph's own names.
-
-    The exporter names what it derives by how it is derived: of the cross keys, past plus all that is not past.
-    """
-    values = {value.name: value for value in (*graph.inputs, *graph.outputs)}
-    for info in (*model.graph.input, *model.graph.output):
-        for axis, dim in zip(values[info.name].axes, info.type.tensor_type.shape.dim, strict=True):
-            if isinstance(axis, str):
-                dim.dim_param = axis
-
-
-def example_of(facts: Seq2SeqFacts) -> Mapping[str, Mapping[str, torch.Tensor]]:
+def example_of(facts: Seq2SeqFacts) -> Mapping[str, dict[str, Array]]:
     """Inputs of each graph to trace it with: no two axes have one size, and part of every cache is filled."""
     rows, source, cached, past, steps = 2, 6, 4, 5, 3
     sizes = {"batch": rows, SOURCE: source, PROJECTED: cached, CACHED: past, STEPS: steps}
@@ -212,7 +188,6 @@ def example_of(facts: Seq2SeqFacts) -> Mapping[str, Mapping[str, torch.Tensor]]:
     for graph in (encoder_graph(facts), decoder_graph(facts)):
         shapes = {value.name: [sizes.get(str(axis), axis) for axis in value.axes] for value in graph.inputs}
         example[graph.name] = {
-            value.name: torch.ones([int(size) for size in shapes[value.name]], dtype=getattr(torch, value.dtype))
-            for value in graph.inputs
+            value.name: np.ones([int(size) for size in shapes[value.name]], dtype=value.dtype) for value in graph.inputs
         }
     return example

@@ -30,11 +30,13 @@ class Answers:
         evidence: (units, k), float32.
         row: (units,), the row that a unit is of, ascending.
         place: (units,), which of its row's units it is.
+        texts: what was generated for each row, (rows,); None where nothing is, or nobody asked for it.
     """
 
     evidence: Array
     row: Array
     place: Array
+    texts: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         """How many units there are."""
@@ -44,8 +46,9 @@ class Answers:
         """Those of some rows, (rows,), ascending; renumbered from 0."""
         chosen = np.isin(self.row, rows)
         return Answers(
-            evidence=self.evidence[chosen], row=np.searchsorted(rows, self.row[chosen]), place=self.place[chosen]
-        )
+            evidence=self.evidence[chosen], row=np.searchsorted(rows, self.row[chosen]), place=self.place[chosen],
+            texts=None if self.texts is None else tuple(self.texts[int(at)] for at in rows),
+        )  # fmt: skip
 
 
 def one_a_row(evidence: Array) -> Answers:
@@ -62,7 +65,21 @@ def joined(parts: Sequence[tuple[Answers, Array]]) -> Answers:
     return Answers(evidence=evidence[order], row=row[order], place=place[order])
 
 
-class OneARow:
+class AllOfTheOutput:
+    """The evidence of decisions that keep the output as it is."""
+
+    @property
+    def output(self) -> Value:
+        """See Decision."""
+        raise NotImplementedError
+
+    @property
+    def width(self) -> int:
+        """As many numbers as the output has of a unit."""
+        return int(self.output.axes[-1])
+
+
+class OneARow(AllOfTheOutput):
     """The units of decisions that give each row one answer."""
 
     beside: ClassVar[tuple[str, ...]] = ()
@@ -93,10 +110,14 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """How good answers are. `unit` is "%" where it counts points of a hundred, else ""."""
+    """How good answers are. `unit` is "%" where it counts points of a hundred, else "".
+
+    One that is of `texts` compares what is generated, and so costs the loop that generates.
+    """
 
     better: Literal["higher", "lower"]
     unit: str
+    texts: bool = False
 
     def worse(self, reference: float, other: float) -> float:
         """How much worse another value is, in the metric's own unit; negative where it is better.
@@ -120,7 +141,12 @@ class Decision(Protocol):
 
     @property
     def output(self) -> Value:
-        """What the graph gives: the scores or numbers that the evidence is of."""
+        """What the pass gives: the scores or numbers that the evidence is of."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """How many numbers the evidence of a unit has."""
         ...
 
     @property

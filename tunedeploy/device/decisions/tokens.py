@@ -17,7 +17,7 @@ from ..encoders import Array, Features, Row
 from ..encoders.words import STARTS, located
 from ..errors import RunError
 from ..signature import Arrays, Value
-from . import Answers, Metric, classes
+from . import AllOfTheOutput, Answers, Metric, classes
 
 METRICS: Mapping[str, Metric] = {
     "entity_f1": Metric(better="higher", unit="%"), "token_accuracy": Metric(better="higher", unit="%"),
@@ -103,7 +103,7 @@ def _in_a_row(rows: Sequence[Array], scheme: Scheme) -> Array:
 
 
 @dataclass(frozen=True)
-class Tokens:
+class Tokens(AllOfTheOutput):
     """The decision of every task that labels words; see decisions.Decision. A unit is a word that has a token."""
 
     labels: tuple[str, ...]

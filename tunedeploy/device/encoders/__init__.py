@@ -9,7 +9,7 @@ An encoder has three functions. `encode(rows)` turns raw rows into features, one
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,15 @@ class Encoder(Protocol):
 
     def sizes(self, features: Sequence[Features]) -> list[int | None]:
         """Sizes to try an exported file at; [None] where the size is fixed."""
+        ...
+
+
+@runtime_checkable
+class Decodes(Protocol):
+    """What the encoder of a program that generates does beside."""
+
+    def decode(self, ids: Array) -> list[str]:
+        """Generated ids, int64 (batch, steps), as texts, (batch,)."""
         ...
 
 

@@ -5,19 +5,21 @@ projects whatever part of the encoder's states is not in its cache yet: all of i
 later. So one file does both, and where a text is cut into calls changes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import typed
 from ..encoders import Array
 from ..signature import Arrays, Graph, Run, Value
+from . import SEQUENCES
 
 ENCODER, DECODER = "encoder_model", "decoder_model_merged"
-STATES, OUTPUT, SEQUENCES = "last_hidden_state", "logits", "sequences"
-PREFIX = "decoder_input_ids"  # of a batch: the right answer, behind the token that starts it
+STATES, OUTPUT = "last_hidden_state", "logits"
+# Of a batch: the right answer without its last token, behind the one that starts it; and 1 where it has a token.
+PREFIX, PREFIX_MASK = "decoder_input_ids", "decoder_attention_mask"
 PAST, PRESENT = "past_key_values", "present"
 # Names of axes. The decoder's own cache grows by the steps of a call; that of the encoder's states is full after one.
 SOURCE, STEPS, CACHED, GROWN, PROJECTED = "sequence", "steps", "past", "past + steps", "past_sequence"
@@ -49,26 +51,43 @@ class Seq2SeqFacts:
 class Seq2Seq:
     """The program of translation and its kind; see programs.Program. A batch is of the encoder's inputs and PREFIX."""
 
-    facts: Seq2SeqFacts
+    settings: Seq2SeqFacts
+    generates: ClassVar[bool] = True
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The Seq2SeqFacts as JSON."""
+        return asdict(self.settings)
+
+    @property
+    def graph(self) -> Graph:
+        """Source and right answer in; logits out, which mean something where the answer has a token."""
+        return whole_graph(self.settings)
 
     @property
     def graphs(self) -> tuple[Graph, ...]:
         """The encoder and the decoder."""
-        return encoder_graph(self.facts), decoder_graph(self.facts)
+        return encoder_graph(self.settings), decoder_graph(self.settings)
 
     def forward(self, run: Run, batch: Arrays) -> dict[str, Array]:
         """Logits (batch, steps, vocabulary) at each place of the right answer, in one call."""
         return self.forward_in_calls(run, batch, ())
 
-    def forward_in_calls(self, run: Run, batch: Arrays, splits: tuple[int, ...]) -> dict[str, Array]:
-        """The same in several calls with the cache between them; a new one begins before each step of `splits`."""
+    def forward_in_calls(self, run: Run, batch: Arrays, cut: tuple[int, ...]) -> dict[str, Array]:
+        """The same in several calls with the cache between them; a new one begins before each step of `cut`."""
         memory = self.memory(run, batch)
         past = self.no_past(len(batch[PREFIX]))
         logits = []
-        for ids in np.split(batch[PREFIX], splits, axis=1):
+        for ids in np.split(batch[PREFIX], cut, axis=1):
             step, past = self.step(run, memory, ids, past)
             logits.append(step)
         return {OUTPUT: np.concatenate(logits, axis=1)}
+
+    def cuts(self, batch: Arrays) -> Sequence[tuple[int, ...]]:
+        """A call a step, and one cut in the middle."""
+        steps = batch[PREFIX].shape[1]
+        middle = [(steps // 2,)] if steps > 2 else []
+        return [*middle, tuple(range(1, steps))] if steps > 1 else []
 
     def answer(self, run: Run, batch: Arrays) -> dict[str, Array]:
         """The best token at each step, int64 (batch, steps), until every row has ended; behind its end a row is padded.
@@ -78,31 +97,31 @@ class Seq2Seq:
         memory = self.memory(run, batch)
         rows = len(batch["input_ids"])
         past = self.no_past(rows)
-        ids = np.full((rows, 1), self.facts.start_id, np.int64)
+        ids = np.full((rows, 1), self.settings.start_id, np.int64)
         ended = np.zeros(rows, bool)
         steps: list[Array] = []
-        while len(steps) < self.facts.max_new_tokens and not ended.all():
+        while len(steps) < self.settings.max_new_tokens and not ended.all():
             logits, past = self.step(run, memory, ids, past)
             best = logits[:, -1].argmax(-1)
-            ids = np.where(ended, self.facts.pad_id, best).astype(np.int64)[:, None]
-            ended |= best == self.facts.eos_id
+            ids = np.where(ended, self.settings.pad_id, best).astype(np.int64)[:, None]
+            ended |= best == self.settings.eos_id
             steps.append(ids)
         return {SEQUENCES: np.concatenate(steps, axis=1)}
 
     def memory(self, run: Run, batch: Arrays) -> dict[str, Array]:
         """What the decoder reads of the source in every call."""
-        states = run(ENCODER, encoder_graph(self.facts).select(batch))[STATES]
+        states = run(ENCODER, encoder_graph(self.settings).select(batch))[STATES]
         return {"encoder_attention_mask": batch["attention_mask"], "encoder_hidden_states": states}
 
     def no_past(self, rows: int) -> dict[str, Array]:
         """An empty cache."""
-        shape = (rows, self.facts.heads, 0, self.facts.head_width)
-        return {name: np.zeros(shape, np.float32) for name in cache_names(PAST, self.facts.layers)}
+        shape = (rows, self.settings.heads, 0, self.settings.head_width)
+        return {name: np.zeros(shape, np.float32) for name in cache_names(PAST, self.settings.layers)}
 
     def step(self, run: Run, memory: Arrays, ids: Array, past: Arrays) -> tuple[Array, dict[str, Array]]:
         """One call of the decoder: new ids (batch, steps) to their logits (batch, steps, vocabulary), and the cache."""
         outputs = run(DECODER, {**memory, "input_ids": ids, **past})
-        names = zip(cache_names(PAST, self.facts.layers), cache_names(PRESENT, self.facts.layers), strict=True)
+        names = zip(cache_names(PAST, self.settings.layers), cache_names(PRESENT, self.settings.layers), strict=True)
         return outputs[OUTPUT], {ours: outputs[theirs] for ours, theirs in names}
 
 
@@ -114,6 +133,21 @@ def cache_names(prefix: str, layers: int) -> list[str]:
         for part in ("decoder", "encoder")
         for what in ("key", "value")
     ]
+
+
+def whole_graph(facts: Seq2SeqFacts) -> Graph:
+    """A pass of both: ids of the source and of the right answer in, logits of each of its tokens out."""
+    source, target = ("batch", SOURCE), ("batch", STEPS)
+    return Graph(
+        name="model",
+        inputs=(
+            Value(name="input_ids", axes=source, dtype="int64"),
+            Value(name="attention_mask", axes=source, dtype="int64", role="mask"),
+            Value(name=PREFIX, axes=target, dtype="int64"),
+            Value(name=PREFIX_MASK, axes=target, dtype="int64", role="mask"),
+        ),
+        outputs=(Value(name=OUTPUT, axes=(*target, facts.vocabulary), role="scores", valid=PREFIX_MASK),),
+    )
 
 
 def encoder_graph(facts: Seq2SeqFacts) -> Graph:
@@ -157,10 +191,11 @@ def _cache(facts: Seq2SeqFacts, prefix: str, own: str, cross: str) -> list[Value
     ]  # fmt: skip
 
 
-def opened(facts: Mapping[str, Any]) -> Seq2Seq:
+def opened(facts: Mapping[str, Any], graph: Graph) -> Seq2Seq:
     """The program of a bundle.
 
     Raises:
         Mismatch: a fact is missing, unknown or has another value than it can have.
     """
-    return Seq2Seq(facts=typed.made(Seq2SeqFacts, dict(facts)))
+    del graph
+    return Seq2Seq(settings=typed.made(Seq2SeqFacts, dict(facts)))
