@@ -15,7 +15,8 @@ from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.decisions import Answers
 from tunedeploy.device.encoders import Inputs, Row
 from tunedeploy.device.files import files_below, read_json, sha256
-from tunedeploy.device.runtime import Session, run_of
+from tunedeploy.device.manifest import GRAPH
+from tunedeploy.device.runtime import Sessions
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.proof.judge import batches
 from tunedeploy.recipe.read import Recipe
@@ -121,4 +122,4 @@ def calibration(recipe: Recipe, rundir: RunDir, rows: Sequence[Row]) -> list[Inp
 
 def answers_of_file(recipe: Recipe, rundir: RunDir, file: str) -> Answers:
     """What a file of a run makes of the evaluation split."""
-    return parts_of(recipe, rundir).answers(run_of(Session(rundir / file)), data_of(recipe).eval)
+    return parts_of(recipe, rundir).answers(Sessions({GRAPH: rundir / file}), data_of(recipe).eval)

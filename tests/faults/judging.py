@@ -5,7 +5,8 @@ from pathlib import Path
 from tunedeploy import api
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.files import read_json
-from tunedeploy.device.runtime import Session, run_of
+from tunedeploy.device.manifest import GRAPH
+from tunedeploy.device.runtime import Sessions
 from tunedeploy.proof.judge import Judge
 from tunedeploy.run.answers import write_answers
 from tunedeploy.run.atomic import write_json
@@ -24,7 +25,7 @@ def judge_anew(run: Path, file: str = INT8, precision: str = "int8") -> None:
     """
     recipe, rundir = api.recipe_of(run), RunDir(run)
     parts, rows = parts_of(recipe, rundir), data_of(recipe).eval
-    before, after = (parts.answers(run_of(Session(run / name)), rows) for name in (FP32, file))
+    before, after = (parts.answers(Sessions({GRAPH: run / name}), rows) for name in (FP32, file))
     write_answers((run / file).with_suffix(".npy"), after)
     if after.evidence.shape != before.evidence.shape:
         return  # there is no score of such answers

@@ -17,6 +17,8 @@ from tunedeploy.device.programs.seq2seq import Seq2Seq
 from tunedeploy.device.signature import Arrays, Run
 from tunedeploy.device.typed import Mismatch
 from tunedeploy.models import seq2seq
+from tunedeploy.models.conversion import name_axes
+from tunedeploy.models.torch_inputs import arguments, tensors
 
 ENGLISH = ["the cat sleeps", "a dog", "we saw the old house today", "she is not here", "rain", "they left late"]
 FRENCH = [
@@ -93,10 +95,10 @@ def torch_run(model: PreTrainedModel, dtype: torch.dtype = torch.float32) -> Run
     nets, graphs = seq2seq.nets_of(model), {graph.name: graph for graph in program_of(model).graphs}
 
     def run(name: str, inputs: Arrays) -> dict[str, Array]:
-        tensors = {key: torch.from_numpy(np.asarray(value)) for key, value in inputs.items()}
-        tensors = {key: value.to(dtype) if value.is_floating_point() else value for key, value in tensors.items()}
+        given = tensors({key: np.asarray(value) for key, value in inputs.items()})
+        given = {key: value.to(dtype) if value.is_floating_point() else value for key, value in given.items()}
         with torch.inference_mode():
-            outputs = nets[name](**arguments(graphs[name], tensors))
+            outputs = nets[name](**arguments(graphs[name], given))
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         return {value.name: one.numpy() for value, one in zip(graphs[name].outputs, outputs, strict=True)}
 

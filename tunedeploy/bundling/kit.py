@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import onnx
@@ -16,10 +16,11 @@ from tunedeploy import device
 from tunedeploy.device import tokenizer_checks
 from tunedeploy.device.decisions import near_tie
 from tunedeploy.device.encoders import Array, DeviceEncoder, Inputs, Row
-from tunedeploy.device.goldens import SETS, Rule
+from tunedeploy.device.goldens import SETS, Rule, onnx_test_folder
 from tunedeploy.device.parts import Parts
-from tunedeploy.device.runtime import Session, instruction_set
-from tunedeploy.device.signature import Graph
+from tunedeploy.device.programs import Pass
+from tunedeploy.device.runtime import Sessions, instruction_set
+from tunedeploy.device.signature import Call, Recording
 from tunedeploy.run.atomic import write_json
 
 BATCHES = (1, 2, 3, 7)
@@ -29,9 +30,9 @@ SAME_MACHINE = 0.05  # of the drift: equal kernels on equal input differ by noth
 
 
 class Limits(TypedDict):
-    """What a kit is written by: each variant's file, the tolerance of float32 outputs, labels and preprocessing."""
+    """What a kit is written by: each variant's files by graph, float32's tolerance, labels and preprocessing."""
 
-    variants: Mapping[str, str]
+    variants: Mapping[str, Mapping[str, str]]
     fp32: float
     labels: Sequence[str]
     encoder: DeviceEncoder
@@ -49,8 +50,8 @@ def write(folder: Path, *, bundle: Path, parts: Parts, rows: Sequence[Row], limi
     """
     folder.mkdir(parents=True, exist_ok=True)
     encoder = limits["encoder"]
-    sessions = {name: Session(bundle / file, threads=THREADS) for name, file in limits["variants"].items()}
-    kit = Kit(parts=parts, sessions=sessions)
+    passes = {name: opened(parts, bundle, files) for name, files in limits["variants"].items()}
+    kit = Kit(parts=parts, passes=passes)
     for at, row in enumerate(rows):
         kit.add(f"raw{at:03d}", encoder.collate(encoder.encode([row])))
     features = encoder.encode(list(rows))
@@ -60,8 +61,8 @@ def write(folder: Path, *, bundle: Path, parts: Parts, rows: Sequence[Row], limi
         start += batch
         inputs = encoder.collate(chosen)
         kit.add(f"set{number}", inputs)
-        outputs = kit.arrays[f"set{number}/output/fp32"]
-        onnx_test(folder / f"test_data_set_{number}", parts.program.graphs[0], inputs, outputs)
+        for call in kit.calls(inputs):
+            onnx_test(folder / onnx_test_folder(parts.program, call.graph, number), call)
     write_npz(folder / "golden.npz", kit.arrays)
     probe = tokenizer_checks.probed(bundle, rows)
     write_json(folder / "golden.json", {
@@ -69,13 +70,20 @@ def write(folder: Path, *, bundle: Path, parts: Parts, rows: Sequence[Row], limi
         "preprocessing": encoder.facts,
         "input_tolerance": encoder.tolerance,
         "rows": [encoder.portable(row, at, folder) for at, row in enumerate(rows)],
+        **kit.texts(rows),
         **probe,
     })  # fmt: skip
     write_json(folder / "tolerances.json", {
         "made_on": {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__, "threads": THREADS},
-        "variants": {name: kit.rule(name, limits) for name in sessions},
+        "variants": {name: kit.rule(name, limits) for name in passes},
     })  # fmt: skip
     copy_device(folder)
+
+
+def opened(parts: Parts, bundle: Path, files: Mapping[str, str]) -> Pass:
+    """A variant's files, by graph, in sessions that give the same on machines with more cores."""
+    paths = {graph: bundle / file for graph, file in files.items()}
+    return Pass(program=parts.program, run=Sessions(paths, threads=THREADS))
 
 
 def copy_device(folder: Path) -> None:
@@ -93,23 +101,39 @@ class Kit:
     """Golden batches, and what each variant makes of them."""
 
     parts: Parts
-    sessions: Mapping[str, Session]
+    passes: Mapping[str, Pass]
     arrays: dict[str, Array] = field(default_factory=dict)
     evidence: dict[str, list[Array]] = field(default_factory=dict)  # variant to that of each batch
 
     def add(self, name: str, batch: Inputs) -> None:
         """Keep a batch and what each variant makes of it."""
-        output = self.parts.program.graphs[0].outputs[0].name
+        output = self.parts.program.graph.outputs[0].name
         self.arrays.update({f"{name}/input/{key}": value for key, value in batch.items()})
-        for variant, session in self.sessions.items():
-            outputs = session(batch)
+        for variant, forward in self.passes.items():
+            outputs = forward(batch)
             self.arrays[f"{name}/output/{variant}"] = outputs[output]
             answers = self.parts.decision.answers(outputs, batch)
             self.evidence.setdefault(variant, []).append(answers.evidence)
 
+    def calls(self, batch: Inputs) -> list[Call]:
+        """The calls of a pass in float32."""
+        recording = Recording(self.passes["fp32"].run)
+        self.parts.program.forward(recording, batch)
+        return recording.calls
+
+    def texts(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """What each variant generates for each row, a row at a time as an app does, where the program generates."""
+        if not self.parts.program.generates:
+            return {}
+        texts = {
+            name: [self.parts.generated(forward.run, [row])[0] for row in rows]
+            for name, forward in self.passes.items()
+        }  # fmt: skip
+        return {"texts": texts}
+
     def rule(self, name: str, limits: Limits) -> Rule:
         """How a variant is judged: its file, the difference allowed on an equal machine, a near-tie elsewhere."""
-        file = limits["variants"][name]
+        file = list(limits["variants"][name].values())[-1]
         if name == "fp32":
             return {"file": file, "max_abs": limits["fp32"]}
         decision = self.parts.decision
@@ -122,13 +146,12 @@ class Kit:
         }
 
 
-def onnx_test(folder: Path, graph: Graph, inputs: Inputs, output: Array) -> None:
-    """A batch as `input_K.pb` and `output_0.pb`, the format of the ONNX project's own backend tests."""
+def onnx_test(folder: Path, call: Call) -> None:
+    """A call as `input_K.pb` and `output_K.pb`, the format of the ONNX project's own backend tests."""
     folder.mkdir(parents=True, exist_ok=True)
-    for at, (name, value) in enumerate(graph.select(inputs).items()):
-        (folder / f"input_{at}.pb").write_bytes(onnx.numpy_helper.from_array(value, name).SerializeToString())
-    name = graph.outputs[0].name
-    (folder / "output_0.pb").write_bytes(onnx.numpy_helper.from_array(output, name).SerializeToString())
+    for side, values in (("input", call.inputs), ("output", call.outputs)):
+        for at, (name, value) in enumerate(values.items()):
+            (folder / f"{side}_{at}.pb").write_bytes(onnx.numpy_helper.from_array(value, name).SerializeToString())
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:

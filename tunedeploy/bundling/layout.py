@@ -9,7 +9,7 @@ from tunedeploy import plugins
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device import manifest
 from tunedeploy.device.files import read_json, sha256
-from tunedeploy.device.manifest import SCHEMA, Contents
+from tunedeploy.device.manifest import SCHEMA, Contents, files_of
 from tunedeploy.device.runtime import instruction_set
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.run.atomic import write_json
@@ -39,18 +39,24 @@ def copy(rundir: RunDir, folder: Path, variants: Mapping[str, Variant], labels: 
         config |= {"id2label": dict(enumerate(labels)), "label2id": {label: at for at, label in enumerate(labels)}}
     write_json(folder / "config.json", config)
     (folder / "onnx").mkdir()
-    for one in variants.values():
-        shutil.copyfile(rundir / one["file"], folder / "onnx" / Path(one["file"]).name)
+    for variant in variants.values():
+        for file in files_of(variant).values():
+            shutil.copyfile(rundir / file, folder / shipped_file(file))
 
 
-def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path, files: Mapping[str, str]) -> Contents:
+def shipped_file(file: str) -> str:
+    """Where a run's file stands in a bundle."""
+    return f"onnx/{Path(file).name}"
+
+
+def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path) -> Contents:
     """What the bundle is, for programs; no path, no time, no host name."""
     train, export = rundir.record("train").result, rundir.record("export").result
     quantize = rundir.record("quantize").result
     data = data_of(recipe)
     parts = parts_of(recipe, rundir)
     metric = parts.decision.metrics[train["metric"]]
-    return {
+    contents: Contents = {
         "schema": SCHEMA,
         "task": recipe.task,
         "method": recipe.tune.method,
@@ -65,7 +71,7 @@ def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path, files: Mapping[s
         "value": value_of(train),
         "rows": {"train": len(data.train), "eval": len(data.eval)},
         "eval_source": data.eval_source,
-        "variants": {name: shipped(one, folder, files[name]) for name, one in quantize["variants"].items()},
+        "variants": {name: shipped(variant, folder) for name, variant in quantize["variants"].items()},
         "preprocessing": parts.encoder.facts,
         "opset": export["opset"],
         "ir": export["ir"],
@@ -77,17 +83,22 @@ def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path, files: Mapping[s
         "versions": versions(),
         "instruction_set": instruction_set(),
     }
+    if len(parts.program.graphs) > 1:
+        contents["program"] = parts.program.facts
+    return contents
 
 
-def shipped(variant: Variant, folder: Path, file: str) -> manifest.Variant:
-    """What the manifest says of a file."""
+def shipped(variant: Variant, folder: Path) -> manifest.Variant:
+    """What the manifest says of a variant; the hash is that of `file`, and `files` at the top has all."""
     described: manifest.Variant = {
-        "file": file,
+        "file": shipped_file(variant["file"]),
         "bytes": variant["bytes"],
-        "sha256": sha256(folder / file),
+        "sha256": sha256(folder / shipped_file(variant["file"])),
         "value": variant["metric"],
         "drop": variant["drop"],
     }
+    if "files" in variant:
+        described["files"] = {graph: shipped_file(file) for graph, file in variant["files"].items()}
     if "setting" in variant:
         described["setting"] = dict(variant["setting"])
     if "cpus" in variant:

@@ -2,6 +2,8 @@
 
 import statistics
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
@@ -10,7 +12,6 @@ import psutil
 from tunedeploy import progress
 from tunedeploy.device.encoders import Inputs
 from tunedeploy.device.goldens import inputs_of, read_arrays
-from tunedeploy.device.runtime import Session
 from tunedeploy.errors import RunError
 from tunedeploy.proof.bundle import Bundle
 from tunedeploy.run.folder import RunDir
@@ -53,18 +54,19 @@ def measure(path: Path) -> Bench:
         raise RunError(f"{path}: is not a bundle; 'tunedeploy export' writes one")
     opened_bundle = Bundle(bundle)
     manifest, arrays = opened_bundle.manifest, read_arrays(bundle)
-    sessions, opened = {}, {}
+    forwards, opened = {}, {}
     for name in manifest["variants"]:
         began = time.perf_counter()
-        sessions[name] = opened_bundle.session(name)
+        run = opened_bundle.sessions(name)
         opened[name] = round((time.perf_counter() - began) * 1e3, 1)
+        forwards[name] = partial(opened_bundle.program.answer, run)
     sets = {}
     for name in ("set0", "set3"):
         inputs = inputs_of(arrays, name)
         if not inputs:
             raise RunError(f"{bundle / 'parity' / 'golden.npz'}: has no batch {name}; 'tunedeploy export' writes it")
         first = next(iter(inputs.values()))
-        sets["x".join(map(str, first.shape))] = timings(sessions, inputs)
+        sets["x".join(map(str, first.shape))] = timings(forwards, inputs)
     return {
         "cores": psutil.cpu_count(logical=False),
         "open_ms": opened,
@@ -73,14 +75,14 @@ def measure(path: Path) -> Bench:
     }
 
 
-def timings(sessions: dict[str, Session], inputs: Inputs) -> dict[str, Timing]:
-    """Median and quartiles in ms of each session, run in turn; and how many times faster than fp32 it is."""
-    times: dict[str, list[float]] = {name: [] for name in sessions}
+def timings(answers: Mapping[str, Callable[[Inputs], object]], inputs: Inputs) -> dict[str, Timing]:
+    """Median and quartiles in ms of each variant, run in turn; and how many times faster than fp32 it is."""
+    times: dict[str, list[float]] = {name: [] for name in answers}
     update = progress.tracker("bench", ROUNDS + WARM)
     for at in range(ROUNDS + WARM):
-        for name, session in sessions.items():
+        for name, answer in answers.items():
             began = time.perf_counter()
-            session(inputs)
+            answer(inputs)
             if at >= WARM:
                 times[name].append((time.perf_counter() - began) * 1e3)
         update(at + 1)

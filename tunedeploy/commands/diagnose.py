@@ -2,25 +2,28 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
 from tunedeploy import progress
 from tunedeploy.device import agreement
-from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.encoders import Array, Inputs
+from tunedeploy.device.manifest import GRAPH, files_of
 from tunedeploy.device.parts import row_size
 from tunedeploy.device.runtime import Session
+from tunedeploy.device.signature import Recording
 from tunedeploy.errors import RunError
 from tunedeploy.graphs.onnx_graph import Graph, origin
 from tunedeploy.proof.inside import noise as quantization_noise
 from tunedeploy.proof.inside.torch_modules import Call, calls
-from tunedeploy.proof.scene import BATCHES, FLOAT32, Scene, scene_of
+from tunedeploy.proof.judge import inputs_of_graphs
+from tunedeploy.proof.scene import BATCHES, Scene, scene_of
 from tunedeploy.proof.torch_run import as_double
+from tunedeploy.run.exported import file_of, float_files
 from tunedeploy.run.folder import RunDir
-from tunedeploy.run.lineage import FILE
 from tunedeploy.run.results import Entry, entries
 from tunedeploy.stages.quantize import FOLDER
 
@@ -31,6 +34,7 @@ REAL_ROWS = 4  # a fault in a graph shows on any row; the edge rows come on top
 QUANTIZED_ROWS = 4  # in one batch, of the shorter half: attention's tensors grow with the square of the length
 BATCH = 3  # rows; every tensor of the model is held for a batch, in torch twice and in onnxruntime
 WRITTEN = ("output of the file as written", 0)  # nodes after the last module belong to none
+FLOAT32 = Ledger(stage="export", file="", variant="fp32")
 DEFAULT = ("default session of onnxruntime", 0)  # stands last among the modules: what its optimiser adds
 
 
@@ -57,7 +61,7 @@ class Diagnosis(TypedDict):
 
 
 def examine(recipe: "Recipe", rundir: RunDir, variant: str | None = None) -> Diagnosis:
-    """Where the differences of a run begin; needs `merged/` and `onnx/model.onnx`, writes nothing.
+    """Where the differences of a run begin; needs `merged/` and the files in `onnx/`, writes nothing.
 
     Args:
         recipe: the run's.
@@ -71,38 +75,44 @@ def examine(recipe: "Recipe", rundir: RunDir, variant: str | None = None) -> Dia
         RunError: a file or the variant is not there, or onnxruntime cannot run it.
         ModelError: a file or the merged folder cannot be read.
     """
-    for file in ("merged", FILE):
+    floats = float_files(rundir) if rundir.has("export") else {GRAPH: file_of(GRAPH)}
+    for file in ("merged", *floats.values()):
         if not (rundir / file).exists():
             raise RunError(f"{rundir.path}: has no {file}; run 'tunedeploy export {rundir.path}' first")
-    files = files_of(rundir)
-    if variant not in (None, "fp32", *files):
-        there = ", ".join(("fp32", *files))
+    variants = quantized_files(rundir)
+    if variant not in (None, "fp32", *variants):
+        there = ", ".join(("fp32", *variants))
         raise RunError(f"{rundir.path}: has no {variant}; it has {there}")
     scene = scene_of(recipe, rundir)
-    graph = Graph(rundir / FILE)
-    found: Diagnosis = {"torch_vs_onnx": torch_and_onnx(scene, graph), "variants": {}}
-    chosen = {name: file for name, file in files.items() if variant in (None, name)}
+    graphs = {graph: Graph(rundir / file) for graph, file in floats.items()}
+    found: Diagnosis = {"torch_vs_onnx": torch_and_onnx(scene, graphs), "variants": {}}
+    chosen = {name: files for name, files in variants.items() if variant in (None, name)}
     rows = sorted(range(scene.real), key=lambda at: row_size(scene.features[at]))[: (scene.real + 1) // 2]
     rows = rows[:: max(1, len(rows) // QUANTIZED_ROWS)][:QUANTIZED_ROWS]
-    inputs = scene.graph.select(scene.trained.collate([scene.features[at] for at in rows]))
-    for name, file in chosen.items():
-        progress.note(f"diagnose: fp32 and {name}")
-        tensors = quantization_noise.noise(graph, rundir / file, inputs, name)
-        found["variants"][name] = {"file": file, **quantization_noise.summary(recipe, name, tensors)}
+    batch = scene.trained.collate([scene.features[at] for at in rows])
+    paths = {graph: rundir / file for graph, file in floats.items()}
+    inputs = {graph: calls[0] for graph, calls in inputs_of_graphs(scene.program, paths, [batch]).items()}
+    for name, files in chosen.items():
+        for graph, file in files.items():
+            progress.note(f"diagnose: fp32 and {name}" + (f", {graph}" if len(files) > 1 else ""))
+            tensors = quantization_noise.noise(graphs[graph], rundir / file, inputs[graph], name)
+            key = name if len(files) == 1 else f"{name}, {graph}"
+            found["variants"][key] = {"file": file, **quantization_noise.summary(recipe, name, tensors)}
     return found
 
 
-def files_of(rundir: RunDir) -> dict[str, str]:
-    """Quantized files by precision: as the stage recorded them or, where it missed its budget, as it left them."""
+def quantized_files(rundir: RunDir) -> dict[str, dict[str, str]]:
+    """Files by precision and graph: as the stage recorded them or, where it missed its budget, as it left them."""
     if rundir.has("quantize"):
         recorded = rundir.record("quantize").result["variants"]
-        return {name: one["file"] for name, one in recorded.items() if name != "fp32"}
-    left = {path: Session(path).metadata for path in sorted((rundir / FOLDER).glob("*.onnx"))}
-    return {
-        facts["tunedeploy.variant"]: f"{FOLDER}/{path.name}"
-        for path, facts in left.items()
-        if "tunedeploy.variant" in facts  # it is written last
-    }
+        return {name: files_of(variant) for name, variant in recorded.items() if name != "fp32"}
+    left: dict[str, dict[str, str]] = {}
+    for path in sorted((rundir / FOLDER).glob("*.onnx")):
+        name = Session(path).metadata.get("tunedeploy.variant")  # it is written last
+        graph = path.stem.removesuffix(f"_{name}")
+        if name is not None:
+            left.setdefault(name, {})[graph] = f"{FOLDER}/{path.name}"
+    return left
 
 
 # ---- torch against ONNX, module by module
@@ -121,7 +131,34 @@ class Measured:
 Key = tuple[str, int]  # a module's path, and how often it was called before
 
 
-def torch_and_onnx(scene: Scene, graph: Graph) -> Divergence:
+def torch_and_onnx(scene: Scene, graphs: Mapping[str, Graph]) -> Divergence:
+    """See `one_graph`; of several graphs all together, in the order in which they are called."""
+    parts = batches(scene)
+    given = inputs_of_calls(scene, [inputs for inputs, _ in parts])
+    divergences = [
+        one_graph(scene, name, graph, [(inputs, rows) for inputs, (_, rows) in zip(given[name], parts, strict=True)])
+        for name, graph in graphs.items()
+    ]
+    over = [entry for divergence in divergences for entry in divergence["over"]]
+    return {
+        "compared": sum(divergence["compared"] for divergence in divergences),
+        "not_matched": sum(divergence["not_matched"] for divergence in divergences),
+        "first": over[0] if over else None, "over": over,
+    }  # fmt: skip
+
+
+def inputs_of_calls(scene: Scene, batches: Sequence[Inputs]) -> dict[str, list[Inputs]]:
+    """What each graph is given by torch for each batch, in the pass's first call of it."""
+    given: dict[str, list[Inputs]] = {graph.name: [] for graph in scene.program.graphs}
+    for batch in batches:
+        recording = Recording(scene.torch.run)
+        scene.program.forward(recording, batch)
+        for name, calls_of_graph in given.items():
+            calls_of_graph.append(next(call.inputs for call in recording.calls if call.graph == name))
+    return given
+
+
+def one_graph(scene: Scene, name: str, graph: Graph, parts: Sequence[tuple[Inputs, list[str]]]) -> Divergence:
     """What every module gives in torch against the value that leaves it in the file, each with its own tolerance.
 
     Returns:
@@ -132,14 +169,15 @@ def torch_and_onnx(scene: Scene, graph: Graph) -> Divergence:
     names = dict.fromkeys([*(name for values in leaving.values() for name in values), *graph.outputs])
     measured: dict[Key, list[Measured]] = {}
     matched: dict[Key, str] = {}
-    parts = batches(scene)
-    double = as_double(scene.merged.model)
+    module = scene.merged.modules()[name]
+    double = as_double(module)
+    signature = next(graph for graph in scene.program.graphs if graph.name == name)
     update = progress.tracker("torch and onnx", len(parts))
     for done, (inputs, rows) in enumerate(parts):
         update(done)
-        values = graph.run(scene.graph.select(inputs), names)
-        single = calls(scene.merged.model, scene.graph, inputs, double=False)
-        exact = calls(double, scene.graph, inputs, double=True)
+        values = graph.run(inputs, names)
+        single = calls(module, signature, inputs, double=False)
+        exact = calls(double, signature, inputs, double=True)
         matched = matched or match(single, exact, leaving, values)
         for call, reference in zip(single, exact, strict=True):
             key = (call.path, call.number)
@@ -147,13 +185,17 @@ def torch_and_onnx(scene: Scene, graph: Graph) -> Divergence:
                 measured.setdefault(key, []).append(measure(call, reference, values[matched[key]], rows))
         written = values[graph.outputs[0]]
         measured.setdefault(WRITTEN, []).append(measure(single[-1], exact[-1], written, rows))
-        whole = scene.onnx(inputs)[scene.graph.outputs[0].name]  # the whole model finishes last
+        whole = scene.onnx.run(name, inputs)[signature.outputs[0].name]  # the whole module finishes last
         measured.setdefault(DEFAULT, []).append(measure(single[-1], exact[-1], whole, rows))
     update(len(parts))
     kinds = {(call.path, call.number): call.kind for call in single}
     order = [*(key for key in kinds if key in measured), WRITTEN, DEFAULT]
+    file = files_of(scene.variants["fp32"])[name]
     compared = [
-        comparison(graph, key, kinds.get(key, ""), matched.get(key, graph.outputs[0]), measured[key]) for key in order
+        replace(
+            comparison(graph, key, kinds.get(key, ""), matched.get(key, graph.outputs[0]), measured[key]), file=file
+        )
+        for key in order
     ]
     over = entries(one for one in compared if not one.ok)
     return {

@@ -93,13 +93,12 @@ def of_run(path: Path, variant: str | None) -> Model:
 
 
 def _onnx_call(recipe: "Recipe", rundir: "RunDir", variant: str) -> Callable[[Sequence[Row]], Answers]:
-    from tunedeploy.device.runtime import Session, run_of
-    from tunedeploy.run.exported import parts_of
+    from tunedeploy.run.exported import parts_of, sessions_of
 
     variants = rundir.record("quantize").result["variants"]
     if variant not in variants:
         raise RunError(f"{rundir.path}: no variant {variant!r}; it has {', '.join(variants)}")
-    run, parts = run_of(Session(rundir / variants[variant]["file"])), parts_of(recipe, rundir)
+    run, parts = sessions_of(rundir, variants[variant]), parts_of(recipe, rundir)
     return lambda rows: parts.answers(run, rows, progress.tracker(f"onnx {variant}", len(rows)))
 
 

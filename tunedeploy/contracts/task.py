@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tunedeploy.data.read import Data
     from tunedeploy.device.decisions import Answers, Decision
     from tunedeploy.device.encoders import Array, DeviceEncoder, Encoder, Features, Row
+    from tunedeploy.device.programs import Program
     from tunedeploy.device.signature import Graph
     from tunedeploy.models.classifier import Assembly
     from tunedeploy.recipe.read import Recipe
@@ -85,8 +86,15 @@ class Task(Plugin, Protocol):
         ...
 
     def graph(self, facts: Mapping[str, Any], labels: Sequence[str]) -> Graph:
-        """What goes into the ONNX file and comes out, by `encoder.facts` and the labels of the data."""
+        """The whole pass: what goes into the model and comes out, by `encoder.facts` and the labels of the data."""
         ...
+
+    @optional
+    def program(self, facts: Mapping[str, Any], labels: Sequence[str]) -> Program:
+        """How the files are called, by the same; one file that is the whole pass if left out."""
+        from tunedeploy.device.programs.single import Single
+
+        return Single(graph=self.graph(facts, labels))
 
     def decision(self, labels: Sequence[str]) -> Decision:
         """What an answer is."""

@@ -18,6 +18,7 @@ from .encoders import Row as RawRow
 from .errors import RunError
 from .inside import inside
 from .manifest import Manifest
+from .programs import Program
 from .signature import Graph
 
 FOLDER = "parity"
@@ -35,6 +36,7 @@ class Row(TypedDict, total=False):
 
     text: str
     text_pair: str
+    target: str
     words: list[str]
     image: str
 
@@ -46,6 +48,7 @@ class Golden(TypedDict):
     preprocessing: dict[str, Any]
     input_tolerance: float
     rows: list[Row]
+    texts: NotRequired[dict[str, list[str]]]  # variant to what it generates for each row
     tokenizer_probe: NotRequired[dict[str, Any]]
 
 
@@ -117,6 +120,12 @@ def read_goldens(folder: Path, manifest: Manifest, graph: Graph) -> Goldens:
     if problem:
         raise RunError(f"{kit / 'golden.npz'}: {problem}")
     return Goldens(golden=golden, rules=rules, arrays=arrays)
+
+
+def onnx_test_folder(program: Program, graph: str, number: int) -> str:
+    """Where in a kit a batch stands in ONNX's own test format; of several graphs each has a folder."""
+    name = f"test_data_set_{number}"
+    return name if len(program.graphs) == 1 else f"{graph}/{name}"
 
 
 def raw_row(folder: Path, row: Row, *, at: int, needed: str) -> RawRow:
@@ -192,8 +201,8 @@ def _problems_of_group(group: str, arrays: Mapping[str, Array], graph: Graph) ->
     inputs = inputs_of(arrays, group)
     if any(value.name not in inputs for value in graph.inputs):
         return  # and named as missing already
-    sizes, output = graph.sizes(inputs), graph.outputs[0]
-    expected = tuple(sizes.get(axis, axis) for axis in output.axes)
+    output = graph.outputs[0]
+    expected = graph.shapes(inputs)[output.name]
     for name, array in mine.items():
         if array.size == 0:
             yield f"{name!r} is empty"

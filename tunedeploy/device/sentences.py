@@ -62,6 +62,10 @@ OF_A_RUN: Mapping[str, str] = {
     "broken-rows": "broken rows that were taken",
     # the float32 file
     "torch-vs-onnx": "torch vs onnx: largest logit difference",
+    "graph-vs-torch": "one graph by itself, torch vs onnx: largest difference",
+    "cache-invariance": "cache invariance: largest logit difference",
+    "generated-texts": "generated texts, torch vs onnx: rows that differ outside near-ties",
+    "golden-texts": "{variant}: generated golden texts that differ outside near-ties",
     "beyond-the-trace": "beyond what was traced, torch vs onnx: largest logit difference",
     "embedded-ids": "embedded ids, torch vs onnx: largest difference",
     "embedded-ids-not-compared": "embedded ids: not compared, since the model names no table of embeddings",
@@ -96,7 +100,15 @@ SENTENCES: Mapping[str, str] = {**OF_A_BUNDLE, **OF_BOTH, **OF_A_RUN, **OF_A_DIA
 # Largest differences of logits: of two float32 programs, or of one file run in two ways.
 OF_LOGITS = frozenset(
     {"adapter-vs-merged", "merged-vs-reloaded", "trained-vs-merged", "torch-vs-onnx", "beyond-the-trace"}
-    | {"batch-invariance", "padding-invariance", "trained-vs-onnx", "threads", "fusion"}
+    | {
+        "graph-vs-torch",
+        "cache-invariance",
+        "batch-invariance",
+        "padding-invariance",
+        "trained-vs-onnx",
+        "threads",
+        "fusion",
+    }
 )
 # Where the first breach of these is of an ONNX file, `tunedeploy diagnose` finds its beginning.
 OF_ANSWERS = OF_LOGITS | {"flips", "flips-on-the-other-cpu"}

@@ -1,6 +1,7 @@
 """A bundle held to the goldens that came with it: inputs from raw rows, outputs from inputs, answers from outputs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
@@ -12,9 +13,10 @@ from .agreement import GAIN, gain, largest_difference, tells_gain
 from .comparison import Comparison, Ledger, names_kept, tried
 from .decisions import flipped
 from .encoders import Array
+from .generated import cache_again, texts_again
 from .goldens import Golden, Goldens, Rule, raw_row, read_goldens
 from .inside import inside
-from .manifest import MANIFEST
+from .manifest import MANIFEST, files_of
 from .runtime import instruction_set
 from .signature import elements
 from .tokenizer_checks import as_probed
@@ -63,7 +65,10 @@ def variant_again(bundle: "Bundle", variant: str, goldens: Goldens, checks: Sequ
     here = made_on == made_on | {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__}
     ledger = Ledger(stage="bundle", file=rule["file"], variant=variant)
     if "parity" in checks:
-        made.append(names_kept(ledger, bundle.session(variant), bundle.graph))
+        for graph in bundle.program.graphs:
+            session = bundle.sessions(variant).of_graph[graph.name]
+            file = session.path.relative_to(bundle.path).as_posix()
+            made.append(names_kept(replace(ledger, file=file), session, graph))
         made += bundle.graph_kept(variant)
     if {"parity", "metric"} & set(checks):
         got = Outputs(bundle, goldens, outputs_again(bundle, variant, goldens))
@@ -71,8 +76,10 @@ def variant_again(bundle: "Bundle", variant: str, goldens: Goldens, checks: Sequ
         if "parity" in checks:
             made.append(gain_kept(ledger, Outputs(bundle, goldens, goldens.outputs("fp32")), expected, got))
             made.append(outputs_kept(ledger, rule, expected, got, exact=here or variant == "fp32"))
+            made += cache_again(ledger, bundle, goldens)
         if "metric" in checks:
             made.append(answers_kept(ledger, "golden-answers", rule, expected, got))
+            made += texts_again(ledger, bundle, goldens, exact=here)
     return made
 
 
@@ -123,6 +130,13 @@ def another_decoder(manifest: Mapping[str, Any]) -> str:
     return "" if made in (None, here) else f" (made with {name} {made}, here {here})"
 
 
+def metadata_of_files(bundle: "Bundle") -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The metadata of each .onnx file, with its name."""
+    for name, variant in bundle.manifest["variants"].items():
+        for graph, file in files_of(variant).items():
+            yield file, bundle.sessions(name).of_graph[graph].metadata
+
+
 def labels_alike(bundle: "Bundle", golden: Golden) -> list[Comparison]:
     """Every file of the bundle that lists the labels lists the same, in order."""
     config = typed.read(inside(bundle.path, "config.json"), Config)
@@ -131,9 +145,8 @@ def labels_alike(bundle: "Bundle", golden: Golden) -> list[Comparison]:
     if bundle.labels:  # of numbers there are none, and configurations have some all the same
         labels.append([names.get(str(at), "") for at in range(len(names))])
         labels.append(sorted(ids, key=lambda label: ids[label]))
-    for name, variant in bundle.manifest["variants"].items():
-        listed, place = bundle.session(name).metadata["tunedeploy.labels"], variant["file"]
-        labels.append(typed.parse(listed, list[str], f"{place}: tunedeploy.labels"))
+    for place, metadata in metadata_of_files(bundle):
+        labels.append(typed.parse(metadata["tunedeploy.labels"], list[str], f"{place}: tunedeploy.labels"))
     others = sum(listed != golden["labels"] for listed in labels)
     return [Ledger(stage="bundle", file="labels.json").at_most("label-lists", others, 0, rows=len(labels))]
 
@@ -141,8 +154,8 @@ def labels_alike(bundle: "Bundle", golden: Golden) -> list[Comparison]:
 def preprocessing_alike(bundle: "Bundle", golden: Golden) -> list[Comparison]:
     """Every file of the bundle that has facts of the preprocessing has the same, and the encoder's files agree."""
     facts = [bundle.manifest["preprocessing"]]
-    for name, variant in bundle.manifest["variants"].items():
-        stored, place = bundle.session(name).metadata["tunedeploy.preprocessing"], variant["file"]
+    for place, metadata in metadata_of_files(bundle):
+        stored = metadata["tunedeploy.preprocessing"]
         facts.append(typed.parse(stored, typed.OBJECT, f"{place}: tunedeploy.preprocessing"))
     odd = bundle.encoder.contradictions(bundle.path)
     others = sum(one != golden["preprocessing"] for one in facts) + len(odd)

@@ -15,7 +15,7 @@ def tensors(inputs: Mapping[str, Array]) -> dict[str, torch.Tensor]:
 
 
 def arguments(graph: Graph, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Something of each input as a module takes its inputs: those whose names have dots are one list, by the first part.
+    """Something of each input as a module takes its inputs; those whose names have dots are one list.
 
     A cache is such a list: `past_key_values.0.decoder.key` and its like are the argument `past_key_values`.
     """

@@ -35,14 +35,13 @@ SHORT = 8  # tokens of the rows that fill large batches
 def beyond_the_trace(scene: Scene) -> list[Comparison]:
     """The merged model in torch against the file on those inputs, within the noise floor of what differs most."""
     outputs, rows, refused = Outputs(scene.graph), 0, 0
-    name = scene.graph.name
     inputs = scene.encoder.collate(scene.features, cut(scene))
-    alone = scene.torch(name, inputs)  # in torch a row has no batch mates
+    alone = scene.torch(inputs)  # in torch a row has no batch mates
     largest: list[Difference] = []
     for how, inputs, chosen in beyond(scene):
         try:
             large = len(chosen) > 1
-            single = {key: value[chosen] for key, value in alone.items()} if large else scene.torch(name, inputs)
+            single = {key: value[chosen] for key, value in alone.items()} if large else scene.torch(inputs)
         except (RuntimeError, IndexError):  # a length that the model itself does not take
             refused += 1
             continue
@@ -55,10 +54,12 @@ def beyond_the_trace(scene: Scene) -> list[Comparison]:
         rows += len(chosen)
     # An edge row may have ten times the rounding error of the rows that the merge measured.
     for kept in largest:
-        outputs.measure_floor(kept.inputs, kept.single, scene.double(name, kept.inputs))
+        outputs.measure_floor(kept.inputs, kept.single, scene.double(kept.inputs))
     for apart in outputs.apart.values():
         apart.floor = max(apart.floor, scene.noise_floor if len(outputs.apart) == 1 else 0.0)
-    return [of_outputs("beyond-the-trace", outputs, rows, {"refused_by_torch": refused} | not_tried(scene))]
+    return [
+        of_outputs(scene.float32, "beyond-the-trace", outputs, rows, {"refused_by_torch": refused} | not_tried(scene))
+    ]
 
 
 def row_apart(scene: Scene, inputs: Inputs, single: Arrays, got: Arrays) -> tuple[int, float]:
@@ -80,9 +81,8 @@ class Difference:
 
 def beyond(scene: Scene) -> Iterator[tuple[str, Inputs, list[int]]]:
     """Batches of sizes that were never traced, then single rows, each with a name and the rows that it holds."""
-    path = scene.onnx.path
-    rng = np.random.default_rng(int(sha256(path)[:16], 16))
-    numbers = thresholds(Graph(path))[:COMPARED]
+    rng = np.random.default_rng(int(sha256(list(scene.float_paths.values())[-1])[:16], 16))
+    numbers = thresholds(scene)[:COMPARED]
     around = sizes_around(numbers)
     total = len(scene.features)
     for size in dict.fromkeys([*BATCHES, int(rng.integers(5, 33)), *around]):
@@ -97,9 +97,10 @@ def beyond(scene: Scene) -> Iterator[tuple[str, Inputs, list[int]]]:
     yield from with_ids(scene, numbers)
 
 
-def thresholds(graph: Graph) -> list[int]:
-    """The numbers that a file compares with and that can be a size or a token beyond the first two."""
-    return [number for number in compared_with(graph) if number >= 2]
+def thresholds(scene: Scene) -> list[int]:
+    """The numbers that the files compare with and that can be a size or a token beyond the first two."""
+    compared = {number for path in scene.float_paths.values() for number in compared_with(Graph(path))}
+    return sorted(number for number in compared if number >= 2)
 
 
 def sizes_around(numbers: list[int]) -> list[int]:
@@ -109,7 +110,7 @@ def sizes_around(numbers: list[int]) -> list[int]:
 
 def not_tried(scene: Scene) -> dict[str, list[int]]:
     """What the limits on the work leave out: constants past the first ones, and batches that are too large."""
-    numbers = thresholds(Graph(scene.onnx.path))
+    numbers = thresholds(scene)
     batches = [size for size in sizes_around(numbers[:COMPARED]) if size > LARGEST_BATCH]
     left_out = {"constants_not_tried": numbers[COMPARED:], "batches_not_tried": batches}
     return {name: sizes for name, sizes in left_out.items() if sizes}

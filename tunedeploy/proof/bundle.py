@@ -12,7 +12,7 @@ from tunedeploy.device import bundle as device
 from tunedeploy.device.comparison import CHECKS, Comparison, Ledger, tried, unusable
 from tunedeploy.device.encoders import Array
 from tunedeploy.device.inside import inside
-from tunedeploy.device.manifest import MANIFEST, read_bytes
+from tunedeploy.device.manifest import MANIFEST, files_of, read_bytes
 from tunedeploy.errors import RunError
 from tunedeploy.proof.bundle_facts import facts_kept, variants_described
 from tunedeploy.proof.nodes import cpus_kept, evaluation_kept
@@ -35,9 +35,12 @@ class Bundle(device.Bundle):
     def graph_kept(self, variant: str) -> list[Comparison]:
         """Nodes that compute as in training, and products that can saturate though they were said not to."""
         described = self.manifest["variants"][variant]
-        ledger = Ledger(stage="bundle", file=described["file"], variant=variant)
-        path = inside(self.path, described["file"])
-        return [*evaluation_kept(ledger, path), *cpus_kept(ledger, path, described)]
+        made = []
+        for file in files_of(described).values():
+            ledger = Ledger(stage="bundle", file=file, variant=variant)
+            path = inside(self.path, file)
+            made += [*evaluation_kept(ledger, path), *cpus_kept(ledger, path, described)]
+        return made
 
 
 def load_bundle(path: str | Path) -> Bundle:

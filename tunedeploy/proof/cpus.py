@@ -1,6 +1,7 @@
 """What verify makes of the kinds of CPU that an integer file was said to hold on."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,10 +9,10 @@ import numpy as np
 
 from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.decisions import flips, flips_allowed
-from tunedeploy.device.runtime import run_of
+from tunedeploy.device.manifest import files_of
 from tunedeploy.errors import RunError
 from tunedeploy.graphs import files as onnx_files
-from tunedeploy.quantization.cpu_kinds import KINDS, WORDS, native, session_on
+from tunedeploy.quantization.cpu_kinds import KINDS, WORDS, native, sessions_on
 from tunedeploy.quantization.saturation import can_saturate
 
 if TYPE_CHECKING:
@@ -45,14 +46,15 @@ def products_kept(ledger: Ledger, path: Path, variant: Mapping[str, Any]) -> lis
 
 def on_each_cpu(scene: "Scene", name: str, variant: Mapping[str, Any]) -> list[Comparison]:
     """A file gives float32's answers on every kind of CPU: by proof, or simulated where a product can saturate."""
-    path = scene.rundir / variant["file"]
     ledger = Ledger(stage="quantize", file=variant["file"], variant=name)
-    made = products_kept(ledger, path, variant)
-    if not made or not made[0].value:
+    files, made = files_of(variant), []
+    for file in files.values():
+        made += products_kept(replace(ledger, file=file), scene.rundir / file, variant)
+    if not any(comparison.value for comparison in made):
         return made
     other = next(kind for kind in KINDS if kind != native())
-    session = session_on(path, other)
-    answers = None if session is None else scene.parts.answers(run_of(session), scene.rows)
+    sessions = sessions_on({graph: scene.rundir / file for graph, file in files.items()}, other)
+    answers = None if sessions is None else scene.parts.answers(sessions, scene.rows)
     got = None if answers is None else answers.evidence
     reference = scene.reference
     clear = np.zeros(0, np.int64) if got is None else flips(scene.decision, reference.evidence, got)[1]

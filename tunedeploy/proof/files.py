@@ -1,11 +1,16 @@
 """What verify looks at in each file: its names and nodes, its sessions and its decisions."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
 from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison, names_kept
 from tunedeploy.device.decisions import flips, flips_allowed
-from tunedeploy.device.runtime import Session, run_of
+from tunedeploy.device.manifest import files_of
+from tunedeploy.device.programs import Pass
+from tunedeploy.device.runtime import Session
 from tunedeploy.device.signature import Arrays, elements
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.proof.apart import Outputs
@@ -15,12 +20,16 @@ from tunedeploy.run.results import Variant
 
 
 def interface(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
-    """A file takes the inputs that the preprocessing makes, gives `logits`, and computes as in evaluation."""
-    ledger, path = ledger_of(name, variant), scene.rundir / variant["file"]
-    return [
-        names_kept(ledger, Session(path), scene.graph),
-        nodes_in_evaluation(ledger, onnx_files.read(path)),
-    ]
+    """Each file takes and gives what its graph does, and computes as in evaluation."""
+    graphs = {graph.name: graph for graph in scene.program.graphs}
+    made = []
+    for graph, file in files_of(variant).items():
+        ledger, path = replace(ledger_of(name, variant), file=file), scene.rundir / file
+        made += [
+            names_kept(ledger, Session(path), graphs[graph]),
+            nodes_in_evaluation(ledger, onnx_files.read(path)),
+        ]
+    return made
 
 
 def two_sessions(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
@@ -29,11 +38,9 @@ def two_sessions(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     Float32 within the noise floor; others are only told, since integers round otherwise between other nodes.
     """
     inputs = scene.trained.collate(scene.features[: BATCHES[-1]])
-    path = scene.rundir / variant["file"]
-    one_thread, *others = (
-        Session(path, **options)(inputs) for options in ({"threads": 1}, {"threads": 2}, {"fused": False})
-    )
-    single, double = scene.torch(scene.graph.name, inputs), scene.double(scene.graph.name, inputs)
+    ways: list[dict[str, Any]] = [{"threads": 1}, {"threads": 2}, {"fused": False}]
+    one_thread, *others = (scene.opened(variant, **options)(inputs) for options in ways)
+    single, double = scene.torch(inputs), scene.double(inputs)
     ledger, names = ledger_of(name, variant), scene.names[: BATCHES[-1]]
     made = []
     for id, other in zip(("threads", "fusion"), others, strict=True):
@@ -52,11 +59,11 @@ def quantized_decisions(scene: Scene, name: str, variant: Variant) -> list[Compa
     """A quantized file against float32 by its decisions; no NaN, on any row, in any batch."""
     if name == "fp32":
         return []
-    session, decision = Session(scene.rundir / variant["file"]), scene.decision
-    answers = scene.parts.answers(run_of(session), scene.rows)
+    opened, decision = scene.opened(variant), scene.decision
+    answers = scene.parts.answers(opened.run, scene.rows)
     reference, got = scene.reference.evidence, answers.evidence
     edges = scene.features[scene.real :]
-    odd = sum(any_infinite(session(scene.encoder.collate([row]))) for row in edges)
+    odd = sum(any_infinite(opened(scene.encoder.collate([row]))) for row in edges)
     count, clear = flips(decision, reference, got)
     where = str(scene.rows[int(answers.row[clear[0]])]["origin"]) if len(clear) else ""
     facts = {
@@ -65,7 +72,7 @@ def quantized_decisions(scene: Scene, name: str, variant: Variant) -> list[Compa
         "sqnr_db": agreement.sqnr_db(reference, got),
         "cosine": agreement.cosine(reference, got),
         **decision.described(reference, got),
-        "batch_dependence": batch_dependence(session, scene),
+        "batch_dependence": batch_dependence(opened, scene),
     }
     changed = float(len(clear)) if np.isfinite(got).all() else float("inf")
     units, ledger = len(answers), ledger_of(name, variant)
@@ -82,9 +89,9 @@ def any_infinite(outputs: Arrays) -> bool:
     return any(not np.isfinite(value).all() for value in outputs.values())
 
 
-def batch_dependence(session: Session, scene: Scene) -> float:
+def batch_dependence(opened: Pass, scene: Scene) -> float:
     """How far a row's answer moves with its batch mates: dynamic int8 takes one scale for a whole batch."""
     rows = scene.features[:8]
     batches = [scene.encoder.collate(rows), *(scene.encoder.collate([row]) for row in rows)]
-    whole, *single = (scene.decision.answers(session(batch), batch).evidence for batch in batches)
+    whole, *single = (scene.decision.answers(opened(batch), batch).evidence for batch in batches)
     return agreement.largest_difference(whole, np.concatenate(single))[0]

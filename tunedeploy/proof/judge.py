@@ -2,10 +2,10 @@
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnxruntime
 
@@ -15,8 +15,9 @@ from tunedeploy.device import agreement
 from tunedeploy.device.decisions import Answers, flips, flips_allowed
 from tunedeploy.device.encoders import Array, Encoder, Inputs, Row, in_batches
 from tunedeploy.device.parts import Parts
-from tunedeploy.device.runtime import Session, instruction_set, run_of
-from tunedeploy.device.signature import Graph
+from tunedeploy.device.programs import Program
+from tunedeploy.device.runtime import Sessions, instruction_set
+from tunedeploy.device.signature import Recording, Run
 from tunedeploy.proof.torch_run import places, sample
 from tunedeploy.run.results import Compared, Decisions, Kernels, Measured
 
@@ -39,22 +40,26 @@ class Judge:
     reference: float | None = None  # the float32 file's metric
     fp32: Answers | None = None  # its answers
 
-    def __call__(self, path: Path) -> tuple[Measured, Answers]:
-        """`metric`, `drop`, `flips`, `gain`, `bytes` and `ms` of a file, and its answers."""
+    def __call__(self, paths: Mapping[str, Path]) -> tuple[Measured, Answers]:
+        """`metric`, `drop`, `flips`, `gain`, `bytes` and `ms` of a variant, graph to file, and its answers."""
         rows = data_of(self.recipe).eval
-        session = Session(path)
-        update = progress.tracker("evaluate onnx", len(rows))
-        answers = self.parts.answers(run_of(session), rows, update)
+        sessions = Sessions(paths)
+        answers = self.answers(sessions, rows, progress.tracker("evaluate onnx", len(rows)))
         value = self.score(answers, rows)
         probe = self.parts.encoder.collate(self.parts.encoder.encode(sample(rows, 1)))
-        size = path.stat().st_size
+        size = sum(path.stat().st_size for path in paths.values())
         kept = self.against_fp32(answers)
+        taken = latency(lambda: self.parts.program.answer(sessions, probe))
         measured: Measured = {
-            "metric": round(value, 4), "drop": self.drop(value), "bytes": size, "ms": latency(session, probe),
+            "metric": round(value, 4), "drop": self.drop(value), "bytes": size, "ms": taken,
             "flips": kept["flips"], "flips_allowed": kept["flips_allowed"], "gain": kept["gain"],
             "agreement": kept["agreement"],
         }  # fmt: skip
         return measured, answers
+
+    def answers(self, run: Run, rows: Sequence[Row], update: Callable[[int], Any] | None = None) -> Answers:
+        """What the metric is of."""
+        return self.parts.answers(run, rows, update, metric=self.metric)
 
     @property
     def unit(self) -> str:
@@ -98,13 +103,13 @@ class Judge:
         """The share of answers that are the same, in percent."""
         return 100 * float((~self.parts.decision.compare(before, after).differs).mean())
 
-    def decisions(self, session: Session) -> Decisions:
-        """`drop`, `flips` and `agreement` of another session on the rows that decide."""
+    def decisions(self, run: Run) -> Decisions:
+        """`drop`, `flips` and `agreement` of other sessions on the rows that decide."""
         assert self.fp32 is not None, "there is no other session of the float32 file"
         rows, decision = data_of(self.recipe).eval, self.parts.decision
         chosen = places(len(rows), DECISION_ROWS)
         rows, before = sample(rows, DECISION_ROWS), self.fp32.of_rows(chosen)
-        after = self.parts.answers(run_of(session), rows)
+        after = self.answers(run, rows)
         values = [self.score(answers, rows) for answers in (before, after)]
         return {
             "drop": round(decision.metrics[self.metric].worse(*values), 4),
@@ -118,18 +123,41 @@ def kernels() -> Kernels:
     return {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__}
 
 
-def latency(session: Session, probe: Inputs) -> float:
-    """Median milliseconds of one row."""
+def latency(answer: Callable[[], Any]) -> float:
+    """Median milliseconds of one answer."""
     times = []
     for _ in range(RUNS):
         start = time.perf_counter()
-        session(probe)
+        answer()
         times.append(time.perf_counter() - start)
     return round(statistics.median(times) * 1e3, 3)
 
 
-def batches(encoder: Encoder, graph: Graph, rows: Sequence[Row]) -> list[Inputs]:
-    """Encoded rows as the inputs of a graph, eight at a time."""
+def calls_of(
+    parts: Parts, paths: Mapping[str, Path], rows: Sequence[Row], encoder: Encoder | None = None
+) -> dict[str, list[Inputs]]:
+    """Rows as the inputs of each graph, eight at a time; those of a graph that reads another's come from its file.
+
+    Args:
+        parts: of the bundle.
+        paths: graph to float32 file.
+        rows: raw rows.
+        encoder: another than that of the parts.
+    """
+    encoder = encoder or parts.encoder
     features = encoder.encode(rows)
     groups = in_batches(len(features), 8)
-    return [graph.select(encoder.collate([features[at] for at in group])) for group in groups]
+    batches = [encoder.collate([features[at] for at in group]) for group in groups]
+    return inputs_of_graphs(parts.program, paths, batches)
+
+
+def inputs_of_graphs(program: Program, paths: Mapping[str, Path], batches: Sequence[Inputs]) -> dict[str, list[Inputs]]:
+    """What each graph is given when the pass runs over these batches."""
+    if len(program.graphs) == 1:
+        return {program.graph.name: [program.graph.select(batch) for batch in batches]}
+    recording = Recording(Sessions(paths))
+    for batch in batches:
+        program.forward(recording, batch)
+    return {
+        graph.name: [call.inputs for call in recording.calls if call.graph == graph.name] for graph in program.graphs
+    }

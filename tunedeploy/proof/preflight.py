@@ -17,7 +17,7 @@ from tunedeploy.device.encoders import Array, Features
 from tunedeploy.device.signature import Run, elements
 from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Assembly, Classifier
-from tunedeploy.models.conversion import program_of
+from tunedeploy.models.conversion import onnx_of
 from tunedeploy.models.loading import foreign, trunk_of_depth
 from tunedeploy.proof.torch_run import sample, torch_run
 
@@ -133,7 +133,7 @@ def convert(recipe: "Recipe", assembly: Assembly, model: Classifier, rows: Any) 
     progress.note(f"plan: trying the conversion of the untrained model{cut}")
     began = time.monotonic()
     pair = sample(rows, 2)
-    program_of(recipe, small, pair if len(pair) == 2 else pair * 2, io.StringIO())
+    onnx_of(recipe, small, pair if len(pair) == 2 else pair * 2, io.StringIO())
     _converted.add(key)
     progress.note(f"plan: the model can be converted ({time.monotonic() - began:.1f} s)")
 

@@ -3,7 +3,7 @@
 from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.encoders import Encoder, Row
-from tunedeploy.proof.scene import FLOAT32, Scene
+from tunedeploy.proof.scene import Scene
 from tunedeploy.proof.torch_run import sample
 
 
@@ -32,7 +32,7 @@ def preprocessing(scene: Scene) -> list[Comparison]:
         *made,
         merged.at_most("preprocessing-facts", len(odd), 0, where=", ".join(odd)),
         merged.at_most("preprocessing-parts", len(changed), 0, where=", ".join(changed)),
-        FLOAT32.at_most("bundled-preprocessing-facts", len(facts), 0, where=", ".join(facts)),
+        scene.float32.at_most("bundled-preprocessing-facts", len(facts), 0, where=", ".join(facts)),
         *broken_refused(scene),
     ]
 

@@ -3,6 +3,7 @@
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tunedeploy.bundling.layout import manifest_of
 from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.files import files_below, read_json, sha256
+from tunedeploy.device.manifest import files_of
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.models import start
 from tunedeploy.proof.bundle_facts import differing, parsed
@@ -21,8 +23,8 @@ from tunedeploy.proof.torch_run import answers, trained
 from tunedeploy.run.answers import read_answers
 from tunedeploy.run.exported import onnx_facts
 from tunedeploy.run.folder import versions
-from tunedeploy.run.lineage import FILE, lineage
-from tunedeploy.run.results import Variant
+from tunedeploy.run.lineage import lineage
+from tunedeploy.run.results import Variant, setting_of
 
 DRAWN = 24  # rows of the evaluation split that the trained model runs again
 ROUNDED = 1.01e-4  # two figures of four digits
@@ -62,8 +64,13 @@ def keys_that_differ(fresh: Any, there: Any, alike: bool) -> list[str]:
 
 
 def metadata_described(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
-    """What a file's metadata says of its making; labels are looked at by `labels_kept`."""
-    path = scene.rundir / variant["file"]
+    """What each file's metadata says of its making; labels are looked at by `labels_kept`."""
+    return [file_described(scene, name, variant, graph, file) for graph, file in files_of(variant).items()]
+
+
+def file_described(scene: Scene, name: str, variant: Variant, graph: str, file: str) -> Comparison:
+    """The same of one file."""
+    path = scene.rundir / file
     metadata = {one.key: one.value for one in onnx_files.read(path).metadata_props}
     facts = onnx_facts(path)
     preprocessing = {key: facts["preprocessing"].get(key) for key in scene.trained.facts}
@@ -74,9 +81,10 @@ def metadata_described(scene: Scene, name: str, variant: Variant) -> list[Compar
         "lineage": (facts["lineage"], ancestors(scene)),
     }
     if name != "fp32":
-        pairs["made_from"] = (metadata.get("tunedeploy.made_from"), sha256(scene.rundir / FILE))
-        pairs["quantization"] = (parsed(metadata.get("tunedeploy.quantization")), variant["setting"])
-    return [compared(ledger_of(name, variant), "metadata", differing(pairs))]
+        pairs["made_from"] = (metadata.get("tunedeploy.made_from"), sha256(scene.float_paths[graph]))
+        setting = setting_of(variant["setting"], graph)
+        pairs["quantization"] = (parsed(metadata.get("tunedeploy.quantization")), setting)
+    return compared(replace(ledger_of(name, variant), file=file), "metadata", differing(pairs))
 
 
 def ancestors(scene: Scene) -> dict[str, str]:
@@ -102,7 +110,8 @@ def scores_described(scene: Scene) -> list[Comparison]:
     odd = ["metric"] * (quantize["metric"] != metric)
     for name, one in quantize["variants"].items():
         odd += [f"{name}: {key}" for key in figures_that_differ(scene, quantize["variants"], name)]
-        odd += [f"{name}: bytes"] * (one["bytes"] != (scene.rundir / one["file"]).stat().st_size)
+        size = sum((scene.rundir / file).stat().st_size for file in files_of(one).values())
+        odd += [f"{name}: bytes"] * (one["bytes"] != size)
     return [*made, compared(Ledger(stage="quantize", file="quantized"), "file-scores", odd)]
 
 
@@ -151,7 +160,6 @@ def bundle_described(scene: Scene) -> list[Comparison]:
     if not scene.rundir.has("bundle") or not (folder / "manifest.json").is_file():
         return []
     there = read_json(folder / "manifest.json")
-    files = {name: f"onnx/{Path(one['file']).name}" for name, one in scene.variants.items()}
-    fresh = json.loads(json.dumps(manifest_of(scene.recipe, scene.rundir, folder, files)))
+    fresh = json.loads(json.dumps(manifest_of(scene.recipe, scene.rundir, folder)))
     odd = [key for key in keys_that_differ(fresh, there, alike=True) if key not in OF_THE_MACHINE]
     return [compared(Ledger(stage="bundle", file="dist/manifest.json"), "manifest-facts", odd)]

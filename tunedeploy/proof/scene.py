@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunedeploy import plugins
@@ -12,20 +13,19 @@ from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.decisions import Answers, Decision
 from tunedeploy.device.encoders import Encoder, Features, Inputs, Row
+from tunedeploy.device.manifest import files_of
 from tunedeploy.device.parts import Parts, row_size
-from tunedeploy.device.programs.single import Single
-from tunedeploy.device.runtime import Session, run_of
-from tunedeploy.device.signature import Arrays, Graph, Run, elements
+from tunedeploy.device.programs import Pass, Program
+from tunedeploy.device.signature import Arrays, Graph, elements
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly
 from tunedeploy.proof.apart import Outputs, valid
 from tunedeploy.proof.judge import DECISION_ROWS
-from tunedeploy.proof.torch_run import answers, loaded, places, sample, torch_run
+from tunedeploy.proof.torch_run import answers, loaded, places, sample, torch_pass
 from tunedeploy.run.answers import read_answers
 from tunedeploy.run.entries import entry
-from tunedeploy.run.exported import encoder_of
+from tunedeploy.run.exported import encoder_of, sessions_of
 from tunedeploy.run.folder import RunDir
-from tunedeploy.run.lineage import FILE
 from tunedeploy.run.results import Variant
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ ROWS = 32  # real rows on the grid; each is tried in several batches and lengths
 MERGED_ROWS = 96  # as many as the merge stage compares
 BATCHES = (1, 2, 3, 7)
 Batch = tuple[Arrays, Arrays]  # inputs and outputs
-FLOAT32 = Ledger(stage="export", file=FILE, variant="fp32")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,31 +68,54 @@ class Scene:
         return data_of(self.recipe)
 
     @cached_property
+    def program(self) -> Program:
+        """How the files are called, by the preprocessing of training and the labels of the data."""
+        return self.task.program(self.trained.facts, self.data.labels)
+
+    @property
     def graph(self) -> Graph:
-        """What goes into each file and comes out, by the preprocessing of training and the labels of the data."""
-        return self.task.graph(self.trained.facts, self.data.labels)
+        """The whole pass: what of a batch goes in, and what comes out."""
+        return self.program.graph
 
     @cached_property
-    def torch(self) -> Run:
+    def torch(self) -> Pass:
         """The merged model in torch."""
-        return torch_run(self.merged)
+        return torch_pass(self.merged)
 
     @cached_property
-    def double(self) -> Run:
+    def double(self) -> Pass:
         """The same in float64."""
-        return torch_run(self.merged, double=True)
+        return torch_pass(self.merged, double=True)
 
     @cached_property
-    def onnx(self) -> Session:
-        """The float32 file."""
-        return Session(self.rundir / FILE)
+    def onnx(self) -> Pass:
+        """The float32 files."""
+        return self.opened(self.variants["fp32"])
+
+    def opened(self, variant: Variant, **options: Any) -> Pass:
+        """The files of a variant; `options` are those of runtime.Session.
+
+        Raises:
+            RunError: onnxruntime cannot load one.
+        """
+        return Pass(program=self.program, run=sessions_of(self.rundir, variant, **options))
+
+    @cached_property
+    def float_paths(self) -> dict[str, Path]:
+        """Graph to float32 file."""
+        return {graph: self.rundir / file for graph, file in files_of(self.variants["fp32"]).items()}
+
+    @property
+    def float32(self) -> Ledger:
+        """The ledger of the float32 file that makes the answers."""
+        return ledger_of("fp32", self.variants["fp32"])
 
     @cached_property
     def parts(self) -> Parts:
-        """The bundle's own preprocessing, with its graph and what its answers are."""
+        """The bundle's own preprocessing, with its graphs and what its answers are."""
         decision = self.task.decision(self.data.labels)
         encoder = encoder_of(self.recipe, self.rundir)
-        return Parts(encoder=encoder, program=Single(graph=self.graph), decision=decision)
+        return Parts(encoder=encoder, program=self.program, decision=decision)
 
     @property
     def encoder(self) -> Encoder:
@@ -113,12 +135,12 @@ class Scene:
     @cached_property
     def reference(self) -> Answers:
         """The float32 file's answers to them."""
-        return self.parts.answers(run_of(self.onnx), self.rows)
+        return self.parts.answers(self.onnx.run, self.rows)
 
     @cached_property
     def whole(self) -> Answers:
         """The float32 file's answers to the whole evaluation split."""
-        return self.parts.answers(run_of(self.onnx), self.data.eval)
+        return self.parts.answers(self.onnx.run, self.data.eval, metric=self.metric)
 
     @cached_property
     def kept(self) -> Answers:
@@ -133,7 +155,12 @@ class Scene:
     @property
     def width(self) -> int:
         """Of the evidence."""
-        return int(self.decision.output.axes[-1])
+        return self.decision.width
+
+    @property
+    def metric(self) -> str:
+        """What the run is judged by."""
+        return self.rundir.record("train").result["metric"]
 
     @cached_property
     def truth(self) -> Any:
@@ -210,18 +237,18 @@ def torch_against_onnx(scene: Scene) -> list[Comparison]:
     """The merged model in torch against the file, over the grid, each output within its measured noise floor."""
     outputs, count = Outputs(scene.graph), 0
     for name, inputs, chosen in grid(scene):
-        single = scene.torch(scene.graph.name, inputs)
+        single = scene.torch(inputs)
         outputs.compare(inputs, single, scene.onnx(inputs), [scene.names[at] for at in chosen], f", {name}")
-        outputs.measure_floor(inputs, single, scene.double(scene.graph.name, inputs))
+        outputs.measure_floor(inputs, single, scene.double(inputs))
         count += len(chosen)
-    return [of_outputs("torch-vs-onnx", outputs, count)]
+    return [of_outputs(scene.float32, "torch-vs-onnx", outputs, count)]
 
 
-def of_outputs(id: str, outputs: Outputs, rows: int, facts: dict[str, Any] | None = None) -> Comparison:
+def of_outputs(ledger: Ledger, id: str, outputs: Outputs, rows: int, facts: dict[str, Any] | None = None) -> Comparison:
     """The comparison of the output that uses most of its limit."""
     worst = outputs.worst()
     facts = {"noise_floor": worst.floor, "output_range": worst.spread} | (facts or {})
-    return FLOAT32.at_most(id, worst.difference, worst.limit, rows=rows, where=worst.where, facts=facts)
+    return ledger.at_most(id, worst.difference, worst.limit, rows=rows, where=worst.where, facts=facts)
 
 
 def metamorphic(scene: Scene) -> list[Comparison]:
@@ -235,7 +262,7 @@ def metamorphic(scene: Scene) -> list[Comparison]:
     for at, row in enumerate(rows):
         inputs = scene.encoder.collate([row])
         own = scene.onnx(inputs)
-        single, double = scene.torch(scene.graph.name, inputs), scene.double(scene.graph.name, inputs)
+        single, double = scene.torch(inputs), scene.double(inputs)
         beside = {name: array[at : at + 1] for name, array in inputs_of_all.items()}
         same_row(
             together, (inputs, own), (beside, {name: array[at : at + 1] for name, array in whole.items()}), names[at]
@@ -248,8 +275,8 @@ def metamorphic(scene: Scene) -> list[Comparison]:
             padded.measure_floor(inputs, single, double)
     for apart in (*together.apart.values(), *padded.apart.values()):
         apart.see_only(elements(apart.value, whole[apart.value.name], inputs_of_all)[0])
-    made = [of_outputs("batch-invariance", together, len(rows))]
-    return [*made, of_outputs("padding-invariance", padded, len(rows))] if paddable else made
+    made = [of_outputs(scene.float32, "batch-invariance", together, len(rows))]
+    return [*made, of_outputs(scene.float32, "padding-invariance", padded, len(rows))] if paddable else made
 
 
 def same_row(outputs: Outputs, first: Batch, second: Batch, name: str) -> None:

@@ -12,9 +12,10 @@ from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.decisions import Answers
 from tunedeploy.device.files import read_json
-from tunedeploy.device.runtime import Session, run_of
+from tunedeploy.device.manifest import files_of
+from tunedeploy.device.runtime import Session
 from tunedeploy.proof.judge import kernels
-from tunedeploy.proof.scene import FLOAT32, Scene, ledger_of
+from tunedeploy.proof.scene import Scene, ledger_of
 from tunedeploy.run.answers import read_answers
 from tunedeploy.run.results import Variant
 
@@ -22,15 +23,16 @@ from tunedeploy.run.results import Variant
 def labels_kept(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     """A file's labels are those of the data, in order, and as many as its logits; so are the merged folder's."""
     labels = list(data_of(scene.recipe).labels)
-    session = Session(scene.rundir / variant["file"])
-    there = {variant["file"]: json.loads(session.metadata["tunedeploy.labels"])}
+    there = {
+        file: json.loads(Session(scene.rundir / file).metadata["tunedeploy.labels"])
+        for file in files_of(variant).values()
+    }
     if name == "fp32":
         there["train"] = scene.rundir.record("train").result["labels"]
         there["merged"] = read_json(scene.rundir / "merged" / "tunedeploy.json")["labels"]
     inputs = scene.encoder.collate(scene.features[:1])
-    outputs, sizes = session(inputs), scene.graph.sizes(inputs)
-    expected = {value.name: tuple(sizes.get(axis, axis) for axis in value.axes) for value in scene.graph.outputs}
-    unlike = [output for output, shape in expected.items() if outputs[output].shape != shape]
+    outputs = scene.opened(variant)(inputs)
+    unlike = [output for output, shape in scene.graph.shapes(inputs).items() if outputs[output].shape != shape]
     odd = [file for file, listed in there.items() if listed != labels]
     ledger = replace(ledger_of(name, variant), file=odd[0] if odd else variant["file"])
     return [ledger.at_most("labels", len(odd) + len(unlike), 0)]
@@ -38,12 +40,12 @@ def labels_kept(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
 
 def metric_kept(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     """A file on the whole evaluation split: fp32 by the answers that training ended with, others by the metric."""
-    metric = scene.rundir.record("train").result["metric"]
+    metric = scene.metric
     measure = scene.decision.metrics[metric]
     trained = scene.kept
     value = scene.decision.score(metric, trained, scene.truth)
-    session = Session(scene.rundir / variant["file"])
-    got = scene.whole if name == "fp32" else scene.parts.answers(run_of(session), scene.data.eval)
+    run = scene.opened(variant).run
+    got = scene.whole if name == "fp32" else scene.parts.answers(run, scene.data.eval, metric=metric)
     drop = round(measure.worse(value, scene.decision.score(metric, got, scene.truth)), 6)
     facts = {"trained": value, "file": value - drop if measure.better == "higher" else value + drop}
     if name == "fp32":
@@ -66,7 +68,7 @@ def trained_against_file(scene: Scene, trained: Answers, got: Answers, facts: di
     value, unit = agreement.largest_difference(trained.evidence, got.evidence)
     limit = agreement.tolerance(floor, agreement.output_range(trained.evidence))
     where, facts = str(scene.data.eval[int(trained.row[unit])]["origin"]), facts | {"noise_floor": floor}
-    return FLOAT32.at_most("trained-vs-onnx", value, limit, rows=len(trained), where=where, facts=facts)
+    return scene.float32.at_most("trained-vs-onnx", value, limit, rows=len(trained), where=where, facts=facts)
 
 
 def as_judged(scene: Scene, name: str, trained: Answers, got: Answers) -> Comparison:

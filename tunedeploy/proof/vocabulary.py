@@ -13,12 +13,13 @@ from torch import nn
 from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison
 from tunedeploy.device.encoders import Array, Inputs
+from tunedeploy.device.manifest import GRAPH
+from tunedeploy.device.signature import elements
 from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.models.torch_inputs import tensors
 from tunedeploy.proof.beyond import sequences, vocabulary
-from tunedeploy.proof.scene import FLOAT32, Scene
+from tunedeploy.proof.scene import Scene
 from tunedeploy.proof.torch_run import as_double
-from tunedeploy.run.lineage import FILE
 
 LENGTH, ROWS = 64, 32  # tokens a row and rows a batch
 PRODUCTS = {"MatMul", "Gemm", "Conv", "Einsum"}
@@ -39,30 +40,34 @@ def vocabulary_kept(scene: Scene) -> list[Comparison]:
         return []
     count = vocabulary(scene)
     if not count:
-        return [FLOAT32.informational("embedded-ids-not-compared", 0)]
-    graph = Graph(scene.rundir / FILE)
+        return [scene.float32.informational("embedded-ids-not-compared", 0)]
     inputs = next(batches(scene, count))
     model, output = scene.merged.model, scene.graph.outputs[0].name
-    single = embedded(model, scene, inputs)
-    name = "" if single is None else counterpart(graph, scene.graph.select(inputs), single)
-    run = graph.session(graph.part([name])) if name else None
+    # Of several files no one reads all that the model reads: then the whole pass shows every id.
+    graph = Graph(scene.float_paths[GRAPH]) if list(scene.float_paths) == [GRAPH] else None
+    single = None if graph is None else embedded(model, scene, inputs)
+    name = "" if graph is None or single is None else counterpart(graph, scene.graph.select(inputs), single)
+    run = graph.session(graph.part([name])) if graph is not None and name else None
     double = as_double(model)
     worst, floor, spread, where = 0.0, 0.0, 1e-6, ""
     for number, inputs in enumerate(batches(scene, count)):
-        ours = embedded(model, scene, inputs) if run else scene.torch(scene.graph.name, inputs)[output]
+        ours = embedded(model, scene, inputs) if run else scene.torch(inputs)[output]
         theirs = run(scene.graph.select(inputs))[name] if run else scene.onnx(inputs)[output]
         assert ours is not None
         if number == 0:
-            exact = embedded(double, scene, inputs) if run else scene.double(scene.graph.name, inputs)[output]
+            exact = embedded(double, scene, inputs) if run else scene.double(inputs)[output]
             assert exact is not None
             floor = agreement.noise_floor(ours, exact)
         spread = max(spread, agreement.output_range(ours))
+        value = scene.graph.outputs[0]
+        if not run:
+            ours, theirs = (elements(value, each, inputs)[0] for each in (ours, theirs))
         difference, row = agreement.largest_difference(ours, theirs)
         if difference > worst:
             worst, where = difference, f"ids from {int(inputs['input_ids'][row].min())}"
     facts = {"noise_floor": floor, "output_range": spread, "value": name or output}
     limit = agreement.tolerance(floor, spread)
-    return [FLOAT32.at_most("embedded-ids", worst, limit, rows=count, where=where, facts=facts)]
+    return [scene.float32.at_most("embedded-ids", worst, limit, rows=count, where=where, facts=facts)]
 
 
 def batches(scene: Scene, count: int) -> Iterator[Inputs]:

@@ -1,16 +1,18 @@
 """Weights compared as they are stored, since rows of data show only those that they use."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from tunedeploy import plugins
 from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.encoders import Array
+from tunedeploy.device.manifest import files_of
 from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.graphs.reading import Reading, Stored
-from tunedeploy.proof.scene import FLOAT32, Scene
+from tunedeploy.proof.scene import Scene
 from tunedeploy.proof.torch_run import trained
-from tunedeploy.run.lineage import FILE
 
 FOLDED = 1e-6  # of a tensor's largest weight: folding is a product, which other thread counts sum in another order
 
@@ -22,13 +24,17 @@ def tables_kept(scene: Scene) -> list[Comparison]:
     """
     model = scene.merged.model
     state = [value.numpy() for value in (*model.state_dict().values(), *model.buffers())]  # not all buffers are saved
-    tables = looked_up(Reading(Graph(scene.rundir / FILE)))
-    odd, where = 0, ""
-    for name, table in tables.items():
-        rows = min((rows_apart(table, value) for value in state), key=len)
-        if len(rows):
-            odd, where = odd + len(rows), f"{name}, row {rows[0]}"
-    return [FLOAT32.at_most("embedding-rows", odd, 0, where=where, facts={"tables": len(tables)})]
+    made = []
+    for file in files_of(scene.variants["fp32"]).values():
+        tables = looked_up(Reading(Graph(scene.rundir / file)))
+        odd, where = 0, ""
+        for name, table in tables.items():
+            rows = min((rows_apart(table, value) for value in state), key=len)
+            if len(rows):
+                odd, where = odd + len(rows), f"{name}, row {rows[0]}"
+        ledger = replace(scene.float32, file=file)
+        made.append(ledger.at_most("embedding-rows", odd, 0, where=where, facts={"tables": len(tables)}))
+    return made
 
 
 def looked_up(reading: Reading) -> dict[str, Array]:

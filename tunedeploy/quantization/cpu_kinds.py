@@ -5,7 +5,7 @@ VNNI, and every CPU that adds up in 32 bits as it does, ARM for one.
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from tunedeploy.device.runtime import Session
+from tunedeploy.device.runtime import Sessions
+from tunedeploy.device.signature import Run
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.quantization.saturating_file import saturating
 from tunedeploy.quantization.saturation import can_saturate
@@ -38,44 +39,46 @@ def native() -> str:
     return EXACT if int(got[0, 0]) == 2 * 255 * 127 else SATURATING
 
 
-def session_on(path: Path, kind: str) -> Session | None:
-    """A session that gives what a file gives on a kind of CPU.
+def sessions_on(paths: Mapping[str, Path], kind: str) -> Sessions | None:
+    """Sessions that give what the files of a variant, by their graphs, give on a kind of CPU.
 
     Returns:
         None where that cannot be simulated: convolutions that saturate, on a CPU where none does.
     """
     if kind == native():
-        return Session(path)
+        return Sessions(paths)
     if kind == EXACT:
-        return Session(path, exact=True)
-    other = saturating(onnx_files.read(path))
-    if other is None:
-        return None
+        return Sessions(paths, exact=True)
+    others = {graph: saturating(onnx_files.read(path)) for graph, path in paths.items()}
     with tempfile.TemporaryDirectory() as folder:
-        onnx_files.write(other, Path(folder) / path.name)
-        return Session(Path(folder) / path.name)
+        rewritten = {graph: Path(folder) / path.name for graph, path in paths.items()}
+        for graph, other in others.items():
+            if other is None:
+                return None
+            onnx_files.write(other, rewritten[graph])
+        return Sessions(rewritten)
 
 
-def on_each_kind(path: Path, own: Decisions, measure: Callable[[Session], Decisions]) -> dict[str, OnCpu]:
-    """How a file was shown to hold on each kind of CPU.
+def on_each_kind(paths: Mapping[str, Path], own: Decisions, measure: Callable[[Run], Decisions]) -> dict[str, OnCpu]:
+    """How a variant was shown to hold on each kind of CPU.
 
     Args:
-        path: the file.
+        paths: graph to file.
         own: what was measured of it on this CPU.
-        measure: the same of another session.
+        measure: the same of other sessions.
 
     Returns:
         For each kind `by`, with the figures: `measured` here; `proved` equal, since no pair of products can leave 16
         bits; `simulated`; or `nothing`, without figures.
     """
     shown: dict[str, OnCpu] = {}
-    proved = not can_saturate(onnx_files.read(path))
+    proved = not any(can_saturate(onnx_files.read(path)) for path in paths.values())
     for kind in KINDS:
         if kind == native():
             shown[kind] = {"by": "measured", **own}
         elif proved:
             shown[kind] = {"by": "proved", **own}
         else:
-            session = session_on(path, kind)
-            shown[kind] = {"by": "nothing"} if session is None else {"by": "simulated", **measure(session)}
+            sessions = sessions_on(paths, kind)
+            shown[kind] = {"by": "nothing"} if sessions is None else {"by": "simulated", **measure(sessions)}
     return shown

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from tunedeploy import plugins
 from tunedeploy.device.encoders import DeviceEncoder
+from tunedeploy.device.manifest import GRAPH, files_of
 from tunedeploy.device.parts import Parts
-from tunedeploy.device.programs.single import Single
-from tunedeploy.device.runtime import Session
+from tunedeploy.device.runtime import Session, Sessions
 from tunedeploy.errors import RunError
 from tunedeploy.run.folder import RunDir
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
 
-FILE = "onnx/model.onnx"
+FOLDER = "onnx"
 
 
 class OnnxFacts(TypedDict):
@@ -33,7 +33,7 @@ def encoder_of(recipe: "Recipe", rundir: RunDir) -> DeviceEncoder:
     Raises:
         RunError: the file tells of none, or of that of another task.
     """
-    path = rundir / FILE
+    path = rundir / answering_file(rundir)
     facts = onnx_facts(path)
     try:
         task = plugins.load("tasks", recipe.task)
@@ -49,10 +49,35 @@ def parts_of(recipe: "Recipe", rundir: RunDir) -> Parts:
     Raises:
         RunError: as `encoder_of`.
     """
-    task, labels = plugins.load("tasks", recipe.task), onnx_facts(rundir / FILE)["labels"]
+    task, labels = plugins.load("tasks", recipe.task), onnx_facts(rundir / answering_file(rundir))["labels"]
     encoder = encoder_of(recipe, rundir)
-    graph = task.graph(encoder.facts, labels)
-    return Parts(encoder=encoder, program=Single(graph=graph), decision=task.decision(labels))
+    program = task.program(encoder.facts, labels)
+    return Parts(encoder=encoder, program=program, decision=task.decision(labels))
+
+
+def float_files(rundir: RunDir) -> dict[str, str]:
+    """Graph to its float32 file, the graph that makes the answers last."""
+    files: dict[str, str] | None = rundir.record("export").result.get("files")
+    return files or {GRAPH: file_of(GRAPH)}
+
+
+def file_of(graph: str) -> str:
+    """Where export writes a graph in float32."""
+    return f"{FOLDER}/{graph}.onnx"
+
+
+def answering_file(rundir: RunDir) -> str:
+    """The float32 file that makes the answers, in which the facts of the model stand."""
+    return list(float_files(rundir).values())[-1]
+
+
+def sessions_of(rundir: RunDir, variant: Mapping[str, Any], **options: Any) -> Sessions:
+    """The sessions of a variant's files.
+
+    Raises:
+        RunError: onnxruntime cannot load one.
+    """
+    return Sessions({graph: rundir / file for graph, file in files_of(variant).items()}, **options)
 
 
 def onnx_facts(path: Path) -> OnnxFacts:

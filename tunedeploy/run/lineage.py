@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
 
 
-FILE = "onnx/model.onnx"
-
-
 def lineage(recipe: "Recipe", rundir: RunDir) -> dict[str, str]:
     """SHA-256 of each ancestor, from the base weights to the merged ones, with recipe and data."""
     train, merge = rundir.record("train").outputs, rundir.record("merge").outputs

@@ -140,6 +140,7 @@ class Export(TypedDict):
     opset: Count
     ir: Count
     bytes: Count
+    files: NotRequired[dict[str, FileName]]  # graph to file, where there are several
     operators: dict[str, Count]
     fusions: dict[str, Count]
 
@@ -154,6 +155,12 @@ class Setting(TypedDict):
     method: NotRequired[str]  # of calibration, by the name that onnxruntime gives it
     per_channel: NotRequired[bool]
     exclude: NotRequired[list[str]]  # nodes kept in float32
+    graphs: NotRequired[dict[str, dict[str, Any]]]  # graph to its own setting, where there are several
+
+
+def setting_of(setting: Setting, graph: str) -> Setting:
+    """The part of a setting that is of one graph."""
+    return cast(Setting, setting["graphs"][graph]) if "graphs" in setting else setting
 
 
 class Decisions(TypedDict):
@@ -213,9 +220,10 @@ class Attempt(Measured):
 
 
 class Variant(Measured):
-    """One file of the quantize stage."""
+    """One precision of the quantize stage."""
 
-    file: FileName
+    file: FileName  # of the graph that makes the answers
+    files: NotRequired[dict[str, FileName]]  # graph to file, where there are several
     setting: NotRequired[Setting]
     problems: NotRequired[list[str]]
     tried: NotRequired[list[Tried]]

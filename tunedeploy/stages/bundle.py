@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from tunedeploy import plugins, progress
 from tunedeploy.bundling import kit, tokenizer_facts
 from tunedeploy.bundling.card import card
-from tunedeploy.bundling.layout import copy, manifest_of
+from tunedeploy.bundling.layout import copy, manifest_of, shipped_file
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.comparison import breach_lines
 from tunedeploy.device.files import files_below, sha256
-from tunedeploy.device.manifest import MANIFEST, Manifest
+from tunedeploy.device.manifest import MANIFEST, Manifest, files_of
 from tunedeploy.errors import ParityError
 from tunedeploy.proof.bundle import Bundle
 from tunedeploy.proof.torch_run import sample
@@ -49,13 +49,16 @@ def run(recipe: "Recipe", rundir: RunDir) -> results.Bundle:
         copy(rundir, folder, quantize["variants"], train["labels"])
         tokenizer_facts.settle(folder, parts.encoder.facts)
         write_json(folder / "labels.json", train["labels"])
-        files = {name: f"onnx/{Path(one['file']).name}" for name, one in quantize["variants"].items()}
+        files = {
+            name: {graph: shipped_file(file) for graph, file in files_of(variant).items()}
+            for name, variant in quantize["variants"].items()
+        }
         limit = entry(ledger["comparisons"], "torch-vs-onnx", rundir / "ledger.json")["limit"]
         assert isinstance(limit, float), "its limit is a tolerance"
         encoder = encoder_of(recipe, rundir)
         limits: kit.Limits = {"variants": files, "fp32": limit, "labels": train["labels"], "encoder": encoder}
         kit.write(folder / "parity", bundle=folder, parts=parts, rows=rows, limits=limits)
-        contents = manifest_of(recipe, rundir, folder, files)
+        contents = manifest_of(recipe, rundir, folder)
         write_text(folder / "README.md", card(contents, ledger))
         hashes = {path.relative_to(folder).as_posix(): sha256(path) for path in files_below(folder)}
         manifest: Manifest = {**contents, "files": hashes}

@@ -1,6 +1,9 @@
-"""Export: convert the merged model to one ONNX file with named dynamic axes and all that an app must know."""
+"""Export: convert the merged model to ONNX, a file a graph, with named dynamic axes and all that an app must know."""
 
 import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx
@@ -10,13 +13,13 @@ from tunedeploy.data.recipe_data import data_of
 from tunedeploy.errors import BudgetError, ModelError
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.models.classifier import Assembly
-from tunedeploy.models.conversion import program_of
+from tunedeploy.models.conversion import onnx_of
 from tunedeploy.models.loading import COLOUR_CODES
 from tunedeploy.proof.torch_run import loaded, sample
 from tunedeploy.run.atomic import write_json, write_text
-from tunedeploy.run.exported import OnnxFacts
+from tunedeploy.run.exported import FOLDER, OnnxFacts, file_of
 from tunedeploy.run.folder import RunDir
-from tunedeploy.run.lineage import FILE, lineage
+from tunedeploy.run.lineage import lineage
 from tunedeploy.run.results import Export
 
 if TYPE_CHECKING:
@@ -24,12 +27,11 @@ if TYPE_CHECKING:
 
 RECIPE_KEYS = ("task", "export.opset", "export.dynamic_size", "export.target")
 AFTER = ("merge",)
-OUTPUTS = ("onnx",)
-FOLDER = "onnx"
+OUTPUTS = (FOLDER,)
 
 
 def run(recipe: "Recipe", rundir: RunDir) -> Export:
-    """Write `onnx/model.onnx` in float32 and `onnx/export.log`.
+    """Write `onnx/model.onnx`, or a file a graph, in float32, and `onnx/export.log`.
 
     Returns:
         Opset, IR version, operators, fusions and bytes.
@@ -41,24 +43,37 @@ def run(recipe: "Recipe", rundir: RunDir) -> Export:
     task = plugins.load("tasks", recipe.task)
     merged = loaded(task, rundir)
     progress.note(f"export: opset {recipe.export.opset}")
-    model = convert(recipe, rundir, merged)
-    onnx_files.clean(model)
-    onnx_files.describe(model, {**facts(recipe, rundir, merged), "variant": "fp32"})
-    path = rundir / FILE
-    onnx_files.write(model, path)
-    result: Export = {
+    models = convert(recipe, rundir, merged)
+    files = {graph: file_of(graph) for graph in models}
+    described = {**facts(recipe, rundir, merged), "variant": "fp32"}
+    for graph, model in models.items():
+        onnx_files.clean(model)
+        onnx_files.describe(model, described)
+        onnx_files.write(model, rundir / files[graph])
+    result = summary(models, [rundir / file for file in files.values()])
+    if len(files) > 1:
+        result["files"] = files
+    write_json(rundir / FOLDER / "graph.json", result)
+    target = plugins.load("targets", recipe.export.target)
+    # The size that counts is that of the variant asked for: quantize looks at it.
+    breaches = [
+        f"export: {files[graph]}: {line}" for graph, model in models.items() for line in target.breaches(model, 0)
+    ]
+    if breaches:
+        raise BudgetError(breaches)
+    return result
+
+
+def summary(models: Mapping[str, onnx.ModelProto], paths: Sequence[Path]) -> Export:
+    """What the files are, all together; opset and IR version are the same in all."""
+    model = list(models.values())[-1]
+    return {
         "opset": onnx_files.opset(model),
         "ir": model.ir_version,
-        "bytes": path.stat().st_size,
-        "operators": onnx_files.operators(model),
-        "fusions": onnx_files.fusions(path),
+        "bytes": sum(path.stat().st_size for path in paths),
+        "operators": dict(sum((Counter(onnx_files.operators(model)) for model in models.values()), Counter())),
+        "fusions": dict(sum((Counter(onnx_files.fusions(path)) for path in paths), Counter())),
     }
-    write_json(rundir / FOLDER / "graph.json", result)
-    # The size that counts is that of the variant asked for: quantize looks at it.
-    breaches = plugins.load("targets", recipe.export.target).breaches(model, 0)
-    if breaches:
-        raise BudgetError([f"export: {FILE}: {line}" for line in breaches])
-    return result
 
 
 class Described(OnnxFacts):
@@ -67,13 +82,13 @@ class Described(OnnxFacts):
     task: str
 
 
-def convert(recipe: "Recipe", rundir: RunDir, merged: Assembly) -> onnx.ModelProto:
-    """The model as torch's dynamo exporter writes it; what the exporter says goes to a log."""
+def convert(recipe: "Recipe", rundir: RunDir, merged: Assembly) -> dict[str, onnx.ModelProto]:
+    """Each graph of the model as torch's dynamo exporter writes it; what the exporter says goes to a log."""
     said = io.StringIO()
     log = rundir / FOLDER / "export.log"
     try:
         # Two rows of unlike size: an axis of 1 would be taken for a constant.
-        return program_of(recipe, merged, sample(data_of(recipe).eval, 2), said)
+        return onnx_of(recipe, merged, sample(data_of(recipe).eval, 2), said)
     except ModelError as error:
         said.write(f"\n{error.__cause__}\n")
         raise ModelError(f"export: {error.lines[0]}; see {log}") from error

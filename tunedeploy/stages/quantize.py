@@ -1,9 +1,11 @@
 """Quantize: shrink the file to the precisions asked for, each inside the accuracy budget or not at all."""
 
+import contextlib
 import math
 import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
@@ -15,21 +17,23 @@ from tunedeploy.device.decisions import FLIPS
 from tunedeploy.device.encoders import Inputs
 from tunedeploy.device.figures import loss_text, value_text
 from tunedeploy.device.files import sha256
+from tunedeploy.device.manifest import GRAPH
 from tunedeploy.errors import BudgetError, ModelError, RunError
 from tunedeploy.graphs import files as onnx_files
-from tunedeploy.proof.judge import CALIBRATION_ROWS, Judge, batches, kernels
+from tunedeploy.proof.judge import CALIBRATION_ROWS, Judge, calls_of, kernels
 from tunedeploy.proof.torch_run import sample
 from tunedeploy.quantization.cpu_kinds import WORDS, on_each_kind
 from tunedeploy.quantization.workshop import workshop
 from tunedeploy.run import results
 from tunedeploy.run.answers import write_answers
 from tunedeploy.run.atomic import scratch
-from tunedeploy.run.exported import parts_of
+from tunedeploy.run.exported import float_files, parts_of
 from tunedeploy.run.folder import RunDir
-from tunedeploy.run.results import Attempt, Decisions, Measured, OnCpu, OnCpus, Setting, Tried, Variant
+from tunedeploy.run.results import Attempt, Decisions, Measured, OnCpu, OnCpus, Setting, Tried, Variant, setting_of
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
+    from tunedeploy.recipe.sections import ExportOptions
 
 RECIPE_KEYS = ("task", "data", "export")
 AFTER = ("export",)
@@ -48,28 +52,40 @@ def run(recipe: "Recipe", rundir: RunDir) -> results.Quantize:
         BudgetError: no candidate of a precision holds max_drop, max_size and max_latency; the lines have the numbers.
     """
     shutil.rmtree(rundir / FOLDER, ignore_errors=True)  # a precision that is asked for no more leaves no file
-    source = rundir / "onnx" / "model.onnx"
+    files = float_files(rundir)
+    sources = {graph: rundir / file for graph, file in files.items()}
     parts = parts_of(recipe, rundir)
     metric = rundir.record("train").result["metric"]
-    fp32, answers = Judge(recipe=recipe, parts=parts, metric=metric)(source)
+    fp32, answers = Judge(recipe=recipe, parts=parts, metric=metric)(sources)
     judge = Judge(recipe=recipe, parts=parts, metric=metric, reference=fp32["metric"], fp32=answers)
     variants: dict[str, Variant] = {
-        "fp32": {"file": "onnx/model.onnx", **fp32}  # type: ignore[typeddict-item]  # fp32 has no other keys
+        "fp32": {**placed(files), **fp32}  # type: ignore[typeddict-item]  # fp32 has no other keys
     }
-    asked = [one for one in recipe.export.quantize if one != "fp32"]
-    problems = [] if asked else over_budget(judge, "quantize: fp32", fp32, source)
+    asked = [name for name in recipe.export.quantize if name != "fp32"]
+    problems = [] if asked else over_budget(judge, "quantize: fp32", fp32, sources)
     for name in asked:
         tried, chosen = attempts(recipe, rundir, name, judge)
         if chosen["problems"]:
             problems += [line for one in [*tried, chosen] for line in one["problems"]]
             continue
-        file = f"{FOLDER}/{plugins.load('precisions', name).FILE}"
-        variants[name] = {"file": file, **chosen, "tried": tried}
+        written = {graph: f"{FOLDER}/{file_name(name, graph)}" for graph in files}
+        variants[name] = {**placed(written), **chosen, "tried": tried}  # type: ignore[typeddict-item]  # as above
         if chosen["ms"] > fp32["ms"]:
             progress.note(f"quantize: {name} is slower than fp32 here: {chosen['ms']:.2f} ms a row, {fp32['ms']:.2f}")
     if problems:
         raise BudgetError(problems)
     return {"metric": metric, "unit": judge.unit, "variants": variants, "made_on": kernels()}
+
+
+def file_name(precision: str, graph: str) -> str:
+    """What the file of a graph is called in a precision."""
+    return plugins.load("precisions", precision).FILE.replace(GRAPH, graph, 1)
+
+
+def placed(files: Mapping[str, str]) -> dict[str, Any]:
+    """The files of a variant, graph to file, as its record has them; see results.Variant."""
+    last = list(files.values())[-1]
+    return {"file": last} if len(files) == 1 else {"file": last, "files": dict(files)}
 
 
 def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple[list[Tried], Attempt]:
@@ -83,18 +99,22 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple
         ModelError: the quantizer failed at every one.
     """
     precision = plugins.load("precisions", name)
-    source, target = rundir / "onnx" / "model.onnx", rundir / FOLDER / precision.FILE
-    samples = calibration(recipe, judge)
+    sources = {graph: rundir / file for graph, file in float_files(rundir).items()}
+    targets = {graph: rundir / FOLDER / file_name(name, graph) for graph in sources}
+    samples = calls_of(judge.parts, sources, sample(data_of(recipe).train, CALIBRATION_ROWS))
     tried: list[Tried] = []
     chosen: Attempt | None = None
-    for setting in precision.candidates(source, recipe.export, samples):
+    for setting in settings(precision, sources, recipe, samples):
         progress.note(f"quantize: {name}, {setting['name']}")
         how = f"quantize: {name} ({setting['name']})"
-        with scratch(target) as beside:
+        with contextlib.ExitStack() as stack:
+            beside = {graph: stack.enter_context(scratch(target)) for graph, target in targets.items()}
             try:
-                with workshop(source) as copy:
-                    precision.convert(copy, beside, setting, samples)
-                label(beside, name, setting, source)
+                for graph, source in sources.items():
+                    own = setting_of(setting, graph)
+                    with workshop(source) as copy:
+                        precision.convert(copy, beside[graph], own, samples[graph])
+                    label(beside[graph], name, own, source)
                 measured, answers = judge(beside)
             except (ModelError, RunError) as error:
                 tried.append({"setting": setting, "problems": [f"{how}: {error.lines[0]}"]})
@@ -104,8 +124,9 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple
             tried.append(attempt)
             if not chosen or chosen["problems"] or share_used(judge, attempt) < share_used(judge, chosen):
                 chosen = attempt
-                beside.replace(target)
-                write_answers(target.with_suffix(".npy"), answers)  # what verify holds the file to
+                for graph, path in beside.items():
+                    path.replace(targets[graph])
+                write_answers(list(targets.values())[-1].with_suffix(".npy"), answers)  # what verify holds it to
         if chosen and share_used(judge, chosen) <= ROOM:
             break
     if not chosen:
@@ -113,10 +134,38 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple
     return [one for one in tried if one is not chosen], chosen
 
 
-def calibration(recipe: "Recipe", judge: Judge) -> list[Inputs]:
-    """Batches of training rows as the graph takes them."""
-    rows = sample(data_of(recipe).train, CALIBRATION_ROWS)
-    return batches(judge.parts.encoder, judge.parts.program.graphs[0], rows)
+def settings(
+    precision: Precision, sources: Mapping[str, Path], recipe: "Recipe", samples: Mapping[str, Sequence[Inputs]]
+) -> Iterator[Setting]:
+    """Ways to convert all graphs, in the order in which they are tried: each graph's first, its second, ..., its last.
+
+    One graph's are passed on as they come: to make one may cost a pass over the samples.
+    """
+    if len(sources) == 1:
+        ((graph, source),) = sources.items()
+        yield from precision.candidates(source, recipe.export, samples[graph])
+        return
+    ways = {
+        graph: list(precision.candidates(source, options_for(recipe, graph, sources), samples[graph]))
+        for graph, source in sources.items()
+    }
+    for number in range(max(map(len, ways.values()))):
+        chosen = {graph: each[min(number, len(each) - 1)] for graph, each in ways.items()}
+        names = dict.fromkeys(setting["name"] for setting in chosen.values())
+        yield {"name": "; ".join(names), "graphs": {graph: dict(setting) for graph, setting in chosen.items()}}
+
+
+def options_for(recipe: "Recipe", graph: str, sources: Mapping[str, Path]) -> "ExportOptions":
+    """The recipe's `export` for one graph of several: of the nodes that it excludes, those that this graph has.
+
+    A name that no graph has stays with the last one, so that its precision says so.
+    """
+    excluded = getattr(recipe.export, "exclude", ())
+    nodes = {name: {node.name for node in onnx.load(path).graph.node} for name, path in sources.items()}
+    others = set().union(*(nodes[name] for name in sources if name != graph))
+    last = graph == list(sources)[-1]
+    kept = tuple(name for name in excluded if name in nodes[graph] or (last and name not in others))
+    return recipe.export.model_copy(update={"exclude": kept}) if excluded else recipe.export
 
 
 def attempt_of(setting: Setting, measured: Measured, cpus: OnCpus) -> Attempt:
@@ -124,12 +173,12 @@ def attempt_of(setting: Setting, measured: Measured, cpus: OnCpus) -> Attempt:
     return {"setting": setting, **measured, **cpus, "problems": []}
 
 
-def on_cpus(precision: Precision, path: Path, judge: Judge, measured: Measured) -> OnCpus:
-    """On which kinds of CPU a file was shown to hold, where its kernels differ among them."""
+def on_cpus(precision: Precision, paths: Mapping[str, Path], judge: Judge, measured: Measured) -> OnCpus:
+    """On which kinds of CPU the files were shown to hold, where its kernels differ among them."""
     if not precision.INTEGERS:
         return {}
     own: Decisions = {"drop": measured["drop"], "flips": measured["flips"], "agreement": measured["agreement"]}
-    return {"cpus": on_each_kind(path, own, judge.decisions)}
+    return {"cpus": on_each_kind(paths, own, judge.decisions)}
 
 
 def share_used(judge: Judge, one: Attempt) -> float:
@@ -151,8 +200,8 @@ def share_of(allowed_drop: float, flips_allowed: int, figures: Decisions | OnCpu
     return float(max(drop, figures["flips"] / max(flips_allowed, 1), changed))
 
 
-def over_budget(judge: Judge, how: str, one: Measured, path: Path) -> list[str]:
-    """Which limits of the recipe and of its target a file breaks, one line each that begins with `how`."""
+def over_budget(judge: Judge, how: str, one: Measured, paths: Mapping[str, Path]) -> list[str]:
+    """Which limits of the recipe and of its target a variant's files break, one line each that begins with `how`."""
     limits, allowed, unit = judge.recipe.export, judge.allowed_drop, judge.unit
     lines = []
     if not within(one["metric"], None):
@@ -170,8 +219,9 @@ def over_budget(judge: Judge, how: str, one: Measured, path: Path) -> list[str]:
     if limits.max_latency is not None and not within(one["ms"], limits.max_latency):
         lines.append(f"{how}: takes {one['ms']:.2f} ms a row, allowed {limits.max_latency:g}")
     lines += over_budget_elsewhere(judge, how, one)
-    there = plugins.load("targets", limits.target).breaches(onnx.load(path), one["bytes"])
-    return [*lines, *(f"{how}: target {limits.target}: {line}" for line in there)]
+    target = plugins.load("targets", limits.target)
+    breaches = [line for path in paths.values() for line in target.breaches(onnx.load(path), one["bytes"])]
+    return [*lines, *(f"{how}: target {limits.target}: {line}" for line in dict.fromkeys(breaches))]
 
 
 def over_budget_elsewhere(judge: Judge, how: str, one: Measured) -> list[str]:

@@ -11,6 +11,7 @@ from tunedeploy.proof.beyond import beyond_the_trace
 from tunedeploy.proof.conversion import explained_by_rounding
 from tunedeploy.proof.cpus import on_each_cpu
 from tunedeploy.proof.files import interface, quantized_decisions, two_sessions
+from tunedeploy.proof.graph_sets import cache_invariance, each_graph, generated_alike
 from tunedeploy.proof.preprocessing import preprocessing
 from tunedeploy.proof.run_facts import (
     bundle_described,
@@ -25,7 +26,6 @@ from tunedeploy.proof.vocabulary import vocabulary_kept
 from tunedeploy.proof.weights import tables_kept, weights_kept
 from tunedeploy.run.atomic import write_json
 from tunedeploy.run.folder import RunDir
-from tunedeploy.run.lineage import FILE
 from tunedeploy.run.results import LedgerFile, Variant, Verify, entries
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def examine(recipe: "Recipe", rundir: RunDir, checks: tuple[str, ...] = CHECKS) 
     for group in (one for one in CHECKS if one in checks):
         for check, stage, file in WHOLE.get(group, ()):
             progress.note(f"verify: {check.__name__.replace('_', ' ')}")
-            made += tried(check, scene, stage=stage, file=file)
+            made += tried(check, scene, stage=stage, file=file or scene.float32.file)
         for each in EACH.get(group, ()):
             progress.note(f"verify: {each.__name__.replace('_', ' ')}")
             for name, one in scene.variants.items():
@@ -91,18 +91,21 @@ def integrity(rundir: RunDir) -> list[Comparison]:
     return made
 
 
-# Checks of the whole, with the stage and the file that is to blame when one cannot even be made ...
+# Checks of the whole, with the stage and the file to blame when one cannot even be made, "" for the float32 file ...
 WHOLE: dict[str, tuple[tuple[Callable[[Scene], list[Comparison]], str, str], ...]] = {
     "preprocessing": ((preprocessing, "merge", "merged"), (folder_described, "merge", "merged")),
     "parity": (
         (trained_again, "train", "train"),
         (trained_against_merged, "merge", "merged"),
         (weights_kept, "merge", "merged"),
-        (tables_kept, "export", FILE),
-        (torch_against_onnx, "export", FILE),
-        (beyond_the_trace, "export", FILE),
-        (vocabulary_kept, "export", FILE),
-        (metamorphic, "export", FILE),
+        (tables_kept, "export", ""),
+        (torch_against_onnx, "export", ""),
+        (each_graph, "export", ""),
+        (cache_invariance, "export", ""),
+        (generated_alike, "export", ""),
+        (beyond_the_trace, "export", ""),
+        (vocabulary_kept, "export", ""),
+        (metamorphic, "export", ""),
     ),
     "metric": ((scores_described, "train", "train"), (bundle_described, "bundle", "dist/manifest.json")),
 }

@@ -43,6 +43,10 @@ class Program(Protocol):
         """The pass, cut; its outputs are those of `forward`."""
         ...
 
+    def forced(self, batch: Arrays, sequences: Array) -> dict[str, Array]:
+        """A batch whose right answers are these generated ids, (batch, steps); of a program that generates."""
+        ...
+
     def answer(self, run: Run, batch: Arrays) -> dict[str, Array]:
         """What an app does: `forward`, or the loop that generates, which gives SEQUENCES."""
         ...

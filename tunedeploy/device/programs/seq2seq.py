@@ -89,6 +89,12 @@ class Seq2Seq:
         middle = [(steps // 2,)] if steps > 2 else []
         return [*middle, tuple(range(1, steps))] if steps > 1 else []
 
+    def forced(self, batch: Arrays, sequences: Array) -> dict[str, Array]:
+        """The batch with these ids, int64 (batch, steps), as right answers: the last of each is only predicted."""
+        start = np.full((len(sequences), 1), self.settings.start_id, np.int64)
+        prefix = np.concatenate([start, sequences[:, :-1]], axis=1)
+        return {**batch, PREFIX: prefix, PREFIX_MASK: np.ones_like(prefix)}
+
     def answer(self, run: Run, batch: Arrays) -> dict[str, Array]:
         """The best token at each step, int64 (batch, steps), until every row has ended; behind its end a row is padded.
 

@@ -40,6 +40,10 @@ class Single:
         del cut
         return self.forward(run, batch)
 
+    def forced(self, batch: Arrays, sequences: Array) -> dict[str, Array]:
+        """Nothing is generated."""
+        raise NotImplementedError
+
     answer = forward
 
 

@@ -1,0 +1,106 @@
+"""What several graphs must hold beside the pass: each graph by itself, the cache between calls, generated texts."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from tunedeploy.device.comparison import Comparison
+from tunedeploy.device.encoders import Array, Inputs
+from tunedeploy.device.manifest import files_of
+from tunedeploy.device.parts import by_size
+from tunedeploy.device.programs import SEQUENCES
+from tunedeploy.device.signature import Recording
+from tunedeploy.proof.apart import Outputs
+from tunedeploy.proof.scene import Scene, grid, of_outputs
+
+EXACT = 6  # batches whose calls are also computed in float64, for the noise floor
+
+
+def each_graph(scene: Scene) -> list[Comparison]:
+    """Each graph given what torch gives it, calls with a filled cache among them: the error of one is not another's."""
+    if len(scene.program.graphs) == 1:
+        return []
+    outputs = {graph.name: Outputs(graph) for graph in scene.program.graphs}
+    calls = dict.fromkeys(outputs, 0)
+    for number, (how, inputs, chosen) in enumerate(grid(scene)):
+        names = [scene.names[at] for at in chosen]
+        recording = Recording(scene.torch.run)
+        scene.program.forward(recording, inputs)
+        for cut in scene.program.cuts(inputs):
+            scene.program.forward_in_calls(recording, inputs, cut)
+        for call in recording.calls:
+            got = scene.onnx.run(call.graph, call.inputs)
+            outputs[call.graph].compare(call.inputs, call.outputs, got, names, f", {how}")
+            if number < EXACT:
+                double = scene.double.run(call.graph, call.inputs)
+                outputs[call.graph].measure_floor(call.inputs, call.outputs, double)
+            calls[call.graph] += 1
+    files = files_of(scene.variants["fp32"])
+    ledgers = {graph: replace(scene.float32, file=file) for graph, file in files.items()}
+    return [of_outputs(ledgers[graph], "graph-vs-torch", each, calls[graph]) for graph, each in outputs.items()]
+
+
+def cache_invariance(scene: Scene) -> list[Comparison]:
+    """A pass in several calls, the state of one handed to the next, gives what one call gives, at every kind of cut."""
+    rows = [*scene.features[: min(12, scene.real)], *scene.features[scene.real :]]
+    batches = [scene.encoder.collate([row]) for row in rows] + [scene.encoder.collate(rows)]
+    names = [scene.names[at] for at in (*range(min(12, scene.real)), *range(scene.real, len(scene.features)))]
+    outputs, count = Outputs(scene.graph), 0
+    for number, inputs in enumerate(batches):
+        cuts = scene.program.cuts(inputs)
+        if not cuts:
+            continue
+        at_once = scene.onnx(inputs)
+        for cut in cuts:
+            there = [names[number]] if number < len(rows) else names
+            outputs.compare(inputs, at_once, scene.onnx.in_calls(inputs, cut), there, f", {len(cut) + 1} calls")
+        outputs.measure_floor(inputs, scene.torch(inputs), scene.double(inputs))
+        count += len(cuts)
+    return [of_outputs(scene.float32, "cache-invariance", outputs, count)] if count else []
+
+
+def generated_alike(scene: Scene) -> list[Comparison]:
+    """What the float32 files generate is what torch generates, up to the first near-tie of each row."""
+    if not scene.program.generates:
+        return []
+    features = scene.parts.encoder.encode(scene.rows)
+    apart: list[str] = []
+    ties = 0
+    for numbers in by_size(features):
+        batch = scene.parts.encoder.collate([features[int(at)] for at in numbers])
+        ours, theirs = (scene.program.answer(each.run, batch)[SEQUENCES] for each in (scene.torch, scene.onnx))
+        for row, step in first_differences(ours, theirs):
+            if is_tie(scene, batch, ours, row, step):
+                ties += 1
+            else:
+                apart.append(f"{scene.rows[int(numbers[row])]['origin']}, step {step + 1}")
+    facts = {"near_ties": ties}
+    where = ", ".join(apart[:3])
+    ledger = scene.float32
+    return [ledger.at_most("generated-texts", len(apart), 0, rows=len(scene.rows), where=where, facts=facts)]
+
+
+def first_differences(first: Array, second: Array) -> list[tuple[int, int]]:
+    """The rows of two generated batches that differ, each with the step at which they do so first."""
+    steps = max(first.shape[1], second.shape[1])
+    one, other = (np.pad(ids, ((0, 0), (0, steps - ids.shape[1])), constant_values=-1) for ids in (first, second))
+    short = min(first.shape[1], second.shape[1])
+    differs = one != other
+    differs[:, short:] = False  # a batch ends with its longest row, and rows that have ended are padded
+    longer = (one[:, short:] != other[:, short:]).any(1) & ~differs.any(1) & (first.shape[1] != second.shape[1])
+    found = [(int(row), int(differs[row].argmax())) for row in np.flatnonzero(differs.any(1))]
+    ended = first if first.shape[1] > second.shape[1] else second
+    return found + [(int(row), short) for row in np.flatnonzero(longer) if ended[row, short:].any()]
+
+
+def is_tie(scene: Scene, batch: Inputs, sequences: Array, row: int, step: int) -> bool:
+    """Whether torch's two best tokens at a step of its own text lie closer than two float32 programs may."""
+    alone = {name: array[row : row + 1] for name, array in batch.items()}
+    forced = scene.program.forced(alone, sequences[row : row + 1])
+    single, double = scene.torch(forced), scene.double(forced)
+    outputs = Outputs(scene.graph)
+    outputs.compare(forced, single, single, [""])
+    outputs.measure_floor(forced, single, double)
+    name = scene.graph.outputs[0].name
+    second, best = np.sort(single[name][0, step])[-2:]
+    return bool(best - second <= 2 * outputs.worst().limit)
