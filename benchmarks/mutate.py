@@ -47,7 +47,7 @@ from tunedeploy.device.comparison import Comparison, tried
 from tunedeploy.device.encoders import Array, Features, Inputs
 from tunedeploy.errors import RunError
 from tunedeploy.graphs.onnx_graph import Graph
-from tunedeploy.proof import torch_run
+from tunedeploy.models import runs
 from tunedeploy.proof.scene import Scene, scene_of
 from tunedeploy.stages import verify
 
@@ -141,7 +141,7 @@ class Trial:
         if self.file == INT8:
             return VISIBLE * self.spread
         single, exact = (
-            [run(self.scene.graph.name, one)[self.scene.graph.outputs[0].name] for one in self.batches]
+            [run(one)[self.scene.graph.outputs[0].name] for one in self.batches]
             for run in (self.scene.torch, self.scene.double)
         )
         return max(largest(single, exact), largest(single, self.expected[False]), VISIBLE * self.spread)
@@ -307,7 +307,7 @@ def unseen(scene: Scene) -> list[Features]:
 @contextlib.contextmanager
 def torch_remembered() -> Iterator[None]:
     """Torch computes each batch once: its side does not change from mutant to mutant."""
-    original = torch_run.run_torch
+    original = runs.run_torch
     known: dict[Any, dict[str, Array]] = {}
 
     def remembered(model: Any, graph: Any, inputs: Mapping[str, Array], *, double: bool) -> dict[str, Array]:

@@ -18,7 +18,7 @@ from tunedeploy.device.files import files_below, read_json, sha256
 from tunedeploy.device.manifest import GRAPH
 from tunedeploy.device.runtime import Sessions
 from tunedeploy.graphs import files as onnx_files
-from tunedeploy.proof.judge import batches
+from tunedeploy.proof.judge import calls_of
 from tunedeploy.recipe.read import Recipe
 from tunedeploy.run.atomic import write_json
 from tunedeploy.run.exported import parts_of
@@ -116,8 +116,7 @@ def edit_json(path: Path, **values: Any) -> None:
 
 def calibration(recipe: Recipe, rundir: RunDir, rows: Sequence[Row]) -> list[Inputs]:
     """Batches of rows as the quantize stage calibrates on them."""
-    parts = parts_of(recipe, rundir)
-    return batches(parts.encoder, parts.program.graphs[0], rows)
+    return calls_of(parts_of(recipe, rundir), {GRAPH: rundir / "onnx" / "model.onnx"}, rows)[GRAPH]
 
 
 def answers_of_file(recipe: Recipe, rundir: RunDir, file: str) -> Answers:

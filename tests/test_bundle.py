@@ -24,8 +24,8 @@ from tunedeploy.device.decisions import classes
 from tunedeploy.device.files import files_below, read_json, sha256
 from tunedeploy.device.integrity import integrity
 from tunedeploy.errors import RunError
+from tunedeploy.models.runs import torch_run
 from tunedeploy.proof.bundle import Bundle, load_bundle
-from tunedeploy.proof.torch_run import torch_run
 from tunedeploy.run.atomic import write_json
 
 NAMES = ("text-classification", "image-classification")

@@ -13,8 +13,8 @@ from tunedeploy import plugins
 from tunedeploy.device import agreement
 from tunedeploy.device.files import read_json
 from tunedeploy.device.runtime import Session
+from tunedeploy.models.runs import torch_run
 from tunedeploy.proof.bundle import load_bundle
-from tunedeploy.proof.torch_run import torch_run
 from tunedeploy.recipe.read import Recipe
 from tunedeploy.run import pipeline
 from tunedeploy.run.folder import RunDir

@@ -323,7 +323,7 @@ def test_a_run_on_noise_has_a_bundle_that_verifies(tiny: Tiny, tmp_path: Path) -
 
 @pytest.mark.parametrize("key", ["metric", "drop", "gain", "flips"])
 def test_a_figure_that_is_not_a_number_breaks_the_budget(key: str, text_run: Finished) -> None:
-    recipe, source = api.recipe_of(text_run.run), text_run.run / "onnx" / "model.onnx"
+    recipe, source = api.recipe_of(text_run.run), {"model": text_run.run / "onnx" / "model.onnx"}
     healthy = {"metric": 90.0, "drop": 0.0, "flips": 0, "flips_allowed": 1, "gain": 1.0, "bytes": 1, "ms": 1.0}
     judge = Judge(recipe=recipe, parts=parts_of(recipe, text_run.rundir), metric="accuracy", reference=90.0)
     assert over_budget(judge, "quantize: int8", healthy, source) == []
@@ -332,14 +332,14 @@ def test_a_figure_that_is_not_a_number_breaks_the_budget(key: str, text_run: Fin
 
 
 def test_a_metric_of_nan_is_not_taken_for_no_reference(text_run: Finished) -> None:
-    recipe, source = api.recipe_of(text_run.run), text_run.run / "onnx" / "model.onnx"
+    recipe, source = api.recipe_of(text_run.run), {"model": text_run.run / "onnx" / "model.onnx"}
     judge = Judge(recipe=recipe, parts=parts_of(recipe, text_run.rundir), metric="accuracy", reference=float("nan"))
     figures, _ = judge(source)
     assert any("loses inf points" in line for line in over_budget(judge, "quantize: int8", figures, source))
 
 
 def test_a_setting_whose_answers_verify_would_stop_is_not_taken(text_run: Finished) -> None:
-    recipe, source = api.recipe_of(text_run.run), text_run.run / "onnx" / "model.onnx"
+    recipe, source = api.recipe_of(text_run.run), {"model": text_run.run / "onnx" / "model.onnx"}
     judge = Judge(recipe=recipe, parts=parts_of(recipe, text_run.rundir), metric="accuracy")
     _, answers = judge(source)
     same, _ = replace(judge, fp32=answers)(source)

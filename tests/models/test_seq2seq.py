@@ -240,15 +240,15 @@ def test_a_step_that_forgets_the_cache_or_starts_its_positions_again_shows(
         def step(self, run: Run, memory: Arrays, ids: Array, past: Arrays) -> tuple[Array, dict[str, Array]]:
             return super().step(run, memory, ids, self.no_past(len(ids)))
 
-    assert cut_apart(Forgetful(facts=program_of(model).facts), torch_run(model), batch_of(tokenizer)) > 1e-2
+    assert cut_apart(Forgetful(settings=program_of(model).settings), torch_run(model), batch_of(tokenizer)) > 1e-2
 
 
 def test_facts_open_the_program_again_and_others_are_refused(model: PreTrainedModel) -> None:
-    facts = {**vars(program_of(model).facts)}
-    assert program.opened(facts) == program_of(model)
+    facts = program_of(model).facts
+    assert program.opened(facts, program_of(model).graph) == program_of(model)
     for wrong in ({"heads": 0}, {"eos_id": facts["vocabulary"]}, {"layers": "2"}, {"beams": 4}):
         with pytest.raises(Mismatch, match=next(iter(wrong))):
-            program.opened(facts | wrong)
+            program.opened(facts | wrong, program_of(model).graph)
 
 
 def test_any_text_comes_back_from_its_ids(tokenizer: Tokenizer) -> None:

@@ -169,8 +169,8 @@ def test_a_setting_without_room_on_the_other_cpu_gives_way_to_the_next(
     recipe = api.recipe_of(text_run.run)
     calls: list[str] = []
 
-    def on_each_kind(path: Path, own: dict[str, Any], measure: Any) -> dict[str, Any]:
-        calls.append(path.name)
+    def on_each_kind(paths: dict[str, Path], own: dict[str, Any], measure: Any) -> dict[str, Any]:
+        calls.append(paths["model"].name)
         flips = 1 if len(calls) == 1 else 0
         return {"avx2": {"by": "measured", **own}, "vnni": {"by": "simulated", **own, "flips": flips}}
 

@@ -10,10 +10,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tunedeploy.device.encoders import Array
-from tunedeploy.device.runtime import NO_SATURATION, Session
+from tunedeploy.device.runtime import NO_SATURATION
+from tunedeploy.device.signature import Run
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.quantization import saturation
-from tunedeploy.quantization.cpu_kinds import EXACT, SATURATING, native, on_each_kind, session_on
+from tunedeploy.quantization.cpu_kinds import EXACT, SATURATING, native, on_each_kind, sessions_on
 from tunedeploy.quantization.saturating_file import saturating
 
 SATURATES = native() == SATURATING
@@ -227,9 +228,9 @@ def test_a_file_with_its_saturation_written_out_gives_what_the_other_cpu_gives(t
         assert np.array_equal(run(model, x), written_out)
     onnx_files.write(model, tmp_path / "m.onnx")
     for kind, expected in ((SATURATING, written_out), (EXACT, exact)):
-        session = session_on(tmp_path / "m.onnx", kind)
-        assert session is not None
-        assert np.array_equal(*session({"x": x}).values(), expected)
+        sessions = sessions_on({"model": tmp_path / "m.onnx"}, kind)
+        assert sessions is not None
+        assert np.array_equal(*sessions("model", {"x": x}).values(), expected)
 
 
 def test_a_convolution_that_saturates_cannot_be_written_out() -> None:
@@ -237,17 +238,18 @@ def test_a_convolution_that_saturates_cannot_be_written_out() -> None:
 
 
 def test_each_kind_of_cpu_is_measured_proved_or_simulated(tmp_path: Path) -> None:
-    def measure(session: Session) -> dict[str, int]:
-        return {"drop": int(next(iter(session({"x": np.full((1, 2), 255, np.uint8)}).values()))[0, 0])}
+    def measure(run: Run) -> dict[str, int]:
+        return {"drop": int(next(iter(run("model", {"x": np.full((1, 2), 255, np.uint8)}).values()))[0, 0])}
 
     path = tmp_path / "m.onnx"
+    files = {"model": path}
     other = EXACT if SATURATES else SATURATING
     onnx_files.write(product(np.array([[127], [1]], np.int8)), path)
-    assert on_each_kind(path, {"drop": 1}, measure) == {
+    assert on_each_kind(files, {"drop": 1}, measure) == {
         native(): {"by": "measured", "drop": 1}, other: {"by": "proved", "drop": 1},
     }  # fmt: skip
     onnx_files.write(product(np.array([[127], [127]], np.int8)), path)
-    figures = on_each_kind(path, {"drop": 1}, measure)
+    figures = on_each_kind(files, {"drop": 1}, measure)
     assert figures[other] == {"by": "simulated", "drop": 64770 if other == EXACT else 32767}
 
 

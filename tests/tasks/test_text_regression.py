@@ -15,7 +15,7 @@ from tunedeploy.device.decisions import one_a_row
 from tunedeploy.device.encoders import Row
 from tunedeploy.errors import RecipeError
 from tunedeploy.models import start
-from tunedeploy.proof.torch_run import torch_run
+from tunedeploy.models.runs import torch_run
 from tunedeploy.tasks import text_regression
 
 

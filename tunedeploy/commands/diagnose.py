@@ -17,11 +17,11 @@ from tunedeploy.device.runtime import Session
 from tunedeploy.device.signature import Recording
 from tunedeploy.errors import RunError
 from tunedeploy.graphs.onnx_graph import Graph, origin
+from tunedeploy.models.runs import as_double
 from tunedeploy.proof.inside import noise as quantization_noise
 from tunedeploy.proof.inside.torch_modules import Call, calls
 from tunedeploy.proof.judge import inputs_of_graphs
 from tunedeploy.proof.scene import BATCHES, Scene, scene_of
-from tunedeploy.proof.torch_run import as_double
 from tunedeploy.run.exported import file_of, float_files
 from tunedeploy.run.folder import RunDir
 from tunedeploy.run.results import Entry, entries

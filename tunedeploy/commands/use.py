@@ -104,7 +104,8 @@ def _onnx_call(recipe: "Recipe", rundir: "RunDir", variant: str) -> Callable[[Se
 
 def _torch_call(recipe: "Recipe", rundir: "RunDir") -> Callable[[Sequence[Row]], Answers]:
     from tunedeploy.data.recipe_data import data_of
-    from tunedeploy.proof.torch_run import torch_run, trained
+    from tunedeploy.models.runs import torch_run
+    from tunedeploy.proof.torch_run import trained
 
     assembly = trained(recipe, rundir, data_of(recipe))
     return lambda rows: assembly.parts.answers(torch_run(assembly), rows)

@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 
 from tunedeploy.device.encoders import Array
+from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Assembly, Classifier, freeze_trunk
 from tunedeploy.models.head import HeadOnly
 from tunedeploy.recipe.read import Section
@@ -27,8 +28,14 @@ class Options(Section):
 
 
 def attach(assembly: Assembly, options: Options) -> None:
-    """Freeze the trunk."""
+    """Freeze the trunk.
+
+    Raises:
+        ModelError: the model has no head beside its trunk.
+    """
     del options
+    if assembly.model.head is None:
+        raise ModelError("last-layer: this model has no head beside its trunk; set tune.method: full or lora")
     freeze_trunk(assembly)
 
 
@@ -40,7 +47,7 @@ def trained_module(model: Classifier, features: Array | None) -> HeadOnly:
 
 def write_back(module: HeadOnly, model: Classifier) -> None:
     """Fold the standardisation of features into the model's own head."""
-    module.write_back(model.head)
+    module.write_back(model.own_head)
 
 
 def fold(model: nn.Module) -> None:

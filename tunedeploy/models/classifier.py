@@ -18,15 +18,21 @@ from tunedeploy.device.signature import Graph
 class Classifier(nn.Module):
     """Logits from a trunk's features.
 
-    Subclasses give `features(**inputs) -> (batch, width)` and a `forward` whose parameters are named like the
-    ONNX inputs. `trunk` holds what was pretrained, `head` what is new.
+    Subclasses give `features(**inputs) -> (batch, width)` and a `forward` whose parameters are named like the inputs of
+    the whole pass. `trunk` holds what was pretrained, `head` what is new; none (`labels` 0) if the trunk has its own.
     """
 
     def __init__(self, trunk: nn.Module, *, width: int, labels: int, dropout: float) -> None:
         super().__init__()
         self.trunk = trunk
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(width, labels)
+        self.head: nn.Linear | None = nn.Linear(width, labels) if labels else None
+
+    @property
+    def own_head(self) -> nn.Linear:
+        """The head, of a model that has one."""
+        assert self.head is not None
+        return self.head
 
     def features(self, **inputs: torch.Tensor) -> torch.Tensor:
         """What the head reads: (batch, width)."""
@@ -38,7 +44,7 @@ class Classifier(nn.Module):
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
         """Features (..., width) to outputs (..., labels)."""
-        return self.tail(self.head(self.dropout(features)))
+        return self.tail(self.own_head(self.dropout(features)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ class HeadOnly(torch.nn.Module):
 
     def __init__(self, model: Classifier, features: Array) -> None:
         super().__init__()
-        head = model.head
+        head = model.own_head
         self._tail = model.tail  # a method, so its model is no module of this one
         self.linear = torch.nn.Linear(head.in_features, head.out_features)
         torch.nn.init.zeros_(self.linear.weight)  # a convex problem: starting from zero is as good and has no seed

@@ -74,7 +74,7 @@ def build(
     size, width = _taken(trunk, source, sizes)
     model = ImageClassifier(trunk, width=width, labels=labels, dropout=dropout)
     model.size = size
-    fresh = {f"trunk.{name}" for name in missing} | {f"head.{name}" for name in model.head.state_dict()}
+    fresh = {f"trunk.{name}" for name in missing} | {f"head.{name}" for name in model.own_head.state_dict()}
     return model.eval(), frozenset(fresh), notes
 
 

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 from torch.nn.modules import module as hooks
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 import tunedeploy
 from tunedeploy.errors import FULL, ModelError, TunedeployError
@@ -57,6 +65,27 @@ def open_trunk(source: "Source", attention: str) -> tuple[Any, set[str]]:
                 raise
             return open_trunk(source, "eager")
         return trunk.eval(), set(info["missing_keys"])
+
+
+def open_seq2seq(source: "Source") -> PreTrainedModel:
+    """A checkpoint of an encoder and a decoder with its language head, in float32 and eval mode.
+
+    Its attention is written out: as sdpa the relative positions of T5 do not export.
+
+    Raises:
+        ModelError: as `open_trunk`, or the checkpoint is of another kind or lacks weights.
+    """
+    check_counts(source.folder / "config.json")
+    with foreign(f"model {source.name!r} cannot be loaded"), bounded(source):
+        model, info = AutoModelForSeq2SeqLM.from_pretrained(
+            source.name, dtype=torch.float32, attn_implementation="eager", output_loading_info=True,
+            trust_remote_code=False,
+        )  # fmt: skip
+    if info["missing_keys"]:
+        missing = min(info["missing_keys"])
+        raise ModelError(f"model {source.name!r}: has no weights for {missing}; name a checkpoint that can generate")
+    opened: PreTrainedModel = model.eval()
+    return opened
 
 
 def trunk_of_depth(trunk: Any, layers: int) -> Any | None:

@@ -1,4 +1,4 @@
-"""Find a model by the name a recipe gives it: a folder, a hub id, pkg://, torchvision:// or timm://."""
+"""Find a model by the name a recipe gives it: a folder, a hub id, pkg://, torchvision://, timm:// or new://."""
 
 import hashlib
 import importlib.util
@@ -20,8 +20,9 @@ from tunedeploy.errors import ModelError
 class Source:
     """Where a trunk comes from.
 
-    `scheme` is `hf`, `torchvision` or `timm`; `name` is a folder or hub id (hf) or an architecture;
-    `weights` a state-dict file, the name of the library's own weights, or None for random weights.
+    `scheme` is `hf`, `torchvision`, `timm` or `new`; `name` is a folder or hub id (hf) or an architecture, which `new`
+    builds from a configuration and the recipe's seed; `weights` a state-dict file, the name of the library's own
+    weights, or None for random weights.
     """
 
     scheme: str
@@ -48,6 +49,10 @@ def locate(name: str, weights: str | None = None) -> Source:
     scheme, _, rest = name.partition("://")
     if scheme in ("torchvision", "timm") and rest:
         return Source(scheme=scheme, name=rest, weights=_weights_file(weights))
+    if scheme == "new" and rest:
+        if weights is not None:
+            raise ModelError(f"model.weights: {name} starts from random weights; name a folder to start from others")
+        return Source(scheme="new", name=rest)
     if weights is not None:
         raise ModelError(
             f"model.weights goes with torchvision:// or timm://; {name!r} is a folder that holds its own weights"

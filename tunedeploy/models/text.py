@@ -104,7 +104,7 @@ def build(
 
 def fresh_names(model: Classifier, missing: Iterable[str]) -> frozenset[str]:
     """Names of a model's parameters that no checkpoint gave: those missing from its trunk's, and the head's."""
-    return frozenset({f"trunk.{name}" for name in missing} | {f"head.{name}" for name in model.head.state_dict()})
+    return frozenset({f"trunk.{name}" for name in missing} | {f"head.{name}" for name in model.own_head.state_dict()})
 
 
 def pooled_trunk(source: Source, pooling: str, attention: str) -> tuple[nn.Module, int, set[str]]:

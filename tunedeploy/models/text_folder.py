@@ -89,7 +89,7 @@ def save(assembly: Assembly, folder: Path, record: Mapping[str, Any]) -> None:
     with loading.quiet():
         model.trunk.save_pretrained(folder)
         text.save_tokenizer(encoder.tokenizer, folder, encoder.facts["max_length"])
-    save_file({name: tensor.contiguous() for name, tensor in model.head.state_dict().items()}, folder / HEAD)
+    save_file({name: tensor.contiguous() for name, tensor in model.own_head.state_dict().items()}, folder / HEAD)
     if "pooling" in assembly.facts:
         write_json(folder / "1_Pooling" / "config.json", _pooling_config(str(assembly.facts["pooling"]), model.width))
     write_json(folder / FILE, {**record, **assembly.facts, "encoder": encoder.facts})
@@ -103,7 +103,7 @@ def record_of(folder: Path) -> dict[str, Any]:
 
 def load_head(model: TextClassifier, folder: Path) -> None:
     """Put back the head that `save` wrote."""
-    model.head.load_state_dict(load_file(folder / HEAD))
+    model.own_head.load_state_dict(load_file(folder / HEAD))
 
 
 def _pooling_config(pooling: str, width: int) -> dict[str, str | int]:

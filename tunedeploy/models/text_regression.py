@@ -43,9 +43,9 @@ class TextRegressor(TextClassifier):
         if pairs:
             with torch.no_grad():
                 # The sum of the products is the cosine. As one feature of its own, dropout would take it away whole.
-                self.head.weight.zero_()
-                self.head.weight[:, width:] = STEEP / width
-                self.head.bias.fill_(-STEEP / 2)
+                self.own_head.weight.zero_()
+                self.own_head.weight[:, width:] = STEEP / width
+                self.own_head.bias.fill_(-STEEP / 2)
 
     def features(self, **inputs: torch.Tensor) -> torch.Tensor:
         """What the head reads: of a text its pooled vector; of a pair, see `likeness`."""

@@ -19,7 +19,8 @@ from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Assembly, Classifier
 from tunedeploy.models.conversion import onnx_of
 from tunedeploy.models.loading import foreign, trunk_of_depth
-from tunedeploy.proof.torch_run import sample, torch_run
+from tunedeploy.models.runs import torch_run
+from tunedeploy.proof.torch_run import sample
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe

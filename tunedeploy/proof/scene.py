@@ -19,9 +19,10 @@ from tunedeploy.device.programs import Pass, Program
 from tunedeploy.device.signature import Arrays, Graph, elements
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly
+from tunedeploy.models.runs import torch_pass
 from tunedeploy.proof.apart import Outputs, valid
 from tunedeploy.proof.judge import DECISION_ROWS
-from tunedeploy.proof.torch_run import answers, loaded, places, sample, torch_pass
+from tunedeploy.proof.torch_run import answers, loaded, places, sample
 from tunedeploy.run.answers import read_answers
 from tunedeploy.run.entries import entry
 from tunedeploy.run.exported import encoder_of, sessions_of

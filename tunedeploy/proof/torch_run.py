@@ -1,24 +1,20 @@
 """A run's models in torch, as training and merging left them, and their answers to some rows."""
 
-import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from tunedeploy.contracts.task import Task
 from tunedeploy.device.decisions import Answers
 from tunedeploy.device.encoders import Array, Features, Row
-from tunedeploy.device.programs import Pass
-from tunedeploy.device.signature import Arrays, Graph, Run
 from tunedeploy.errors import ModelError, RunError
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly, load_trained
 from tunedeploy.models.loading import first_line
-from tunedeploy.models.torch_inputs import arguments, named, tensors
+from tunedeploy.models.runs import torch_run
 from tunedeploy.run.folder import RunDir
 
 if TYPE_CHECKING:
@@ -79,32 +75,3 @@ def places(total: int, count: int) -> Array:
 def answers(assembly: Assembly, features: Sequence[Features], *, double: bool = False) -> Answers:
     """The answers to encoded rows, in float32 or float64."""
     return assembly.parts.answers_of_features(torch_run(assembly, double=double), features)
-
-
-def as_double(model: torch.nn.Module) -> torch.nn.Module:
-    """A float64 copy, for the noise floor."""
-    return copy.deepcopy(model).double()
-
-
-def torch_run(assembly: Assembly, *, double: bool = False) -> Run:
-    """The Run of a model in torch, in float32 or in a float64 copy."""
-    modules = assembly.modules()
-    if double:
-        modules = {name: as_double(module) for name, module in modules.items()}
-    graphs = {graph.name: graph for graph in assembly.parts.program.graphs}
-    return lambda graph, inputs: run_torch(modules[graph], graphs[graph], inputs, double=double)
-
-
-def torch_pass(assembly: Assembly, *, double: bool = False) -> Pass:
-    """The whole pass of a model in torch."""
-    return Pass(program=assembly.parts.program, run=torch_run(assembly, double=double))
-
-
-def run_torch(model: torch.nn.Module, graph: Graph, inputs: Arrays, *, double: bool) -> dict[str, Array]:
-    """One batch through a torch model, its outputs by name."""
-    batch = tensors(graph.select(inputs))
-    if double:
-        batch = {name: value.double() if value.is_floating_point() else value for name, value in batch.items()}
-    with torch.inference_mode():
-        outputs = named(graph, model(**arguments(graph, batch)))
-        return {name: np.asarray(value.numpy()) for name, value in outputs.items()}

@@ -16,10 +16,10 @@ from tunedeploy.device.encoders import Array, Inputs
 from tunedeploy.device.manifest import GRAPH
 from tunedeploy.device.signature import elements
 from tunedeploy.graphs.onnx_graph import Graph
+from tunedeploy.models.runs import as_double
 from tunedeploy.models.torch_inputs import tensors
 from tunedeploy.proof.beyond import sequences, vocabulary
 from tunedeploy.proof.scene import Scene
-from tunedeploy.proof.torch_run import as_double
 
 LENGTH, ROWS = 64, 32  # tokens a row and rows a batch
 PRODUCTS = {"MatMul", "Gemm", "Conv", "Einsum"}

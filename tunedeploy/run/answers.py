@@ -1,17 +1,20 @@
 """Answers to the evaluation split, as a stage keeps them: evidence (units, k) in a .npy file.
 
-Where a row has another number of units than one, `NAME.units.npy` beside says which row and place each unit is of.
+Where a row has another number of units than one, `NAME.units.npy` beside says which row and place each unit is of; what
+was generated for each row stands in `NAME.texts.json`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tunedeploy.device import typed
 from tunedeploy.device.decisions import Answers, one_a_row
 from tunedeploy.device.encoders import Array
 from tunedeploy.errors import RunError
-from tunedeploy.run.atomic import write_array
+from tunedeploy.run.atomic import write_array, write_json
 
 
 def write_answers(path: Path, answers: Answers) -> None:
@@ -22,6 +25,10 @@ def write_answers(path: Path, answers: Answers) -> None:
         _beside(path).unlink(missing_ok=True)
     else:
         write_array(_beside(path), units)
+    if answers.texts is None:
+        _texts(path).unlink(missing_ok=True)
+    else:
+        write_json(_texts(path), list(answers.texts))
 
 
 def read_answers(path: Path, *, rows: int, width: int) -> Answers:
@@ -35,6 +42,15 @@ def read_answers(path: Path, *, rows: int, width: int) -> Answers:
     Raises:
         RunError: a file is missing, or holds something else.
     """
+    texts = None
+    if _texts(path).is_file():
+        texts = tuple(typed.read(_texts(path), list[str]))
+        if len(texts) != rows:
+            raise RunError(f"{_texts(path)}: expected {rows} texts, got {len(texts)}")
+    return replace(_read_evidence(path, rows=rows, width=width), texts=texts)
+
+
+def _read_evidence(path: Path, *, rows: int, width: int) -> Answers:
     if not _beside(path).is_file():
         return one_a_row(_read(path, np.float32, (rows, width)))
     units = _read(_beside(path), np.int64, (None, 2))
@@ -46,11 +62,15 @@ def read_answers(path: Path, *, rows: int, width: int) -> Answers:
 
 def files_of(path: Path) -> list[Path]:
     """The files that answers are kept in."""
-    return [one for one in (path, _beside(path)) if one.is_file()]
+    return [one for one in (path, _beside(path), _texts(path)) if one.is_file()]
 
 
 def _beside(path: Path) -> Path:
     return path.with_suffix(".units.npy")
+
+
+def _texts(path: Path) -> Path:
+    return path.with_suffix(".texts.json")
 
 
 def _one_a_row(rows: int) -> Array:

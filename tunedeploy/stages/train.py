@@ -20,7 +20,7 @@ from tunedeploy.run.folder import RunDir, key_of
 from tunedeploy.run.results import Course, Metrics, Train
 from tunedeploy.training.batches import balance_of, class_weights
 from tunedeploy.training.feeds import VIEWS, FeatureFeed, Feed, View, alike, kept_features
-from tunedeploy.training.job import EVAL_BATCH, Job, is_sharded, moved
+from tunedeploy.training.job import EVAL_BATCH, Job, is_sharded, moved, with_texts
 from tunedeploy.training.loop import FOLDER, fit
 from tunedeploy.training.machine import accelerator_of, precision_of, set_threads
 from tunedeploy.training.probe import Lesson, fit_head
@@ -173,8 +173,8 @@ def freeze_unreached(recipe: "Recipe", assembly: Assembly, feed: Feed, targets: 
 
 
 def pretrained(assembly: Assembly) -> bool:
-    """Whether nothing of the trunk is fresh, so that its features say something."""
-    return not any(name.startswith("trunk.") for name in assembly.fresh)
+    """Whether there is a head, and nothing of the trunk is fresh, so that its features say something."""
+    return assembly.model.head is not None and not any(name.startswith("trunk.") for name in assembly.fresh)
 
 
 def checkpoint_key(recipe: "Recipe", data: "Data", assembly: Assembly, processes: int) -> str:
@@ -216,6 +216,7 @@ def finish(job: Job, assembly: Assembly, data: "Data", rundir: RunDir) -> Metric
         return named(assembly.graph, model(**inputs))
 
     answers = answers_of(outputs_of, feed, batch_size=EVAL_BATCH, progress=update)
+    answers = with_texts(answers, assembly, feed, job.metric)
     if not np.isfinite(answers.evidence).all():
         raise UserError("train: the trained model's outputs are NaN or infinite; lower train.lr")
     state = {name: value.contiguous() for name, value in trained_state(model, assembly.fresh).items()}

@@ -149,7 +149,7 @@ def save(assembly: "Assembly", labels: tuple[str, ...], folder: Path) -> None:
         model.trunk.config.label2id = {label: at for at, label in enumerate(labels)}
     image.save_trunk(model, Source(scheme=scheme, name=name), folder)
     save_file(
-        {key: tensor.contiguous() for key, tensor in model.head.state_dict().items()}, folder / "head.safetensors"
+        {key: tensor.contiguous() for key, tensor in model.own_head.state_dict().items()}, folder / "head.safetensors"
     )
     facts = assembly.encoder.facts
     write_json(folder / "preprocessor_config.json", processor_of_facts(facts_from(facts)))
@@ -168,7 +168,7 @@ def load(folder: Path, *, attention: str = "sdpa") -> "Assembly":
 
     facts = json.loads((folder / "tunedeploy.json").read_text(encoding="utf-8"))
     model = image.load_trunk(folder, len(facts["labels"]), facts["encoder"]["size"])
-    model.head.load_state_dict(load_file(folder / "head.safetensors"))
+    model.own_head.load_state_dict(load_file(folder / "head.safetensors"))
     encoder = image_input.TorchvisionEncoder(facts_from(facts["encoder"]))
     return Assembly(
         model=model.eval(), encoder=encoder, graph=graph(encoder.facts, facts["labels"]),

@@ -1,7 +1,7 @@
 """What the loop works on: a module with its rows, targets and loss, and how it is evaluated."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from tunedeploy.device.encoders import Array
 from tunedeploy.device.figures import value_text
 from tunedeploy.errors import UserError
 from tunedeploy.models.classifier import Assembly, trained_state
+from tunedeploy.models.runs import torch_run
 from tunedeploy.models.torch_inputs import named
 from tunedeploy.training.course import Course
 from tunedeploy.training.feeds import FeatureFeed, Feed
@@ -108,6 +109,15 @@ def judge(job: Job, model: torch.nn.Module, course: Course) -> None:
         progress.note(f"epoch {course.epoch}: {job.metric} {shown}, evaluation loss {loss:.4f}")
 
 
+def with_texts(answers: Answers, assembly: Assembly, feed: Feed | FeatureFeed, metric: str) -> Answers:
+    """The answers with what the model generates for each row, where the metric compares that."""
+    if not assembly.decision.metrics[metric].texts:
+        return answers
+    assert isinstance(feed, Feed) and feed.kept is not None, "models that generate read texts, which are kept"
+    texts = assembly.parts.generated_of_features(torch_run(assembly), feed.kept)
+    return replace(answers, texts=tuple(texts))
+
+
 def evaluated(job: Job, model: torch.nn.Module) -> tuple[Answers, float]:
     """The answers to the evaluation split, and the mean loss."""
     job.module.eval()
@@ -121,4 +131,5 @@ def evaluated(job: Job, model: torch.nn.Module) -> tuple[Answers, float]:
         totals.append(float(job.loss(outputs, job.eval_targets.batch(indices)).double().sum()))
 
     answers = answers_of(outputs_of, job.eval, batch_size=EVAL_BATCH, judge=add)
+    answers = with_texts(answers, job.assembly, job.eval, job.metric)
     return answers, sum(totals) / max(float(job.eval_targets.weights.sum()), 1e-12)

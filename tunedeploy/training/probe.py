@@ -49,4 +49,4 @@ def fit_head(model: Classifier, lesson: Lesson, *, seed: int) -> None:
             losses = lesson.loss({feed.output: probe(**feed.inputs(units))}, lesson.targets.batch(units))
             torch.autograd.backward((losses * weights).sum() / weights.sum())
             optimizer.step()
-    probe.write_back(model.head)
+    probe.write_back(model.own_head)

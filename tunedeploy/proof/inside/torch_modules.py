@@ -10,7 +10,7 @@ from torch import nn
 
 from tunedeploy.device.encoders import Array, Inputs
 from tunedeploy.device.signature import Graph
-from tunedeploy.proof.torch_run import run_torch
+from tunedeploy.models.runs import run_torch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,141 @@
+"""A model that writes texts: an encoder and a decoder that is trained with the right answer as its prefix."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from tokenizers import Tokenizer
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from tunedeploy.device.encoders.text import characters_kept
+from tunedeploy.device.encoders.text_to_text import TextToTextEncoder, TextToTextFacts, facts_from
+from tunedeploy.device.programs.seq2seq import Seq2SeqFacts, opened, whole_graph
+from tunedeploy.errors import ModelError, RecipeError
+from tunedeploy.models import loading, seq2seq, sources, text, text_folder
+from tunedeploy.models.classifier import Assembly, Classifier
+from tunedeploy.models.sources import Source
+from tunedeploy.run.atomic import write_json
+
+if TYPE_CHECKING:
+    from tunedeploy.data.read import Data
+    from tunedeploy.device.decisions import Decision
+    from tunedeploy.recipe.read import Recipe
+
+ARCHITECTURE = "t5"  # what new:// makes
+
+
+class Translator(Classifier):
+    """Logits of each token of the right answer, (batch, steps, vocabulary), from the source and that answer."""
+
+    def __init__(self, trunk: PreTrainedModel) -> None:
+        super().__init__(trunk, width=trunk.config.vocab_size, labels=0, dropout=0.0)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        decoder_input_ids: torch.Tensor,
+        decoder_attention_mask: torch.Tensor,
+    ) -> torch.Tensor:
+        """See the class; places behind a row's end are computed and mean nothing."""
+        del decoder_attention_mask  # a token sees none behind it
+        logits: torch.Tensor = self.trunk(
+            input_ids=input_ids, attention_mask=attention_mask, decoder_input_ids=decoder_input_ids, use_cache=False
+        ).logits
+        return logits
+
+
+def assemble(recipe: "Recipe", data: "Data", decision: "Decision") -> Assembly:
+    """The model before training: a checkpoint, or a new one with a tokenizer of the training rows.
+
+    Raises:
+        RecipeError: the recipe names an unknown architecture.
+        ModelError: the checkpoint cannot be opened, or cannot be exported as an encoder and a decoder.
+    """
+    source = sources.locate(recipe.model.name, recipe.model.weights)
+    options: Any = recipe.data
+    if source.scheme == "new":
+        if source.name != ARCHITECTURE:
+            raise RecipeError(f"model: new://{source.name} is not known; expected new://{ARCHITECTURE}")
+        tune: Any = recipe.tune
+        texts = (str(row[key]) for row in data.train for key in ("text", "target"))
+        tokenizer = seq2seq.train_tokenizer(texts, size=tune.vocabulary, max_length=options.max_length)
+        trunk = seq2seq.small_t5(tokenizer, width=tune.width, layers=tune.layers)
+        fresh = frozenset(f"trunk.{name}" for name, _ in trunk.named_parameters())
+    elif source.scheme == "hf":
+        trunk, tokenizer, fresh = loading.open_seq2seq(source), open_tokenizer(source), frozenset()
+    else:
+        raise RecipeError(f"model: {recipe.model.name!r} has images for input; {recipe.task} needs a text model")
+    facts = facts_of(trunk, tokenizer, options.max_length, options.max_target_length)
+    return assembly_of(trunk, tokenizer, facts, decision, fresh)
+
+
+def open_tokenizer(source: Source) -> Tokenizer:
+    """The checkpoint's tokenizer.json.
+
+    Raises:
+        ModelError: it has none that can run on a device.
+    """
+    fast: Any = text.open_tokenizer(source)
+    return Tokenizer.from_str(fast.backend_tokenizer.to_str())
+
+
+def facts_of(trunk: PreTrainedModel, tokenizer: Tokenizer, max_length: int, max_target: int) -> TextToTextFacts:
+    """How texts become this model's inputs, and how its files are called.
+
+    Raises:
+        ModelError: the decoder is built in a way that is not known, or the tokenizer is of another model.
+    """
+    try:
+        program = seq2seq.facts_of(trunk, max_target)
+    except AttributeError as error:
+        raise ModelError(f"model: its decoder is not built as T5's or as BART's: {error}") from error
+    if tokenizer.get_vocab_size() > program.vocabulary:
+        raise ModelError(
+            f"model: its tokenizer has {tokenizer.get_vocab_size()} ids, its head {program.vocabulary}; two models?"
+        )
+    return TextToTextFacts(
+        max_length=max_length, max_target_length=max_target, pad_id=program.pad_id, start_id=program.start_id,
+        eos_id=program.eos_id, lone_id=program.eos_id, max_characters=characters_kept(max_length),
+        program=vars(program),
+    )  # fmt: skip
+
+
+def assembly_of(
+    trunk: PreTrainedModel, tokenizer: Tokenizer, facts: TextToTextFacts, decision: "Decision", fresh: frozenset[str]
+) -> Assembly:
+    """A model with what is needed to feed it."""
+    program = Seq2SeqFacts(**facts.program)
+    return Assembly(
+        model=Translator(trunk).eval(), encoder=TextToTextEncoder(tokenizer, facts), graph=whole_graph(program),
+        decision=decision, fresh=fresh, facts={"max_length": facts.max_length},
+        program=opened(facts.program, whole_graph(program)),
+        nets=lambda model: seq2seq.nets_of(cast(PreTrainedModel, model.trunk)), traced=seq2seq.example_of(program),
+    )  # fmt: skip
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path, facts: TextToTextFacts) -> None:
+    """Write tokenizer.json, and what transformers reads beside it."""
+    pad, end = (tokenizer.id_to_token(number) for number in (facts.pad_id, facts.eos_id))
+    fast: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer, pad_token=pad, eos_token=end, model_max_length=facts.max_length
+    )
+    text.save_tokenizer(fast, folder, facts.max_length)
+
+
+def save(assembly: Assembly, folder: Path, record: Mapping[str, Any]) -> None:
+    """Write a plain model folder: encoder, decoder, tokenizer, and tunedeploy.json with a record."""
+    trunk: Any = assembly.model.trunk
+    encoder: Any = assembly.encoder
+    with loading.quiet():
+        trunk.save_pretrained(folder)
+        save_tokenizer(encoder.tokenizer, folder, facts_from(encoder.facts))
+    write_json(folder / text_folder.FILE, {**record, **assembly.facts, "encoder": encoder.facts})
+
+
+def load(folder: Path, decision: "Decision") -> Assembly:
+    """Read back what `save` wrote."""
+    facts = facts_from(text_folder.record_of(folder)["encoder"])
+    trunk = loading.open_seq2seq(Source(scheme="hf", name=str(folder)))
+    return assembly_of(trunk, Tokenizer.from_file(str(folder / "tokenizer.json")), facts, decision, frozenset())
