@@ -192,5 +192,6 @@ def answers_kept(ledger: Ledger, id: str, rule: Rule, expected: Outputs, got: Ou
     tie = rule.get("near_tie", 2 * rule["max_abs"])
     changed = flipped(expected.decision, expected.evidence, got.evidence, tie)
     where = f"golden row {expected.unit_rows[changed[0]]}" if len(changed) else ""
-    facts = {"largest_difference": largest_difference(expected.evidence, got.evidence)[0]}
+    numbers = expected.decision.numbers
+    facts = {"largest_difference": largest_difference(numbers(expected.evidence), numbers(got.evidence))[0]}
     return ledger.at_most(id, len(changed), 0, rows=len(expected.evidence), where=where, facts=facts)

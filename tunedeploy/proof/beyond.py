@@ -41,7 +41,7 @@ def beyond_the_trace(scene: Scene) -> list[Comparison]:
     for how, inputs, chosen in beyond(scene):
         try:
             large = len(chosen) > 1
-            single = {key: value[chosen] for key, value in alone.items()} if large else scene.torch(inputs)
+            single = of_rows(scene, alone, inputs, chosen) if large else scene.torch(inputs)
         except (RuntimeError, IndexError):  # a length that the model itself does not take
             refused += 1
             continue
@@ -60,6 +60,15 @@ def beyond_the_trace(scene: Scene) -> list[Comparison]:
     return [
         of_outputs(scene.float32, "beyond-the-trace", outputs, rows, {"refused_by_torch": refused} | not_tried(scene))
     ]
+
+
+def of_rows(scene: Scene, outputs: Arrays, inputs: Inputs, rows: list[int]) -> dict[str, Array]:
+    """Outputs of some rows, cut to the sizes of their own batch, whose longest row may be shorter."""
+    shapes = scene.graph.shapes(inputs)
+    return {
+        name: value[rows][tuple(slice(size) for size in shapes[name] if isinstance(size, int))]
+        for name, value in outputs.items()
+    }
 
 
 def row_apart(scene: Scene, inputs: Inputs, single: Arrays, got: Arrays) -> tuple[int, float]:

@@ -147,8 +147,9 @@ def trained_again(scene: Scene) -> list[Comparison]:
     expected = kept.of_rows(chosen)
     got = answers(tuned, tuned.encoder.encode([scene.data.eval[int(at)] for at in chosen]))
     floor = scene.noise_floor
-    value, unit = agreement.largest_difference(expected.evidence, got.evidence)
-    limit = agreement.tolerance(floor, agreement.output_range(kept.evidence))
+    numbers = scene.decision.numbers
+    value, unit = agreement.largest_difference(numbers(expected.evidence), numbers(got.evidence))
+    limit = agreement.tolerance(floor, agreement.output_range(numbers(kept.evidence)))
     where = str(scene.data.eval[int(chosen[expected.row[unit]])]["origin"])
     facts = {"noise_floor": floor}
     return [TRAINED.at_most("training-logits", value, limit, rows=len(chosen), where=where, facts=facts)]

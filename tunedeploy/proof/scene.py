@@ -227,8 +227,9 @@ def trained_against_merged(scene: Scene) -> list[Comparison]:
     expected = scene.kept.of_rows(chosen)
     got = answers(scene.merged, scene.merged.encoder.encode(sample(scene.data.eval, MERGED_ROWS)))
     floor = scene.noise_floor
-    value, unit = agreement.largest_difference(expected.evidence, got.evidence)
-    limit = agreement.tolerance(floor, agreement.output_range(scene.kept.evidence))
+    numbers = scene.decision.numbers
+    value, unit = agreement.largest_difference(numbers(expected.evidence), numbers(got.evidence))
+    limit = agreement.tolerance(floor, agreement.output_range(numbers(scene.kept.evidence)))
     where = str(scene.data.eval[int(chosen[expected.row[unit]])]["origin"])
     ledger, facts = Ledger(stage="merge", file="merged"), {"noise_floor": floor}
     return [ledger.at_most("trained-vs-merged", value, limit, rows=len(chosen), where=where, facts=facts)]

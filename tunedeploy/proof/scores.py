@@ -65,8 +65,9 @@ def metric_kept(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
 def trained_against_file(scene: Scene, trained: Answers, got: Answers, facts: dict[str, float]) -> Comparison:
     """Answers to the whole evaluation split as training ended against the float32 file's."""
     floor = scene.noise_floor
-    value, unit = agreement.largest_difference(trained.evidence, got.evidence)
-    limit = agreement.tolerance(floor, agreement.output_range(trained.evidence))
+    numbers = scene.decision.numbers
+    value, unit = agreement.largest_difference(numbers(trained.evidence), numbers(got.evidence))
+    limit = agreement.tolerance(floor, agreement.output_range(numbers(trained.evidence)))
     where, facts = str(scene.data.eval[int(trained.row[unit])]["origin"]), facts | {"noise_floor": floor}
     return scene.float32.at_most("trained-vs-onnx", value, limit, rows=len(trained), where=where, facts=facts)
 
@@ -77,9 +78,10 @@ def as_judged(scene: Scene, name: str, trained: Answers, got: Answers) -> Compar
     file = Path(result["variants"][name]["file"])
     path = scene.rundir / str(file.with_suffix(".npy"))
     judged = read_answers(path, rows=len(scene.data.eval), width=scene.width)
-    value, unit = agreement.largest_difference(judged.evidence, got.evidence)
+    numbers = scene.decision.numbers
+    value, unit = agreement.largest_difference(numbers(judged.evidence), numbers(got.evidence))
     drift = float(np.median(scene.decision.compare(trained.evidence, judged.evidence).moved))
-    smallest = agreement.tolerance(0.0, agreement.output_range(trained.evidence))
+    smallest = agreement.tolerance(0.0, agreement.output_range(numbers(trained.evidence)))
     limit = max(SAME_MACHINE * drift, smallest) if result["made_on"] == kernels() else None
     where, facts = str(scene.data.eval[int(judged.row[unit])]["origin"]), {"drift": drift}
     ledger = Ledger(stage="quantize", file=str(file), variant=name)

@@ -60,11 +60,13 @@ def vocabulary_kept(scene: Scene) -> list[Comparison]:
             floor = agreement.noise_floor(ours, exact)
         spread = max(spread, agreement.output_range(ours))
         value = scene.graph.outputs[0]
+        rows = np.arange(len(ours))
         if not run:
+            rows = elements(value, ours, inputs)[1]
             ours, theirs = (elements(value, each, inputs)[0] for each in (ours, theirs))
-        difference, row = agreement.largest_difference(ours, theirs)
+        difference, at = agreement.largest_difference(ours, theirs)
         if difference > worst:
-            worst, where = difference, f"ids from {int(inputs['input_ids'][row].min())}"
+            worst, where = difference, f"ids from {int(inputs['input_ids'][rows[at]].min())}"
     facts = {"noise_floor": floor, "output_range": spread, "value": name or output}
     limit = agreement.tolerance(floor, spread)
     return [scene.float32.at_most("embedded-ids", worst, limit, rows=count, where=where, facts=facts)]
@@ -75,8 +77,10 @@ def batches(scene: Scene, count: int) -> Iterator[Inputs]:
     longest = min(LENGTH, int(scene.encoder.facts["max_length"]))
     ids = np.resize(np.arange(count), -(-count // longest) * longest).reshape(-1, longest)
     for at in range(0, len(ids), ROWS):
-        part = [{"input_ids": row, "token_type_ids": np.zeros_like(row)} for row in ids[at : at + ROWS]]
-        yield scene.encoder.collate(part)
+        part = ids[at : at + ROWS]
+        # A model that writes texts reads the right answer too.
+        features = [{"input_ids": row, "token_type_ids": np.zeros_like(row), "target_ids": row} for row in part]
+        yield scene.encoder.collate(features)
 
 
 def embedded(model: nn.Module, scene: Scene, inputs: Inputs) -> Array | None:

@@ -1,6 +1,7 @@
 """Merge: fold the adapter into the base weights in float32, and prove on real rows that nothing else changed."""
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -47,14 +48,20 @@ def run(recipe: "Recipe", rundir: RunDir) -> Merge:
     progress.note(f"merge: comparing on {len(features)} rows")
     with_adapter = answers(tuned, features)
     few = features[:: max(1, len(features) // FLOOR_ROWS)]
-    floor = agreement.noise_floor(answers(tuned, few).evidence, answers(tuned, few, double=True).evidence)
+    numbers = tuned.decision.numbers
+    few_answers, exact = answers(tuned, few), answers(tuned, few, double=True)
+    floor = agreement.noise_floor(numbers(few_answers.evidence), numbers(exact.evidence))
     method.fold(tuned.model)
     merged = answers(tuned, features)
     base = answers(start.base(recipe, data), features)
+    with_adapter, merged, base = (
+        replace(given, evidence=numbers(given.evidence)) for given in (with_adapter, merged, base)
+    )
     with whole_folder(rundir / FOLDER) as folder:
         task.save(tuned, data.labels, folder)
         again = task.load(folder)
         reloaded = answers(again, again.encoder.encode(sample(data.eval)))
+        reloaded = replace(reloaded, evidence=numbers(reloaded.evidence))
         spread = agreement.output_range(with_adapter.evidence)
         limit = agreement.tolerance(floor, spread)
         facts = {"noise_floor": floor, "output_range": spread}

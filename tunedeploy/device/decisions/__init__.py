@@ -78,6 +78,10 @@ class AllOfTheOutput:
         """As many numbers as the output has of a unit."""
         return int(self.output.axes[-1])
 
+    def numbers(self, evidence: Array) -> Array:
+        """All of it moves little where the outputs do."""
+        return evidence
+
 
 class OneARow(AllOfTheOutput):
     """The units of decisions that give each row one answer."""
@@ -172,6 +176,10 @@ class Decision(Protocol):
 
     def compare(self, first: Array, second: Array) -> Change:
         """The answers of one file against those of another, both evidence of the same units."""
+        ...
+
+    def numbers(self, evidence: Array) -> Array:
+        """The part of the evidence that moves little where the outputs do, (units, n); ids of tokens are none of it."""
         ...
 
     def centred(self, evidence: Array) -> Array:

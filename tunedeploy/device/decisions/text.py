@@ -92,6 +92,10 @@ class Text:
         lead = np.where(one[:, BEST] == other[:, BEST], other[:, MARGIN], -other[:, MARGIN])
         return Change(differs=~(one[:, BEST] == other[:, BEST]), moved=np.abs(one[:, MARGIN] - lead))  # NaN differs
 
+    def numbers(self, evidence: Array) -> Array:
+        """All but the ids, of which the best jumps at a near-tie."""
+        return evidence[:, [MARGIN, HEIGHT, CERTAINTY]]
+
     def centred(self, evidence: Array) -> Array:
         """By how much the best token's logit is over the mean, (units, 1): a factor on the logits is one on it."""
         return np.asarray(evidence[:, HEIGHT : HEIGHT + 1], np.float64)
