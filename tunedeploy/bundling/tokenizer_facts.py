@@ -30,12 +30,14 @@ def contradictions(config: Mapping[str, Any], tokenizer: Mapping[str, Any], fact
     direction = (tokenizer.get("truncation") or {}).get("direction")
     pairs = {
         "truncation_side": (config.get("truncation_side"), direction and direction.lower()),
-        "padding_side": (config.get("padding_side"), facts["padding_side"]),
+        "padding_side": (config.get("padding_side"), facts.get("padding_side", "right")),
         "model_max_length": (config.get("model_max_length"), facts["max_length"]),
     }
     odd += [key for key, (said, true) in pairs.items() if said is not None and said != true]
     names = config.get("model_input_names")
-    return odd + ["model_input_names"] * (isinstance(names, list) and any(one not in names for one in facts["inputs"]))
+    return odd + ["model_input_names"] * (
+        isinstance(names, list) and any(one not in names for one in facts.get("inputs", ()))
+    )
 
 
 def settle(folder: Path, facts: Mapping[str, Any]) -> None:

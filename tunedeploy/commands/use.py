@@ -1,14 +1,18 @@
 """Score and predict with whatever a path holds: a bundle, a run's ONNX files, or a run that is only trained."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
 
 from tunedeploy import plugins, progress
 from tunedeploy.data.columns import IMAGE_ROWS, TEXT_ROWS, Column, column_from
 from tunedeploy.device.decisions import Answers, Decision
 from tunedeploy.device.encoders import Row
+from tunedeploy.device.parts import Parts
+from tunedeploy.device.signature import Run
 from tunedeploy.errors import DataError, RunError, UsageError
 from tunedeploy.proof.bundle import Bundle
 
@@ -30,7 +34,35 @@ class Model:
     names: Mapping[str, Any]  # the recipe's data section, which has the user's column names
     columns: Sequence[Column]
     decision: Decision
-    answers: Callable[[Sequence[Row]], Answers]
+    parts: Parts
+    run: Run
+    what: str  # runs, for the progress
+
+    def answers(self, rows: Sequence[Row]) -> Answers:
+        """What the metric is computed of.
+
+        Raises:
+            RunError: some of it is NaN or infinity.
+        """
+        update = progress.tracker(self.what, len(rows))
+        answers = self.parts.answers(self.run, rows, update, metric=self.metric)
+        if not np.isfinite(answers.evidence).all():
+            raise RunError(f"{self.what}: gives NaN or infinity")
+        return answers
+
+    def shown(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """A record for each row, JSON.
+
+        Raises:
+            RunError: as `answers`.
+        """
+        update = progress.tracker(self.what, len(rows))
+        if self.parts.program.generates:
+            return [{"text": text} for text in self.parts.generated(self.run, rows, update)]
+        answers = self.parts.answers(self.run, rows, update)
+        if not np.isfinite(answers.evidence).all():
+            raise RunError(f"{self.what}: gives NaN or infinity")
+        return self.decision.show(answers, rows)
 
 
 class Score(TypedDict):
@@ -59,56 +91,51 @@ def of_bundle(path: Path, variant: str | None) -> Model:
     """A bundle's variant; loads no torch."""
     bundle = Bundle(path)
     name = variant or "fp32"
-    bundle.session(name)
-
-    def answers(rows: Sequence[Row]) -> Answers:
-        return bundle.answers(rows, name, progress.tracker(f"onnx {name}", len(rows)))
-
+    bundle.sessions(name)
     return Model(
         task=bundle.manifest["task"], key=bundle.encoder.key, labels=bundle.labels, metric=bundle.manifest["metric"],
         names=bundle.manifest["recipe"]["data"], columns=columns_of_bundle(bundle), decision=bundle.decision,
-        answers=answers,
+        parts=bundle.parts, run=bundle.run(name), what=f"onnx {name}",
     )  # fmt: skip
 
 
 def of_run(path: Path, variant: str | None) -> Model:
-    """A run's ONNX file, or its trained model where nothing has been exported yet."""
+    """A run's ONNX files, or its trained model where nothing has been exported yet."""
     from tunedeploy import api
     from tunedeploy.run.folder import RunDir
 
     rundir, recipe = RunDir(path), api.recipe_of(path)
     train = rundir.record("train").result
-    call: Callable[[Sequence[Row]], Answers]
     if rundir.has("quantize") and variant != TRAINED:
-        call = _onnx_call(recipe, rundir, variant or "fp32")
+        what, parts, run = _onnx(recipe, rundir, variant or "fp32")
     elif variant in (None, TRAINED):
-        call = _torch_call(recipe, rundir)
+        what, parts, run = _torch(recipe, rundir)
     else:
         raise RunError(f"{path}: has no {variant}; run 'tunedeploy export {path} --quantize {variant}' first")
     task = plugins.load("tasks", recipe.task)
     return Model(
         task=recipe.task, key=task.BARE_INPUT, labels=tuple(train["labels"]), metric=train["metric"],
-        names=recipe.resolved()["data"], columns=task.COLUMNS, decision=task.decision(train["labels"]), answers=call,
+        names=recipe.resolved()["data"], columns=task.COLUMNS, decision=task.decision(train["labels"]),
+        parts=parts, run=run, what=what,
     )  # fmt: skip
 
 
-def _onnx_call(recipe: "Recipe", rundir: "RunDir", variant: str) -> Callable[[Sequence[Row]], Answers]:
+def _onnx(recipe: "Recipe", rundir: "RunDir", variant: str) -> tuple[str, Parts, Run]:
     from tunedeploy.run.exported import parts_of, sessions_of
 
     variants = rundir.record("quantize").result["variants"]
     if variant not in variants:
         raise RunError(f"{rundir.path}: no variant {variant!r}; it has {', '.join(variants)}")
-    run, parts = sessions_of(rundir, variants[variant]), parts_of(recipe, rundir)
-    return lambda rows: parts.answers(run, rows, progress.tracker(f"onnx {variant}", len(rows)))
+    return f"onnx {variant}", parts_of(recipe, rundir), sessions_of(rundir, variants[variant])
 
 
-def _torch_call(recipe: "Recipe", rundir: "RunDir") -> Callable[[Sequence[Row]], Answers]:
+def _torch(recipe: "Recipe", rundir: "RunDir") -> tuple[str, Parts, Run]:
     from tunedeploy.data.recipe_data import data_of
     from tunedeploy.models.runs import torch_run
     from tunedeploy.proof.torch_run import trained
 
     assembly = trained(recipe, rundir, data_of(recipe))
-    return lambda rows: assembly.parts.answers(torch_run(assembly), rows)
+    return TRAINED, assembly.parts, torch_run(assembly)
 
 
 def evaluate(path: Path, data: str | None = None, variant: str | None = None) -> Score:
@@ -186,7 +213,7 @@ def predict(
         rows = read_rows(data, model, labelled=False)
         shown = [row["text"] if "text" in row else str(row.get("origin")) for row in rows]
     try:
-        found = model.decision.show(model.answers(rows), rows)
+        found = model.shown(rows)
     except OSError as error:
         raise DataError(f"predict: {error}") from error
     return [{"input": text, **one} for text, one in zip(shown, found, strict=True)]

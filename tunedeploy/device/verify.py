@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Config(TypedDict):
     """config.json, as far as other programs read labels from it."""
 
-    id2label: dict[str, str]
+    id2label: NotRequired[dict[str, str]]
     label2id: NotRequired[dict[str, int]]
 
 
@@ -140,7 +140,7 @@ def metadata_of_files(bundle: "Bundle") -> Iterator[tuple[str, Mapping[str, str]
 def labels_alike(bundle: "Bundle", golden: Golden) -> list[Comparison]:
     """Every file of the bundle that lists the labels lists the same, in order."""
     config = typed.read(inside(bundle.path, "config.json"), Config)
-    names, ids = config["id2label"], config.get("label2id", {})
+    names, ids = config.get("id2label", {}), config.get("label2id", {})
     labels = [typed.read(inside(bundle.path, "labels.json"), list[str]), list(bundle.labels)]
     if bundle.labels:  # of numbers there are none, and configurations have some all the same
         labels.append([names.get(str(at), "") for at in range(len(names))])

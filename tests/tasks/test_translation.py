@@ -1,0 +1,145 @@
+"""Translation: texts are written token by token, the same by torch and by the files an app ships."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sacrebleu
+import torch
+from transformers import PreTrainedModel
+
+from tests.finished import Finished
+from tests.tiny import Tiny, TinyTask
+from tunedeploy import api
+from tunedeploy.data.recipe_data import data_of
+from tunedeploy.device.bundle import load_bundle
+from tunedeploy.errors import ModelError, RecipeError
+from tunedeploy.models import seq2seq, start, translator
+from tunedeploy.models.runs import torch_run
+from tunedeploy.proof.graph_sets import first_differences
+from tunedeploy.tasks import translation
+
+Finisher = Callable[[str], Finished]
+WORDS = {
+    "the": "le", "cat": "chat", "dog": "chien", "sleeps": "dort", "eats": "mange", "bread": "pain", "green": "vert",
+    "red": "rouge", "and": "et", "house": "maison", "sees": "voit", "school": "école",
+}  # fmt: skip
+
+
+def pairs(path: Path, *, rows: int = 60, seed: int = 0) -> Path:
+    """A csv file of short sentences and the same words, each translated."""
+    rng = np.random.default_rng(seed)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["en", "fr"])
+        for _ in range(rows):
+            words = rng.choice(list(WORDS), rng.integers(1, 6))
+            writer.writerow([" ".join(words), " ".join(WORDS[word] for word in words)])
+    return path
+
+
+SIZE = {"width": 32, "layers": 1, "vocabulary": 340}
+TINY = TinyTask(
+    data=lambda folder: pairs(folder / "pairs.csv"),
+    model=lambda folder: t5(folder / "t5"),
+    row={"text": "the green house and the dog"},
+    answer=frozenset({"text"}),
+    finished={"tune": {"method": "full"}, "train": {"epochs": 12, "lr": 0.005, "batch_size": 16}},
+    finished_data=lambda folder: pairs(folder / "rows.csv", rows=400),
+    labels=0,
+)
+
+
+def t5(folder: Path) -> Path:
+    """A checkpoint of one layer on each side, with random weights and a tokenizer of the words above."""
+    tokenizer = seq2seq.train_tokenizer([*WORDS, *WORDS.values()] * 4, size=340, max_length=24)
+    torch.manual_seed(0)
+    model = seq2seq.small_t5(tokenizer, width=32, layers=1)
+    model.save_pretrained(folder)
+    translator.save_tokenizer(tokenizer, folder, translator.facts_of(model, tokenizer, 24, 24))
+    return folder
+
+
+def test_a_new_model_is_the_same_for_the_same_seed_and_another_for_another(tiny: Tiny, tmp_path: Path) -> None:
+    def weights(seed: int) -> torch.Tensor:
+        recipe = tiny.recipe(
+            tmp_path / "r.yaml", "translation", model="new://t5", tune={"method": "full", **SIZE}, train={"seed": seed}
+        )
+        trunk = start.base(recipe, data_of(recipe)).model.trunk
+        assert isinstance(trunk, PreTrainedModel)
+        return torch.cat([parameter.detach().flatten() for parameter in trunk.parameters()])
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_an_architecture_that_is_not_known_is_one_line(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path / "r.yaml", "translation", model="new://gpt", tune={"method": "full"})
+    with pytest.raises(RecipeError, match="new://gpt is not known; expected new://t5"):
+        start.base(recipe, data_of(recipe))
+
+
+def test_last_layer_says_that_there_is_no_head(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path / "r.yaml", "translation", tune={"method": "last-layer"})
+    with pytest.raises(ModelError, match="no head beside its trunk; set tune.method"):
+        start.attached(recipe, data_of(recipe))
+
+
+def test_the_loss_is_transformers_own_and_counts_tokens(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path / "r.yaml", "translation")
+    data = data_of(recipe)
+    assembly = start.base(recipe, data)
+    features = assembly.encoder.encode(data.train.select(range(5)))
+    batch = {name: torch.from_numpy(value) for name, value in assembly.encoder.collate(features).items()}
+    ids = [target["ids"] for target in translation.targets([], features)]
+    padded = torch.full((5, max(map(len, ids))), -100)
+    for at, row in enumerate(ids):
+        padded[at, : len(row)] = torch.from_numpy(row)
+    trunk = assembly.model.trunk
+    with torch.inference_mode():
+        theirs = trunk(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=padded).loss
+        logits = assembly.model(**{value.name: batch[value.name] for value in assembly.graph.inputs})
+        ours = translation.loss({"logits": logits}, {"ids": padded}, None, {})
+    counts = translation.weights([{"ids": row} for row in ids])
+    assert float(ours.sum()) / counts.sum() == pytest.approx(float(theirs), rel=1e-5)
+
+
+def test_a_kept_model_writes_the_same(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path / "r.yaml", "translation")
+    data = data_of(recipe)
+    assembly = start.base(recipe, data)
+    translation.save(assembly, (), tmp_path / "kept")
+    again = translation.load(tmp_path / "kept")
+    rows = [data.eval[at] for at in range(8)]
+    texts = [each.parts.generated(torch_run(each), rows) for each in (assembly, again)]
+    assert texts[0] == texts[1]
+
+
+def test_the_bundle_writes_what_training_wrote_and_bleu_is_sacrebleus(finished: Finisher) -> None:
+    run = finished("translation")
+    recipe = api.recipe_of(run.run)
+    rows = list(data_of(recipe).eval)
+    bundle = load_bundle(run.dist)
+    texts = [answer["text"] for answer in bundle.predict(rows)]
+    right = [row["target"] for row in rows]
+    bleu = sacrebleu.corpus_bleu(texts, [right]).score
+    assert bleu > 30  # it learned the words, so that a wrong one shows
+    assert bleu == pytest.approx(bundle.manifest["value"], abs=1e-3)
+    assert bleu == pytest.approx(bundle.score(rows), abs=1e-6)
+
+
+def test_a_text_is_written_the_same_alone_and_beside_longer_ones(finished: Finisher) -> None:
+    bundle = load_bundle(finished("translation").dist)
+    texts = ["cat", "the cat and the dog", "🙂\r\nschool", "", "the " * 60]
+    assert [bundle.predict([text])[0] for text in texts] == bundle.predict(texts)
+
+
+def test_rows_that_ended_at_the_same_step_are_equal_whatever_pads_them() -> None:
+    ours = np.array([[5, 1, 0, 0], [5, 6, 7, 1]])
+    assert first_differences(ours, ours) == []
+    assert first_differences(ours[:1], ours[:1, :2]) == []
+    assert first_differences(ours, np.array([[5, 1, 0, 0], [5, 9, 7, 1]])) == [(1, 1)]
+    assert first_differences(ours[1:], np.array([[5, 6, 1]])) == [(0, 2)]
+    assert first_differences(ours[1:], np.array([[5, 6]])) == [(0, 2)]
