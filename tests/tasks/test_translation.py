@@ -22,21 +22,22 @@ from tunedeploy.proof.graph_sets import first_differences
 from tunedeploy.tasks import translation
 
 Finisher = Callable[[str], Finished]
-WORDS = {
-    "the": "le", "cat": "chat", "dog": "chien", "sleeps": "dort", "eats": "mange", "bread": "pain", "green": "vert",
-    "red": "rouge", "and": "et", "house": "maison", "sees": "voit", "school": "école",
-}  # fmt: skip
+NOUNS = {"cat": "chat", "dog": "chien", "house": "maison", "bird": "oiseau", "school": "école"}
+VERBS = {"sees": "voit", "eats": "mange", "finds": "trouve"}
+COLOURS = {"green": "vert", "red": "rouge", "black": "noir"}
+WORDS = {"the": "le", **NOUNS, **VERBS, **COLOURS}
 
 
 def pairs(path: Path, *, rows: int = 60, seed: int = 0) -> Path:
-    """A csv file of short sentences and the same words, each translated."""
+    """A csv file of sentences of six words and their translations, in which the colour follows its noun."""
     rng = np.random.default_rng(seed)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["en", "fr"])
         for _ in range(rows):
-            words = rng.choice(list(WORDS), rng.integers(1, 6))
-            writer.writerow([" ".join(words), " ".join(WORDS[word] for word in words)])
+            first, second, verb, colour = (str(rng.choice(list(words))) for words in (NOUNS, NOUNS, VERBS, COLOURS))
+            french = f"le {NOUNS[first]} {VERBS[verb]} le {NOUNS[second]} {COLOURS[colour]}"
+            writer.writerow([f"the {first} {verb} the {colour} {second}", french])
     return path
 
 
@@ -44,7 +45,7 @@ SIZE = {"width": 32, "layers": 1, "vocabulary": 340}
 TINY = TinyTask(
     data=lambda folder: pairs(folder / "pairs.csv"),
     model=lambda folder: t5(folder / "t5"),
-    row={"text": "the green house and the dog"},
+    row={"text": "the red house eats the cat"},
     answer=frozenset({"text"}),
     finished={"tune": {"method": "full"}, "train": {"epochs": 12, "lr": 0.005, "batch_size": 16}},
     finished_data=lambda folder: pairs(folder / "rows.csv", rows=400),
@@ -132,7 +133,7 @@ def test_the_bundle_writes_what_training_wrote_and_bleu_is_sacrebleus(finished: 
 
 def test_a_text_is_written_the_same_alone_and_beside_longer_ones(finished: Finisher) -> None:
     bundle = load_bundle(finished("translation").dist)
-    texts = ["cat", "the cat and the dog", "🙂\r\nschool", "", "the " * 60]
+    texts = ["cat", "the cat sees the red dog", "🙂\r\nschool", "", "the " * 60]
     assert [bundle.predict([text])[0] for text in texts] == bundle.predict(texts)
 
 
