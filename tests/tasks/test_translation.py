@@ -44,7 +44,7 @@ def pairs(path: Path, *, rows: int = 60, seed: int = 0) -> Path:
 SIZE = {"width": 32, "layers": 1, "vocabulary": 340}
 TINY = TinyTask(
     data=lambda folder: pairs(folder / "pairs.csv"),
-    model=lambda folder: t5(folder / "t5"),
+    model=lambda folder: marian(folder / "marian"),
     row={"text": "the red house eats the cat"},
     answer=frozenset({"text"}),
     finished={"tune": {"method": "full"}, "train": {"epochs": 12, "lr": 0.005, "batch_size": 16}},
@@ -53,11 +53,11 @@ TINY = TinyTask(
 )
 
 
-def t5(folder: Path) -> Path:
+def marian(folder: Path) -> Path:
     """A checkpoint of one layer on each side, with random weights and a tokenizer of the words above."""
     tokenizer = seq2seq.train_tokenizer([*WORDS, *WORDS.values()] * 4, size=340, max_length=24)
     torch.manual_seed(0)
-    model = seq2seq.small_t5(tokenizer, width=32, layers=1)
+    model = seq2seq.small_marian(tokenizer, width=32, layers=1, positions=24)
     model.save_pretrained(folder)
     translator.save_tokenizer(tokenizer, folder, translator.facts_of(model, tokenizer, 24, 24))
     return folder
@@ -66,7 +66,11 @@ def t5(folder: Path) -> Path:
 def test_a_new_model_is_the_same_for_the_same_seed_and_another_for_another(tiny: Tiny, tmp_path: Path) -> None:
     def weights(seed: int) -> torch.Tensor:
         recipe = tiny.recipe(
-            tmp_path / "r.yaml", "translation", model="new://t5", tune={"method": "full", **SIZE}, train={"seed": seed}
+            tmp_path / "r.yaml",
+            "translation",
+            model="new://marian",
+            tune={"method": "full", **SIZE},
+            train={"seed": seed},
         )
         trunk = start.base(recipe, data_of(recipe)).model.trunk
         assert isinstance(trunk, PreTrainedModel)
@@ -78,7 +82,7 @@ def test_a_new_model_is_the_same_for_the_same_seed_and_another_for_another(tiny:
 
 def test_an_architecture_that_is_not_known_is_one_line(tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny.recipe(tmp_path / "r.yaml", "translation", model="new://gpt", tune={"method": "full"})
-    with pytest.raises(RecipeError, match="new://gpt is not known; expected new://t5"):
+    with pytest.raises(RecipeError, match="new://gpt is not known; expected new://marian or new://t5"):
         start.base(recipe, data_of(recipe))
 
 

@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
 from tokenizers.models import BPE
 from torch import nn
-from transformers import PreTrainedModel, T5Config, T5ForConditionalGeneration
+from transformers import MarianConfig, MarianMTModel, PreTrainedModel, T5Config, T5ForConditionalGeneration
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from tunedeploy.device.encoders import Array
@@ -69,6 +69,28 @@ def small_t5(tokenizer: Tokenizer, *, width: int, layers: int) -> PreTrainedMode
         attn_implementation="eager",  # as sdpa its relative positions do not export
     )  # fmt: skip
     model: Any = T5ForConditionalGeneration(config)
+    return cast(PreTrainedModel, model.eval())
+
+
+def small_marian(tokenizer: Tokenizer, *, width: int, layers: int, positions: int) -> PreTrainedModel:
+    """A Marian with weights from torch's seed, in float32 and eval mode; its positions are sines and are not trained.
+
+    Args:
+        tokenizer: with PAD and END.
+        width: of the states, in steps of 32, the width of a head.
+        layers: of the encoder, and of the decoder.
+        positions: tokens that the longest text may have.
+    """
+    pad, end = tokenizer.token_to_id(PAD), tokenizer.token_to_id(END)
+    make: Any = MarianConfig
+    config = make(
+        vocab_size=tokenizer.get_vocab_size(), d_model=width, encoder_layers=layers, decoder_layers=layers,
+        encoder_attention_heads=width // 32, decoder_attention_heads=width // 32, encoder_ffn_dim=4 * width,
+        decoder_ffn_dim=4 * width, pad_token_id=pad, eos_token_id=end, decoder_start_token_id=pad,
+        forced_eos_token_id=None, bad_words_ids=None, max_position_embeddings=positions, scale_embedding=True,
+        activation_function="relu", attn_implementation="eager",
+    )  # fmt: skip
+    model: Any = MarianMTModel(config)
     return cast(PreTrainedModel, model.eval())
 
 

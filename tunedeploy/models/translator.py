@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from tunedeploy.device.decisions import Decision
     from tunedeploy.recipe.read import Recipe
 
-ARCHITECTURE = "t5"  # what new:// makes
+LONGEST = 128  # tokens; the cost of attention grows with their square
+ARCHITECTURES = ("marian", "t5")  # what new:// makes; the former learns faster from nothing
 
 
 class Translator(Classifier):
@@ -30,6 +31,15 @@ class Translator(Classifier):
 
     def __init__(self, trunk: PreTrainedModel) -> None:
         super().__init__(trunk, width=trunk.config.vocab_size, labels=0, dropout=0.0)
+        # Positions that are sines are no weights, and transformers makes them anew when it loads a folder.
+        self.fixed = [parameter for parameter in trunk.parameters() if not parameter.requires_grad]
+
+    def requires_grad_(self, requires_grad: bool = True) -> "Translator":
+        """As torch's, but for what a checkpoint does not train."""
+        super().requires_grad_(requires_grad)
+        for parameter in self.fixed:
+            parameter.requires_grad_(False)
+        return self
 
     def forward(
         self,
@@ -56,19 +66,39 @@ def assemble(recipe: "Recipe", data: "Data", decision: "Decision") -> Assembly:
     source = sources.locate(recipe.model.name, recipe.model.weights)
     options: Any = recipe.data
     if source.scheme == "new":
-        if source.name != ARCHITECTURE:
-            raise RecipeError(f"model: new://{source.name} is not known; expected new://{ARCHITECTURE}")
+        if source.name not in ARCHITECTURES:
+            known = " or ".join(f"new://{name}" for name in ARCHITECTURES)
+            raise RecipeError(f"model: new://{source.name} is not known; expected {known}")
         tune: Any = recipe.tune
         texts = (str(row[key]) for row in data.train for key in ("text", "target"))
-        tokenizer = seq2seq.train_tokenizer(texts, size=tune.vocabulary, max_length=options.max_length)
-        trunk = seq2seq.small_t5(tokenizer, width=tune.width, layers=tune.layers)
-        fresh = frozenset(f"trunk.{name}" for name, _ in trunk.named_parameters())
+        tokenizer = seq2seq.train_tokenizer(texts, size=tune.vocabulary, max_length=options.max_length or LONGEST)
+        longest = max(options.max_length or LONGEST, options.max_target_length or LONGEST)
+        trunk = (
+            seq2seq.small_t5(tokenizer, width=tune.width, layers=tune.layers)
+            if source.name == "t5"
+            else seq2seq.small_marian(tokenizer, width=tune.width, layers=tune.layers, positions=longest)
+        )
+        fresh = frozenset(f"trunk.{name}" for name, parameter in trunk.named_parameters() if parameter.requires_grad)
     elif source.scheme == "hf":
         trunk, tokenizer, fresh = loading.open_seq2seq(source), open_tokenizer(source), frozenset()
     else:
         raise RecipeError(f"model: {recipe.model.name!r} has images for input; {recipe.task} needs a text model")
-    facts = facts_of(trunk, tokenizer, options.max_length, options.max_target_length)
+    lengths = [length_of(trunk, key, getattr(options, key)) for key in ("max_length", "max_target_length")]
+    facts = facts_of(trunk, tokenizer, *lengths)
     return assembly_of(trunk, tokenizer, facts, decision, fresh)
+
+
+def length_of(trunk: PreTrainedModel, key: str, length: int | None) -> int:
+    """How many tokens a text may have: as the recipe says, or LONGEST or what the model has positions for.
+
+    Raises:
+        RecipeError: the recipe says more than that.
+    """
+    config: Any = trunk.config
+    most = getattr(config, "max_position_embeddings", None) or length or LONGEST  # T5's are relative and have no end
+    if length is not None and length > most:
+        raise RecipeError(f"data.{key}: {length} is over the model's {most}")
+    return int(length or min(most, LONGEST))
 
 
 def open_tokenizer(source: Source) -> Tokenizer:

@@ -54,8 +54,8 @@ METHOD_DEFAULTS = {
     # For new weights: on 40,000 pairs of short sentences a rate of 1e-3 learns four times as fast as 1e-4.
     "full": {
         "train.lr": 1e-3,
-        "train.epochs": 12,
-        "train.batch_size": 128,
+        "train.epochs": 6,
+        "train.batch_size": 64,
         "train.warmup": 0.05,
         "train.label_smoothing": 0.1,
     },
@@ -68,8 +68,9 @@ class Options(Section):
 
     text: str | None = None  # found by its usual names when left out
     target: str | None = None  # the text to be written; found by its usual names when left out
-    max_length: int = Field(default=128, ge=8)  # tokens of a source; attention's cost grows with its square
-    max_target_length: int = Field(default=128, ge=8)  # tokens of what is written, in training and by an app
+    # Tokens of a source, and of what is written, in training and by an app: 128, or what the checkpoint was made for.
+    max_length: int | None = Field(default=None, ge=8)
+    max_target_length: int | None = Field(default=None, ge=8)
 
 
 class TuneOptions(Section):
