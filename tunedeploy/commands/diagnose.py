@@ -11,7 +11,7 @@ from tunedeploy import progress
 from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.encoders import Array, Inputs
-from tunedeploy.device.manifest import GRAPH, files_of
+from tunedeploy.device.manifest import files_of
 from tunedeploy.device.parts import row_size
 from tunedeploy.device.runtime import Session
 from tunedeploy.device.signature import Recording
@@ -22,7 +22,7 @@ from tunedeploy.proof.inside import noise as quantization_noise
 from tunedeploy.proof.inside.torch_modules import Call, calls
 from tunedeploy.proof.judge import inputs_of_graphs
 from tunedeploy.proof.scene import BATCHES, Scene, scene_of
-from tunedeploy.run.exported import file_of, float_files
+from tunedeploy.run.exported import float_files
 from tunedeploy.run.folder import RunDir
 from tunedeploy.run.results import Entry, entries
 from tunedeploy.stages.quantize import FOLDER
@@ -75,7 +75,7 @@ def examine(recipe: "Recipe", rundir: RunDir, variant: str | None = None) -> Dia
         RunError: a file or the variant is not there, or onnxruntime cannot run it.
         ModelError: a file or the merged folder cannot be read.
     """
-    floats = float_files(rundir) if rundir.has("export") else {GRAPH: file_of(GRAPH)}
+    floats = float_files(rundir)
     for file in ("merged", *floats.values()):
         if not (rundir / file).exists():
             raise RunError(f"{rundir.path}: has no {file}; run 'tunedeploy export {rundir.path}' first")
@@ -183,25 +183,20 @@ def one_graph(scene: Scene, name: str, graph: Graph, parts: Sequence[tuple[Input
             key = (call.path, call.number)
             if key in matched:
                 measured.setdefault(key, []).append(measure(call, reference, values[matched[key]], rows))
-        written = values[graph.outputs[0]]
-        measured.setdefault(WRITTEN, []).append(measure(single[-1], exact[-1], written, rows))
-        whole = scene.onnx.run(name, inputs)[signature.outputs[0].name]  # the whole module finishes last
-        measured.setdefault(DEFAULT, []).append(measure(single[-1], exact[-1], whole, rows))
+        # The whole module finishes last.
+        last = {WRITTEN: values[graph.outputs[0]], DEFAULT: scene.onnx.run(name, inputs)[signature.outputs[0].name]}
+        for key, value in last.items():
+            measured.setdefault(key, []).append(measure(single[-1], exact[-1], value, rows))
     update(len(parts))
     kinds = {(call.path, call.number): call.kind for call in single}
     order = [*(key for key in kinds if key in measured), WRITTEN, DEFAULT]
-    file = files_of(scene.variants["fp32"])[name]
     compared = [
-        replace(
-            comparison(graph, key, kinds.get(key, ""), matched.get(key, graph.outputs[0]), measured[key]), file=file
-        )
-        for key in order
+        comparison(graph, key, kinds.get(key, ""), matched.get(key, graph.outputs[0]), measured[key]) for key in order
     ]
-    over = entries(one for one in compared if not one.ok)
-    return {
-        "compared": len(compared) - 2, "not_matched": len(kinds) - len(compared) + 2,
-        "first": over[0] if over else None, "over": over,
-    }  # fmt: skip
+    breaches = [replace(each, file=scene.float_files[name]) for each in compared if not each.ok]
+    over = entries(breaches)
+    counts = {"compared": len(compared) - 2, "not_matched": len(kinds) - len(compared) + 2}
+    return {**counts, "first": over[0] if over else None, "over": over}  # type: ignore[typeddict-item]
 
 
 def batches(scene: Scene) -> list[tuple[Inputs, list[str]]]:

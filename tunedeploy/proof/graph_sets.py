@@ -6,7 +6,6 @@ import numpy as np
 
 from tunedeploy.device.comparison import Comparison
 from tunedeploy.device.encoders import Array, Inputs
-from tunedeploy.device.manifest import files_of
 from tunedeploy.device.parts import by_size
 from tunedeploy.device.programs import SEQUENCES
 from tunedeploy.device.signature import Recording
@@ -35,8 +34,7 @@ def each_graph(scene: Scene) -> list[Comparison]:
                 double = scene.double.run(call.graph, call.inputs)
                 outputs[call.graph].measure_floor(call.inputs, call.outputs, double)
             calls[call.graph] += 1
-    files = files_of(scene.variants["fp32"])
-    ledgers = {graph: replace(scene.float32, file=file) for graph, file in files.items()}
+    ledgers = {graph: replace(scene.float32, file=file) for graph, file in scene.float_files.items()}
     return [of_outputs(ledgers[graph], "graph-vs-torch", each, calls[graph]) for graph, each in outputs.items()]
 
 

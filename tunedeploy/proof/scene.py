@@ -13,9 +13,9 @@ from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.decisions import Answers, Decision
 from tunedeploy.device.encoders import Encoder, Features, Inputs, Row
-from tunedeploy.device.manifest import files_of
 from tunedeploy.device.parts import Parts, row_size
 from tunedeploy.device.programs import Pass, Program
+from tunedeploy.device.runtime import Sessions
 from tunedeploy.device.signature import Arrays, Graph, elements
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly
@@ -25,7 +25,7 @@ from tunedeploy.proof.judge import DECISION_ROWS
 from tunedeploy.proof.torch_run import answers, loaded, places, sample
 from tunedeploy.run.answers import read_answers
 from tunedeploy.run.entries import entry
-from tunedeploy.run.exported import encoder_of, sessions_of
+from tunedeploy.run.exported import encoder_of, float_files, sessions_of
 from tunedeploy.run.folder import RunDir
 from tunedeploy.run.results import Variant
 
@@ -91,7 +91,7 @@ class Scene:
     @cached_property
     def onnx(self) -> Pass:
         """The float32 files."""
-        return self.opened(self.variants["fp32"])
+        return Pass(program=self.program, run=Sessions(self.float_paths))
 
     def opened(self, variant: Variant, **options: Any) -> Pass:
         """The files of a variant; `options` are those of runtime.Session.
@@ -104,12 +104,17 @@ class Scene:
     @cached_property
     def float_paths(self) -> dict[str, Path]:
         """Graph to float32 file."""
-        return {graph: self.rundir / file for graph, file in files_of(self.variants["fp32"]).items()}
+        return {graph: self.rundir / file for graph, file in self.float_files.items()}
+
+    @cached_property
+    def float_files(self) -> dict[str, str]:
+        """The same, below the run's folder."""
+        return float_files(self.rundir)
 
     @property
     def float32(self) -> Ledger:
         """The ledger of the float32 file that makes the answers."""
-        return ledger_of("fp32", self.variants["fp32"])
+        return Ledger(stage="export", file=list(self.float_files.values())[-1], variant="fp32")
 
     @cached_property
     def parts(self) -> Parts:

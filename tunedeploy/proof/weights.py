@@ -8,7 +8,6 @@ import torch
 from tunedeploy import plugins
 from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.encoders import Array
-from tunedeploy.device.manifest import files_of
 from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.graphs.reading import Reading, Stored
 from tunedeploy.proof.scene import Scene
@@ -25,7 +24,7 @@ def tables_kept(scene: Scene) -> list[Comparison]:
     model = scene.merged.model
     state = [value.numpy() for value in (*model.state_dict().values(), *model.buffers())]  # not all buffers are saved
     made = []
-    for file in files_of(scene.variants["fp32"]).values():
+    for file in scene.float_files.values():
         tables = looked_up(Reading(Graph(scene.rundir / file)))
         odd, where = 0, ""
         for name, table in tables.items():

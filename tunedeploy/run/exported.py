@@ -56,8 +56,8 @@ def parts_of(recipe: "Recipe", rundir: RunDir) -> Parts:
 
 
 def float_files(rundir: RunDir) -> dict[str, str]:
-    """Graph to its float32 file, the graph that makes the answers last."""
-    files: dict[str, str] | None = rundir.record("export").result.get("files")
+    """Graph to its float32 file, the graph that makes the answers last; of an export that failed, the usual one."""
+    files: dict[str, str] | None = rundir.record("export").result.get("files") if rundir.has("export") else None
     return files or {GRAPH: file_of(GRAPH)}
 
 

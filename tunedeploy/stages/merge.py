@@ -1,6 +1,7 @@
 """Merge: fold the adapter into the base weights in float32, and prove on real rows that nothing else changed."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison, Ledger, timed
 from tunedeploy.device.decisions import Answers
+from tunedeploy.device.encoders import Features
 from tunedeploy.errors import ParityError
 from tunedeploy.models import start
 from tunedeploy.models.classifier import Assembly
@@ -46,22 +48,16 @@ def run(recipe: "Recipe", rundir: RunDir) -> Merge:
     began = time.monotonic()
     features = tuned.encoder.encode(sample(data.eval))
     progress.note(f"merge: comparing on {len(features)} rows")
-    with_adapter = answers(tuned, features)
+    with_adapter = numbers(tuned, features)
     few = features[:: max(1, len(features) // FLOOR_ROWS)]
-    numbers = tuned.decision.numbers
-    few_answers, exact = answers(tuned, few), answers(tuned, few, double=True)
-    floor = agreement.noise_floor(numbers(few_answers.evidence), numbers(exact.evidence))
+    floor = agreement.noise_floor(numbers(tuned, few).evidence, numbers(tuned, few, double=True).evidence)
     method.fold(tuned.model)
-    merged = answers(tuned, features)
-    base = answers(start.base(recipe, data), features)
-    with_adapter, merged, base = (
-        replace(given, evidence=numbers(given.evidence)) for given in (with_adapter, merged, base)
-    )
+    merged = numbers(tuned, features)
+    base = numbers(start.base(recipe, data), features)
     with whole_folder(rundir / FOLDER) as folder:
         task.save(tuned, data.labels, folder)
         again = task.load(folder)
-        reloaded = answers(again, again.encoder.encode(sample(data.eval)))
-        reloaded = replace(reloaded, evidence=numbers(reloaded.evidence))
+        reloaded = numbers(again, again.encoder.encode(sample(data.eval)))
         spread = agreement.output_range(with_adapter.evidence)
         limit = agreement.tolerance(floor, spread)
         facts = {"noise_floor": floor, "output_range": spread}
@@ -76,6 +72,12 @@ def run(recipe: "Recipe", rundir: RunDir) -> Merge:
         if breaches:
             raise ParityError(breaches)
     return {"comparisons": entries(comparisons)}
+
+
+def numbers(assembly: Assembly, features: Sequence[Features], *, double: bool = False) -> Answers:
+    """The answers to encoded rows, of the evidence the part that moves little where the outputs do."""
+    given = answers(assembly, features, double=double)
+    return replace(given, evidence=assembly.decision.numbers(given.evidence))
 
 
 def equal(id: str, first: Answers, second: Answers, limit: float, facts: dict[str, float]) -> Comparison:

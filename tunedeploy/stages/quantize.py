@@ -111,10 +111,7 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple
             beside = {graph: stack.enter_context(scratch(target)) for graph, target in targets.items()}
             try:
                 for graph, source in sources.items():
-                    own = setting_of(setting, graph)
-                    with workshop(source) as copy:
-                        precision.convert(copy, beside[graph], own, samples[graph])
-                    label(beside[graph], name, own, source)
+                    write(name, source, beside[graph], setting_of(setting, graph), samples[graph])
                 measured, answers = judge(beside)
             except (ModelError, RunError) as error:
                 tried.append({"setting": setting, "problems": [f"{how}: {error.lines[0]}"]})
@@ -132,6 +129,13 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple
     if not chosen:
         raise ModelError([line for one in tried for line in one["problems"]])
     return [one for one in tried if one is not chosen], chosen
+
+
+def write(name: str, source: Path, target: Path, setting: Setting, samples: Sequence[Inputs]) -> None:
+    """Convert one graph's file to a precision, and say in it what it is."""
+    with workshop(source) as copy:
+        plugins.load("precisions", name).convert(copy, target, setting, samples)
+    label(target, name, setting, source)
 
 
 def settings(

