@@ -105,8 +105,8 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple
     tried: list[Tried] = []
     chosen: Attempt | None = None
     for setting in settings(precision, sources, recipe, samples):
-        progress.note(f"quantize: {name}, {setting['name']}")
         how = f"quantize: {name} ({setting['name']})"
+        progress.note(how)
         with contextlib.ExitStack() as stack:
             beside = {graph: stack.enter_context(scratch(target)) for graph, target in targets.items()}
             try:
