@@ -3,7 +3,7 @@
 # By the names that are imported; pyproject.toml has those that are installed, as the extra `train`.
 TRAIN = frozenset({
     "accelerate", "datasets", "filelock", "huggingface_hub", "onnx", "onnxscript", "peft", "pyarrow", "pydantic",
-    "safetensors", "seqeval", "sklearn", "torch", "transformers", "typing_extensions", "yaml",
+    "sacrebleu", "safetensors", "seqeval", "sklearn", "torch", "transformers", "typing_extensions", "yaml",
 })  # fmt: skip
 CURE = "pip install 'tunedeploy[train]'"
 

@@ -115,7 +115,8 @@ def facts_of(trunk: PreTrainedModel, tokenizer: Tokenizer, max_length: int, max_
     """How texts become this model's inputs, and how its files are called.
 
     Raises:
-        ModelError: the decoder is built in a way that is not known, or the tokenizer is of another model.
+        ModelError: the decoder is built in a way that is not known, or the tokenizer is of another model or does not
+            end a text with the id by which the model ends one.
     """
     try:
         program = seq2seq.facts_of(trunk, max_target)
@@ -124,6 +125,11 @@ def facts_of(trunk: PreTrainedModel, tokenizer: Tokenizer, max_length: int, max_
     if tokenizer.get_vocab_size() > program.vocabulary:
         raise ModelError(
             f"model: its tokenizer has {tokenizer.get_vocab_size()} ids, its head {program.vocabulary}; two models?"
+        )
+    if tokenizer.encode("a").ids[-1:] != [program.eos_id]:
+        raise ModelError(
+            f"model: its tokenizer does not end a text with {tokenizer.id_to_token(program.eos_id)!r}, id "
+            f"{program.eos_id}; its post-processor must append it"
         )
     return TextToTextFacts(
         max_length=max_length, max_target_length=max_target, pad_id=program.pad_id, start_id=program.start_id,

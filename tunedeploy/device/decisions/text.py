@@ -129,7 +129,8 @@ class Text:
             return float("nan")
         if metric == "token_accuracy":
             return float(100 * (evidence[:, BEST] == evidence[:, RIGHT]).mean())
-        return float(np.exp(-evidence[:, CERTAINTY].mean()))
+        with np.errstate(over="ignore"):  # beyond float64 it is infinite
+            return float(np.exp(-evidence[:, CERTAINTY].mean()))
 
     def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """{"text"} for each row: what was generated for it."""

@@ -83,6 +83,9 @@ class TextToTextEncoder:
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()  # sources and answers have limits of their own
         self._facts = facts
+        # A byte-level tokenizer may put a blank before a text and leave it there when it decodes.
+        (encoding,) = encoded(tokenizer, ["a"])
+        self._puts_blank = tokenizer.decode(encoding.ids, skip_special_tokens=True).startswith(" ")
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -95,7 +98,12 @@ class TextToTextEncoder:
         sources = [ids or [facts.lone_id] for ids in self._ids([row["text"] for row in rows], facts.max_length)]
         features: list[Features] = [{"input_ids": np.asarray(ids, np.int64)} for ids in sources]
         if rows and all(row.get("target") is not None for row in rows):
-            answers = self._ids([row["target"] for row in rows], facts.max_target_length)
+            # A right answer with "</s>" in it does not end there: the letters are tokens like any other.
+            self.tokenizer.encode_special_tokens = True
+            try:
+                answers = self._ids([row["target"] for row in rows], facts.max_target_length)
+            finally:
+                self.tokenizer.encode_special_tokens = False
             features = [
                 {**feature, "target_ids": np.asarray(ids or [facts.eos_id], np.int64)}
                 for feature, ids in zip(features, answers, strict=True)
@@ -142,11 +150,14 @@ class TextToTextEncoder:
         return whole_graph(typed.made(Seq2SeqFacts, dict(self._facts.program))).inputs
 
     def decode(self, ids: Array) -> list[str]:
-        """Generated ids, int64 (batch, steps), as texts, each up to the id that ends it."""
+        """Generated ids, int64 (batch, steps), as texts, each up to the id that ends it.
+
+        The blank that the tokenizer puts before a text is taken off again.
+        """
         end = self._facts.eos_id
         rows = [row[: int((row == end).argmax())] if (row == end).any() else row for row in np.asarray(ids)]
         texts: list[str] = self.tokenizer.decode_batch([row.tolist() for row in rows], skip_special_tokens=True)
-        return [text.removeprefix(" ") for text in texts]
+        return [text.removeprefix(" ") for text in texts] if self._puts_blank else texts
 
     def portable(self, row: Row, at: int, folder: Path) -> dict[str, Any]:
         """A raw row as JSON."""
