@@ -92,8 +92,7 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple
     """Convert to a precision by its candidates in turn, up to the first with room.
 
     Returns:
-        What was tried and not taken, and the chosen one: the first with room, or else the one that uses least of its
-        limits.
+        What was tried and not taken, and the chosen one: the first with room, or else the one with most.
 
     Raises:
         ModelError: the quantizer failed at every one.
