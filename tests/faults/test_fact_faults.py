@@ -274,10 +274,6 @@ OTHER_FORMS: dict[str, tuple[str, Inject]] = {
         "tokenizer_config.json: facts of the tokenizer",
         edit("tokenizer_config.json", lambda one: one.update(model_input_names=[["input_ids"]])),
     ),
-    "a tokenizer that is none": (
-        # No input can be made without it, so nothing else of the kit is compared.
-        "parity: failures to load or run: ", edit("tokenizer.json", lambda one: {"model": 1}),
-    ),
     "no figure": (f"{SCORES}value: missing", edit("manifest.json", lambda one: one.pop("value") and None)),
     "no drop": (
         f"{SCORES}variants.int8.drop: missing",
@@ -303,6 +299,15 @@ def test_facts_of_another_form_are_a_breach_that_names_them(name: str, finished:
     repair_bundle(dist)
     lines = [one.line() for one in api.comparisons_of(dist) if not one.ok]
     assert [line for line in lines if line.startswith(f"bundle: {start}")], lines
+
+
+def test_a_tokenizer_that_is_none_is_a_breach_that_names_its_file(finished: Finisher, tmp_path: Path) -> None:
+    """No input can be made without it, so nothing else of the kit is compared."""
+    dist = finished(TEXTS).copy(tmp_path).dist
+    edit("tokenizer.json", lambda one: {"model": 1})(dist)
+    repair_bundle(dist)
+    (line,) = (each.line() for each in api.comparisons_of(dist) if not each.ok)
+    assert line.startswith(f"bundle: parity: failures to load or run: {dist / 'tokenizer.json'}: is not a tokenizer")
 
 
 @pytest.mark.parametrize("bug", [KeyError("name"), TypeError("a bug"), ZeroDivisionError(), AttributeError("a bug")])
