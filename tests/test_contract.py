@@ -1,6 +1,7 @@
 """Every task x method x precision goes from a recipe to a bundle that holds, on small real models."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from tests.tiny import Tiny, TinyTask, tiny_task
 from tunedeploy import plugins
 from tunedeploy.device import agreement
+from tunedeploy.device.errors import ModelError
 from tunedeploy.device.files import read_json
 from tunedeploy.device.runtime import Session
 from tunedeploy.models.runs import torch_run
@@ -18,9 +20,12 @@ from tunedeploy.proof.bundle import load_bundle
 from tunedeploy.recipe.read import Recipe
 from tunedeploy.run import pipeline
 from tunedeploy.run.folder import RunDir
+from tunedeploy.stages import plan
 
 NAMES = {axis: tuple(plugins.names(axis)) for axis in ("tasks", "methods", "precisions")}
-TRAINED = [(task, method) for task in NAMES["tasks"] for method in NAMES["methods"]]
+EVERY = [(task, method) for task in NAMES["tasks"] for method in NAMES["methods"]]
+REFUSED = [(task, method) for task, method in EVERY if method in tiny_task(task).refused]
+TRAINED = [pair for pair in EVERY if pair not in REFUSED]
 
 
 def test_there_are_plugins_to_try_and_a_model_and_data_for_each_task() -> None:
@@ -98,6 +103,15 @@ def same_answer_on_a_new_row(recipe: Recipe, rundir: RunDir, ledger: dict[str, A
         (answer,) = bundle.predict([row], name)
         assert answer.keys() == tiny_task(recipe.task).answer
         json.dumps(answer)
+
+
+@pytest.mark.parametrize(("task", "method"), REFUSED)
+def test_a_method_that_a_task_does_not_have_is_one_line_while_planning(
+    task: str, method: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    recipe = tiny.recipe(tmp_path / "r.yaml", task, tune={"method": method})
+    with pytest.raises(ModelError, match=re.escape(tiny_task(task).refused[method])):
+        plan.describe(recipe)
 
 
 @pytest.mark.parametrize(("task", "method"), TRAINED)

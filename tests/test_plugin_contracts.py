@@ -38,7 +38,7 @@ def shape(signature: inspect.Signature) -> list[tuple[str, str]]:
 def test_what_a_plugin_defines_beyond_its_contract_is_not_a_misspelt_option(axis: str) -> None:
     """An optional member under a wrong name would be passed over in silence; other names in capitals are few."""
     known = {*contracts.defaults(plugins.CONTRACTS[axis]), *contracts.required(plugins.CONTRACTS[axis])}
-    own = {"HUB_TASK", "LARGEST", "DYNAMIC_OPS", "OUTLIER_DB", "LIMITS"}
+    own = {"HUB_TASK", "LARGEST", "DYNAMIC_OPS", "OUTLIER_DB", "LIMITS", "SHOWN", "SMALL_HEAD"}
     for name in plugins.names(axis):
         module = plugins.load(axis, name)
         assert isinstance(module, ModuleType)
@@ -47,7 +47,7 @@ def test_what_a_plugin_defines_beyond_its_contract_is_not_a_misspelt_option(axis
 
 
 KINDS = {name.upper() for name in kinds.names()}
-IMPORTED = {"HALVES", "IGNORE", "IMAGE_ROWS", "OUTSIDE", "TEXT_ROWS", "TYPE_CHECKING", *KINDS}
+IMPORTED = {"HALVES", "IGNORE", "IMAGE_ROWS", "OUTPUT", "OUTSIDE", "TEXT_ROWS", "TYPE_CHECKING", *KINDS}
 
 
 def test_members_that_may_be_left_out_have_their_default_in_the_contract() -> None:

@@ -530,8 +530,9 @@ def test_a_task_by_its_name_elsewhere_is_found_without_loading_anything_heavy(ch
     """In a process of its own, with the real tasks."""
     program = (
         "import sys\nfrom tunedeploy.recipe.check import task_of\n"
-        "print(task_of('sentiment-analysis'), task_of('Sequence_Classification'), task_of('summarization'))\n"
+        "names = ['sentiment-analysis', 'Sequence_Classification', 'summarization', 'depth-estimation']\n"
+        "print(*map(task_of, names))\n"
         "print(sorted({'torch', 'transformers', 'onnx', 'datasets', 'optimum', 'pandas'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=checkout)
-    assert done.stdout.splitlines() == ["text-classification text-classification None", "[]"]
+    assert done.stdout.splitlines() == ["text-classification text-classification translation None", "[]"]

@@ -3,7 +3,7 @@
 import csv
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,8 @@ class TinyTask:
     """What the contract test and the finished runs of a task start from; TINY of its file in tests/tasks/.
 
     `data` and `model` make them in an empty folder and return their path. `row` is in no data set, and `answer` has the
-    keys of what `predict` gives for it. `finished` are sections of a recipe that learns, on `finished_data`.
+    keys of what `predict` gives for it. `finished` are sections of a recipe that learns, on `finished_data`. `refused`
+    has the methods by which this task cannot be trained, with what planning says of each.
     """
 
     data: Callable[[Path], Path]
@@ -63,6 +64,7 @@ class TinyTask:
     finished: Mapping[str, Any]
     finished_data: Callable[[Path], Path]
     labels: int = 3
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def tiny_task(name: str) -> TinyTask:

@@ -749,13 +749,13 @@ def test_a_pooler_inside_an_int8_model_raises_no_alarm(tiny: Tiny, tmp_path: Pat
 
 def test_a_weight_that_the_quantizer_turns_is_compared_turned(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    wide, narrow = (rng.normal(size=shape).astype(np.float32) for shape in ((8, 16), (3, 8)))
+    wide, narrow = (rng.normal(size=shape).astype(np.float32) for shape in ((8, 100), (3, 8)))
     nodes = [
         helper.make_node("Gemm", ["x", "wide"], ["inner"], name="first", transB=1),
         helper.make_node("Gemm", ["inner", "narrow"], ["logits"], name="head", transB=1),
     ]
     ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n]) for name, n in (("x", 16), ("logits", 3))
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n]) for name, n in (("x", 100), ("logits", 3))
     ]
     stored = [onnx.numpy_helper.from_array(value, name) for value, name in ((wide, "wide"), (narrow, "narrow"))]
     model = helper.make_model(

@@ -39,7 +39,7 @@ def test_a_file_within_the_limits_tells_nothing_of_them(scene: Scene) -> None:
 
 
 def test_thresholds_and_batches_that_are_not_tried_are_told(scene: Scene, text_run: Finished) -> None:
-    before = beyond.thresholds(beyond.Graph(text_run.run / FP32))
+    before = beyond.thresholds(scene)
     with graphs.edited(text_run.run / FP32) as model:
         comparing(model, [*range(200, 209), 10**6])
     told = facts(scene)

@@ -15,7 +15,7 @@ from tests.tiny import Tiny, TinyTask
 from tunedeploy import api
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.bundle import load_bundle
-from tunedeploy.errors import ModelError, RecipeError
+from tunedeploy.errors import RecipeError
 from tunedeploy.models import seq2seq, start, translator
 from tunedeploy.models.runs import torch_run
 from tunedeploy.proof.graph_sets import first_differences
@@ -50,6 +50,7 @@ TINY = TinyTask(
     finished={"tune": {"method": "full"}, "train": {"epochs": 24, "lr": 0.005, "batch_size": 16}},
     finished_data=lambda folder: pairs(folder / "rows.csv", rows=300),
     labels=0,
+    refused={"last-layer": "no head beside its trunk; set tune.method: full or lora"},
 )
 
 
@@ -79,12 +80,6 @@ def test_an_architecture_that_is_not_known_is_one_line(tiny: Tiny, tmp_path: Pat
     recipe = tiny.recipe(tmp_path / "r.yaml", "translation", model="new://gpt", tune={"method": "full"})
     with pytest.raises(RecipeError, match="new://gpt is not known; expected new://marian or new://t5"):
         start.base(recipe, data_of(recipe))
-
-
-def test_last_layer_says_that_there_is_no_head(tiny: Tiny, tmp_path: Path) -> None:
-    recipe = tiny.recipe(tmp_path / "r.yaml", "translation", tune={"method": "last-layer"})
-    with pytest.raises(ModelError, match="no head beside its trunk; set tune.method"):
-        start.attached(recipe, data_of(recipe))
 
 
 def test_the_loss_is_transformers_own_and_counts_tokens(tiny: Tiny, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """LoRA: low-rank updates beside frozen linear and convolution layers (Hu et al. 2021), folded into them at the end."""
 
 import warnings
+from collections import Counter
 from typing import Any
 
 from peft import LoraConfig, inject_adapter_in_model
@@ -70,8 +71,10 @@ def attach(assembly: Assembly, options: Options) -> None:
 def targets(trunk: nn.Module, rank: int) -> list[str]:
     """Names of the layers an adapter of this rank pays for: linear, transposed linear (GPT-2) and convolution.
 
-    A depthwise convolution is smaller than its adapter, so it is left out by size and not by name.
+    A depthwise convolution is smaller than its adapter, so it is left out by size and not by name. A weight that two
+    layers share (a language head and its embeddings) is left out: folding the update of the one would change the other.
     """
+    uses = Counter(id(weight) for _, weight in trunk.named_parameters(remove_duplicate=False))
     # Exact types: subclasses (torch's out_proj of MultiheadAttention) are read past, not called.
     found = []
     for name, layer in trunk.named_modules():
@@ -83,7 +86,7 @@ def targets(trunk: nn.Module, rank: int) -> list[str]:
             size = rank * (layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1] + layer.out_channels)
         else:
             continue
-        if size < layer.weight.numel():
+        if size < layer.weight.numel() and uses[id(layer.weight)] == 1:
             found.append(name)
     return found
 

@@ -31,8 +31,11 @@ class Translator(Classifier):
 
     def __init__(self, trunk: PreTrainedModel) -> None:
         super().__init__(trunk, width=trunk.config.vocab_size, labels=0, dropout=0.0)
-        # Positions that are sines are no weights, and transformers makes them anew when it loads a folder.
-        self.fixed = [parameter for parameter in trunk.parameters() if not parameter.requires_grad]
+        # Positions that are sines are no weights: transformers makes them anew when it loads a folder, saves none of
+        # them, and a loaded model asks for their gradient where a new one does not.
+        computed = trunk._keys_to_ignore_on_save or ()
+        self.fixed = [parameter for name, parameter in trunk.named_parameters() if name in computed]
+        self.requires_grad_(True)
 
     def requires_grad_(self, requires_grad: bool = True) -> "Translator":
         """As torch's, but for what a checkpoint does not train."""

@@ -39,7 +39,7 @@ SYNONYMS = (  # names of the same task elsewhere, for a recipe that writes one o
     "text2text-generation", "text-to-text", "seq2seq", "sequence-to-sequence", "machine-translation", "nmt", "mt",
     "summarization", "summarisation",
 )  # fmt: skip
-MODELS = (("new://t5", "full"),)
+MODELS = (("new://marian", "full"),)
 COLUMNS = (
     Column(
         key="text", kind=kinds.kind("text"), guesses=("source", "src", "en", "text", "input", "document", "article")
