@@ -14,6 +14,7 @@ from tunedeploy import plugins
 from tunedeploy.device import agreement
 from tunedeploy.device.errors import ModelError
 from tunedeploy.device.files import read_json
+from tunedeploy.device.manifest import files_of
 from tunedeploy.device.runtime import Session
 from tunedeploy.models.runs import torch_run
 from tunedeploy.proof.bundle import load_bundle
@@ -70,7 +71,7 @@ def test_a_recipe_becomes_a_bundle_that_computes_what_was_trained(
 
     assert set(manifest["variants"]) == {"fp32", precision}
     for variant in manifest["variants"].values():
-        assert (rundir / "dist" / variant["file"]).stat().st_size == variant["bytes"]
+        assert sum((rundir / "dist" / file).stat().st_size for file in files_of(variant).values()) == variant["bytes"]
     ledger = read_json(rundir / "ledger.json")
     assert ledger["ok"]
     assert len(ledger["comparisons"]) >= 6
@@ -84,8 +85,8 @@ def labels_in_every_file(rundir: RunDir, manifest: dict[str, Any], task: str) ->
     labels = rundir.record("train").result["labels"]
     assert len(labels) == tiny_task(task).labels
     for variant in manifest["variants"].values():
-        metadata = Session(rundir / "dist" / variant["file"]).metadata
-        assert json.loads(metadata["tunedeploy.labels"]) == labels
+        for file in files_of(variant).values():
+            assert json.loads(Session(rundir / "dist" / file).metadata["tunedeploy.labels"]) == labels
 
 
 def same_answer_on_a_new_row(recipe: Recipe, rundir: RunDir, ledger: dict[str, Any]) -> None:
