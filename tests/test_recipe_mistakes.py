@@ -57,7 +57,7 @@ WHOLE_FILE: dict[str, tuple[str | bytes, list[str]]] = {
     "a tab": (TOP + "data:\n\ttrain: reviews.csv\n", ["r.yaml:4:1: a tab; YAML is indented with spaces"]),
     "a control character": (
         TOP + "data: {train: a\x07}\n",
-        ["r.yaml:3:16: character U+0007 may not stand in YAML; delete it"],
+        ["r.yaml:3:16: character U+0007 is not allowed in YAML; delete it"],
     ),
     "an open bracket": (
         TOP + "data: {train: reviews.csv\n",
@@ -72,11 +72,11 @@ WHOLE_FILE: dict[str, tuple[str | bytes, list[str]]] = {
     ),
     "a colon in a text": (
         TOP + "data:\n  train: reviews: all.csv\n",
-        ["r.yaml:4:17: not YAML: mapping values are not allowed here; quote a text that holds ': '"],
+        ["r.yaml:4:17: not YAML: mapping values are not allowed here; quote text that contains ': '"],
     ),
     "a percent sign": (
         TOP + "data: {train: %all}\n",
-        ["r.yaml:3:15: not YAML: found character '%' that cannot start any token; quote a text that starts with %"],
+        ["r.yaml:3:15: not YAML: found character '%' that cannot start any token; quote text that starts with %"],
     ),
     "a word alone on its line": (
         GOOD + "fast\ntune: {method: lora}\n",
@@ -95,7 +95,7 @@ WHOLE_FILE: dict[str, tuple[str | bytes, list[str]]] = {
     ),
     "two documents": (
         GOOD + "---\n" + GOOD,
-        ["r.yaml:4:1: a second document starts here; a recipe is one, so delete this '---'"],
+        ["r.yaml:4:1: a second document starts here; a recipe is a single one, so delete this '---'"],
     ),
     "nested without end": ("a: " + "[" * 5000, ["r.yaml: nested too deeply; a recipe is sections of keys"]),
 }
@@ -143,11 +143,11 @@ STRUCTURE: dict[str, tuple[str, list[str]]] = {
     ),
     "a duplicate section": (
         GOOD + "model: org/other\n",
-        ["r.yaml:4:1: duplicate key 'model'; it stands on line 2 already"],
+        ["r.yaml:4:1: duplicate key 'model'; already set on line 2"],
     ),
     "a duplicate key": (
         GOOD + "train:\n  lr: 0.1\n  epochs: 2\n  lr: 0.2\n",
-        ["r.yaml:7:3: duplicate key 'lr'; it stands on line 5 already"],
+        ["r.yaml:7:3: duplicate key 'lr'; already set on line 5"],
     ),
     "a tag": (
         GOOD + "tune: {method: !!python/name:os.system lora}\n",
@@ -157,7 +157,7 @@ STRUCTURE: dict[str, tuple[str, list[str]]] = {
     "an anchor inside itself": (
         GOOD + "export: {quantize: &q [int8, *q]}\n",
         [
-            "r.yaml:4:20: an anchor that holds itself; write the value out",
+            "r.yaml:4:20: an anchor that refers to itself; write the value out",
             "r.yaml:4:20: export.quantize: must be text, not empty; give it a value or delete the line",
         ],
     ),
@@ -315,7 +315,7 @@ VALUES: dict[str, tuple[str, list[str]]] = {
     ),
     "an empty text": (
         TOP + 'data: {train: ""}\n',
-        ["r.yaml:3:15: data.train: must be a text with something in it, not ''"],
+        ["r.yaml:3:15: data.train: must be non-empty text, not ''"],
     ),
     "neither branch of a union": (
         GOOD + "export: {quantize: int8, granularity: 0.5}\n",

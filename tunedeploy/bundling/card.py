@@ -53,17 +53,17 @@ def files(manifest: Contents) -> str:
     """Rows of the table of variants."""
     unit = manifest["metric_unit"]
     return "\n".join(
-        f"| {name} | `{one['file']}` | {one['bytes'] / 1e6:.2f} MB | {value_text(one['value'], unit)} "
-        f"| {loss_text(one['drop'], unit)} |"
-        for name, one in manifest["variants"].items()
+        f"| {name} | `{variant['file']}` | {variant['bytes'] / 1e6:.2f} MB | {value_text(variant['value'], unit)} "
+        f"| {loss_text(variant['drop'], unit)} |"
+        for name, variant in manifest["variants"].items()
     )
 
 
 def comparisons(ledger: LedgerFile) -> str:
     """Rows of the ledger's table."""
     return "\n".join(
-        f"| {one['name']} | {number(one['value'])}{one['unit']} | {number(one['limit'])} | {one['rows']} |"
-        for one in [*ledger["merge"], *ledger["comparisons"]]
+        f"| {entry['name']} | {number(entry['value'])}{entry['unit']} | {number(entry['limit'])} | {entry['rows']} |"
+        for entry in [*ledger["merge"], *ledger["comparisons"]]
     )
 
 

@@ -66,18 +66,18 @@ def identity(folder: Path, manifest: bytes, *, expect: str | None, key: Any) -> 
     Raises:
         UsageError: `expect` is no id.
     """
-    made = []
+    comparisons = []
     if expect is not None:
         digits = expect.lower()
         if len(digits) < SHORTEST_ID or len(digits) > 64 or set(digits) - set("0123456789abcdef"):
             raise UsageError(f"--expect {expect}: is not an id; expected {SHORTEST_ID} to 64 hexadecimal digits")
         own = bundle_id(manifest)
         same = own.startswith(digits)
-        made.append(entry("bundle-id", MANIFEST, int(not same), "" if same else own))
+        comparisons.append(entry("bundle-id", MANIFEST, int(not same), "" if same else own))
     if key is not None:
-        found = flaw(folder, manifest, key)
-        made.append(entry("signature", SIGNATURE, int(found is not None), found or ""))
-    return made
+        problem = flaw(folder, manifest, key)
+        comparisons.append(entry("signature", SIGNATURE, int(problem is not None), problem or ""))
+    return comparisons
 
 
 def _key(path: Path, *, private: bool) -> Any:

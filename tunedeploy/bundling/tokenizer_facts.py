@@ -16,14 +16,14 @@ FLAGS = {
 
 
 def contradictions(config: Mapping[str, Any], tokenizer: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
-    """Keys that say otherwise than the tokenizer does; what is not said, or null, contradicts nothing.
+    """Keys that contradict the tokenizer; one that is missing or null contradicts nothing.
 
     Args:
         config: tokenizer_config.json.
         tokenizer: tokenizer.json.
         facts: of the preprocessing, see encoders.text.TextFacts.
     """
-    odd = [
+    wrong = [
         *flags_differ(config, list(steps(tokenizer.get("normalizer")))),
         *special_differ(config, tokenizer, facts),
     ]
@@ -33,11 +33,11 @@ def contradictions(config: Mapping[str, Any], tokenizer: Mapping[str, Any], fact
         "padding_side": (config.get("padding_side"), facts.get("padding_side", "right")),
         "model_max_length": (config.get("model_max_length"), facts["max_length"]),
     }
-    odd += [key for key, (said, true) in pairs.items() if said is not None and said != true]
+    wrong += [key for key, (stated, true) in pairs.items() if stated is not None and stated != true]
     names = config.get("model_input_names")
-    return odd + ["model_input_names"] * (
-        isinstance(names, list) and any(one not in names for one in facts.get("inputs", ()))
-    )
+    if isinstance(names, list) and any(name not in names for name in facts.get("inputs", ())):
+        wrong.append("model_input_names")
+    return wrong
 
 
 def settle(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -51,10 +51,10 @@ def settle(folder: Path, facts: Mapping[str, Any]) -> None:
     config = read_json(folder / "config.json")
     if config.get("pad_token_id", facts["pad_id"]) != facts["pad_id"]:
         write_json(folder / "config.json", config | {"pad_token_id": facts["pad_id"]})
-    said = read_json(folder / "tokenizer_config.json")
-    odd = contradictions(said, read_json(folder / "tokenizer.json"), facts)
-    if odd:
-        write_json(folder / "tokenizer_config.json", {key: value for key, value in said.items() if key not in odd})
+    stated = read_json(folder / "tokenizer_config.json")
+    wrong = contradictions(stated, read_json(folder / "tokenizer.json"), facts)
+    if wrong:
+        write_json(folder / "tokenizer_config.json", {key: value for key, value in stated.items() if key not in wrong})
 
 
 def steps(normalizer: Any) -> Iterator[Mapping[str, Any]]:
@@ -62,42 +62,42 @@ def steps(normalizer: Any) -> Iterator[Mapping[str, Any]]:
     if not isinstance(normalizer, Mapping):
         return
     yield normalizer
-    for one in listed(normalizer, "normalizers"):
-        yield from steps(one)
+    for step in listed(normalizer, "normalizers"):
+        yield from steps(step)
 
 
 def flags_differ(config: Mapping[str, Any], normalizer: list[Mapping[str, Any]]) -> list[str]:
     """Flags of casing, accents and Chinese characters; a BERT normalizer has all three, other ones only a step."""
-    bert = next((one for one in normalizer if one.get("type") == "BertNormalizer"), None)
+    bert = next((step for step in normalizer if step.get("type") == "BertNormalizer"), None)
     true: dict[str, bool | None] = {} if bert is None else {key: bert.get(name) for key, name in FLAGS.items()}
-    if bert is None or any(one.get("type") == "Lowercase" for one in normalizer):
-        true["do_lower_case"] = any(one.get("type") == "Lowercase" for one in normalizer)
+    if bert is None or any(step.get("type") == "Lowercase" for step in normalizer):
+        true["do_lower_case"] = any(step.get("type") == "Lowercase" for step in normalizer)
     return [key for key, value in true.items() if isinstance(config.get(key), bool) and config[key] != value]
 
 
 def special_differ(config: Mapping[str, Any], tokenizer: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
     """Special tokens that the tokenizer does not have, or has in another place."""
     ids = entries(tokenizer)
-    said = {key: text for key in SPECIAL if (text := text_of(config.get(key))) is not None}
-    odd = [key for key, text in said.items() if text not in ids]
-    odd += ["pad_token"] * (ids.get(said.get("pad_token", ""), facts["pad_id"]) != facts["pad_id"])
-    first = next((key for key in ("bos_token", "cls_token", "eos_token") if key in said), None)
+    stated = {key: text for key in SPECIAL if (text := text_of(config.get(key))) is not None}
+    wrong = [key for key, text in stated.items() if text not in ids]
+    wrong += ["pad_token"] * (ids.get(stated.get("pad_token", ""), facts["pad_id"]) != facts["pad_id"])
+    first = next((key for key in ("bos_token", "cls_token", "eos_token") if key in stated), None)
     if first is not None:  # stands for a text without any token
-        odd += [first] * (ids.get(said[first], facts["lone_id"]) != facts["lone_id"])
+        wrong += [first] * (ids.get(stated[first], facts["lone_id"]) != facts["lone_id"])
     unknown = (tokenizer.get("model") or {}).get("unk_token")
-    odd += ["unk_token"] * (isinstance(unknown, str) and said.get("unk_token", unknown) != unknown)
+    wrong += ["unk_token"] * (isinstance(unknown, str) and stated.get("unk_token", unknown) != unknown)
     used = set(template(tokenizer.get("post_processor")))
-    if len(used) > 1 and {"cls_token", "sep_token"} <= set(said):
-        odd += [key for key in ("cls_token", "sep_token") if said[key] not in used]
-    return list(dict.fromkeys(odd))
+    if len(used) > 1 and {"cls_token", "sep_token"} <= set(stated):
+        wrong += [key for key in ("cls_token", "sep_token") if stated[key] not in used]
+    return list(dict.fromkeys(wrong))
 
 
 def entries(tokenizer: Mapping[str, Any]) -> dict[str, int]:
     """Every entry of a tokenizer.json, with its id."""
     words = (tokenizer.get("model") or {}).get("vocab")
     if isinstance(words, list):  # of a Unigram model: piece and score, in order
-        words = {one[0]: at for at, one in enumerate(words)}
-    return {**(words or {}), **{one["content"]: one["id"] for one in tokenizer.get("added_tokens") or ()}}
+        words = {piece[0]: at for at, piece in enumerate(words)}
+    return {**(words or {}), **{token["content"]: token["id"] for token in tokenizer.get("added_tokens") or ()}}
 
 
 def text_of(token: Any) -> str | None:

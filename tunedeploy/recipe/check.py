@@ -1,4 +1,4 @@
-"""Judge what was written: find the plug-ins it names, put their defaults below it, check every section."""
+"""Check what was written: find the plug-ins it names, fill in their defaults, check every section."""
 
 import json
 import re
@@ -55,7 +55,7 @@ class Check:
         return values
 
     def _left_over(self, key: str, value: Value) -> bool:
-        """Whether it is the default of a plug-in that the command line replaced; a run's recipe spells those out."""
+        """Whether it is a default of a plug-in that the command line replaced; a run's recipe spells defaults out."""
         section, _, leaf = key.partition(".")
         written = self.written.values
         replaced = {axis for name, axis in _AXES.items() if name in written and written[name].typed}
@@ -73,7 +73,7 @@ class Check:
         return next(iter(self.chosen[axis]), None)
 
     def _name(self, key: str, values: Mapping[str, Value]) -> None:
-        """Note which plug-ins a key names, and which of the names there are none of."""
+        """Note which plug-ins a key names, and which of those names are unknown."""
         axis, (section, _, leaf) = _AXES[key], key.partition(".")
         if key == "task" and key not in values:
             self.written.wrong(TOP, f"task is missing; add 'task: NAME'; known: {', '.join(plugins.names(axis))}")
@@ -116,8 +116,8 @@ class Check:
         head = self.written.heads.get(section, TOP)
         if value is None and details[0]["type"] == "missing":
             if section not in self.written.broken:
-                whole = section not in self.written.heads
-                self.written.wrong(head, recipe_mistakes.missing(section, leaf, whole=whole))
+                whole_section = section not in self.written.heads
+                self.written.wrong(head, recipe_mistakes.missing(section, leaf, whole_section=whole_section))
         elif value is not None and len(route) == 1 and details[0]["type"] == "extra_forbidden":
             self._unknown(section, leaf, value)
         else:
@@ -154,13 +154,13 @@ class Check:
 
     def sources(self, records: Mapping[str, Section]) -> dict[str, str]:
         """Where each value of the complete recipe came from, by dotted key."""
-        found = {"task": self.values["task"].source}
+        origins = {"task": self.values["task"].source}
         for section, record in records.items():
             for leaf in type(record).model_fields:
                 owner = recipe_options.owner(section, leaf, self.chosen)
                 default = f"default of {owner}" if owner else "default"
-                found[f"{section}.{leaf}"] = self.values.get(f"{section}.{leaf}", Value(None, default)).source
-        return found
+                origins[f"{section}.{leaf}"] = self.values.get(f"{section}.{leaf}", Value(None, default)).source
+        return origins
 
 
 def _defaults(axis: str, name: str | None, source: str, *, method: str | None = None) -> dict[str, Value]:
@@ -195,7 +195,7 @@ def _problem(key: str, axis: str, name: Any) -> str | None:
 
 
 def task_of(synonym: str) -> str | None:
-    """The task that the hub, other tools or people call by this name."""
+    """The task that a hub, another tool or common usage calls by this name."""
     wanted = re.sub(r"[\s_]+", "-", synonym.strip()).casefold()
     for name in plugins.names("tasks"):
         try:
@@ -211,7 +211,7 @@ def _json(given: Mapping[str, Value]) -> str:
 
 
 def _details(model: type[Section], given: Mapping[str, Value]) -> list[Any]:
-    """What pydantic has against the values; read as JSON, where a list may fill a tuple and nothing else converts."""
+    """Pydantic's complaints about the values, read as JSON: a list may fill a tuple, nothing else converts."""
     try:
         model.model_validate_json(_json(given))
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Which texts of a recipe are files, and where they are: relative to the recipe, or to where the command was typed."""
+"""Which values of a recipe are files, and where they are: relative to the recipe, or to the working directory."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ def resolved(text: str, mark: OnDisk, base: Path) -> str:
     """The absolute path if it exists below `base`; else the text as written, a hub id for one.
 
     Raises:
-        FileNotFoundError: only a path can be meant and nothing is there; holds the absolute path.
+        FileNotFoundError: it can only be a path, and nothing exists there; holds the absolute path.
     """
     if "://" in text:
         return text

@@ -22,7 +22,7 @@ ADDED: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 def record(section: str, chosen: Chosen) -> type[Section]:
-    """The record of a section: the core's joined with those of the chosen plug-ins; the same choice, the same class."""
+    """The record of a section: the core's joined with those of the chosen plug-ins; one class for each choice."""
     return _joined(section, tuple(added for _, _, added in _added(section, chosen)))
 
 
@@ -35,18 +35,18 @@ def owner(section: str, key: str, chosen: Chosen) -> str | None:
 
 def homes(key: str) -> dict[str, tuple[str, ...]]:
     """Every section that can have a key, with the plug-ins that bring it ("method lora"); () for the core's."""
-    found: dict[str, tuple[str, ...]] = {}
+    sections: dict[str, tuple[str, ...]] = {}
     for section, core in RECORDS.items():
         bringers = tuple(f"{axis[:-1]} {name}" for axis, name, added in every(section) if key in added.model_fields)
         if key in core.model_fields:
-            found[section] = ()
+            sections[section] = ()
         elif bringers:
-            found[section] = bringers
-    return found
+            sections[section] = bringers
+    return sections
 
 
 def every(section: str) -> Iterator[tuple[str, str, type[Section]]]:
-    """Axis, name and record of every plug-in that adds to a section; what needs a missing package is passed over."""
+    """Axis, name and record of every plug-in that adds to a section; those that need a missing package are skipped."""
     axes = {axis for axis, _ in ADDED[section]}
     return _added(section, {axis: tuple(name for name in plugins.names(axis) if loads(axis, name)) for axis in axes})
 

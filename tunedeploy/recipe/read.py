@@ -1,4 +1,4 @@
-"""Read a recipe: YAML in, frozen records out, with every mistake at once and where every value came from.
+"""Read a recipe: YAML in, frozen records out, with all mistakes at once and the source of every value.
 
     recipe.yaml ──▶ written ──▶ defaults of the plug-ins it names below it ──▶ one checked record a section ──▶ Recipe
     key=value   ──▶
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import yaml
 
@@ -29,6 +29,7 @@ from tunedeploy.recipe.sections import (
     TuneOptions,
 )
 from tunedeploy.recipe.written import Written
+from tunedeploy.recipe.yaml_places import PlainMapping
 
 __all__ = [
     "DataOptions",
@@ -45,6 +46,14 @@ __all__ = [
 ]
 
 
+class _Sections(TypedDict):
+    model: ModelOptions
+    data: DataOptions
+    tune: TuneOptions
+    train: TrainOptions
+    export: ExportOptions
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A complete recipe. `tune` is also an instance of the method's `Options`, `data` of the task's, and so on."""
@@ -58,9 +67,9 @@ class Recipe:
     path: Path  # the recipe's file, absolute
     sources: Mapping[str, str]  # dotted key to "default", "default of lora", "recipe:4" (the line) or "command line"
 
-    def resolved(self) -> dict[str, Any]:
+    def resolved(self) -> PlainMapping:
         """Every value as plain data for JSON or YAML: `{"task": ..., "model": {"name": ...}, ...}`."""
-        plain: dict[str, Any] = {"task": self.task}
+        plain: PlainMapping = {"task": self.task}
         for section, core in RECORDS.items():
             values = getattr(self, section).model_dump(mode="json")
             # The core's keys come first for the reader; a joined record starts with the plug-ins'.
@@ -79,7 +88,7 @@ class Recipe:
 
 
 def read_dumped(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read what `Recipe.dump` wrote; each value keeps the source that its comment tells.
+    """Read what `Recipe.dump` wrote; each value keeps the source that its comment gives.
 
     Raises:
         RecipeError: as `read`.
@@ -91,7 +100,7 @@ def read_dumped(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         _, is_line, number = source.rpartition("recipe:")
         return lines[int(number) - 1].rpartition("  # ")[2] if is_line else source
 
-    return replace(recipe, sources=MappingProxyType({key: first(one) for key, one in recipe.sources.items()}))
+    return replace(recipe, sources=MappingProxyType({key: first(source) for key, source in recipe.sources.items()}))
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -100,7 +109,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Relative paths are resolved against the recipe's folder, those of overrides against the working directory.
 
     Raises:
-        RecipeError: one line for every mistake there is, in the file's order, the command line's last.
+        RecipeError: one line for every mistake, in the file's order, the command line's last.
     """
     written = Written()
     document = recipe_yaml.load(path)
@@ -112,10 +121,10 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     check = Check(written, path.absolute().parent)
     records = {section: check.record(section) for section in RECORDS}
     _stop_at(written, path)
-    complete = cast(dict[str, Any], records)
+    complete = {section: record for section, record in records.items() if record is not None}
     return Recipe(
         task=check.values["task"].value,
-        **complete,
+        **cast(_Sections, complete),
         path=path.absolute(),
         sources=MappingProxyType(check.sources(complete)),
     )

@@ -1,6 +1,6 @@
-"""The recipe as JSON Schema, so that an editor completes it: the keys of the core and of every plug-in there is."""
+"""The recipe as JSON Schema, so that an editor can complete it: the keys of the core and of every installed plug-in."""
 
-from typing import Any
+from pydantic.json_schema import JsonSchemaValue
 
 from tunedeploy import plugins
 from tunedeploy.recipe import plugin_keys as recipe_options
@@ -9,15 +9,15 @@ from tunedeploy.recipe.sections import RECORDS, Section
 _NAMED = {("tune", "method"): "methods", ("train", "objective"): "objectives", ("export", "target"): "targets"}
 
 
-def schema() -> dict[str, Any]:
+def schema() -> JsonSchemaValue:
     """JSON Schema (draft 2020-12) of a recipe file. Imports every plug-in that can be imported here."""
-    definitions: dict[str, Any] = {}
+    definitions: JsonSchemaValue = {}
     sections = {section: _section(section, definitions) for section in RECORDS}
     for (section, key), axis in _NAMED.items():
         _enumerate(sections[section]["properties"][key], axis)
     _quantize(sections["export"]["properties"])
     sections["model"] = {"anyOf": [{"type": "string", "minLength": 1}, sections["model"]]}
-    task = {"description": "What is learned.", **_choices("tasks")}
+    task = {"description": "The task to learn.", **_choices("tasks")}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "tunedeploy recipe",
@@ -29,9 +29,9 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _section(section: str, definitions: dict[str, Any]) -> dict[str, Any]:
+def _section(section: str, definitions: JsonSchemaValue) -> JsonSchemaValue:
     core = _properties(RECORDS[section], definitions)
-    added: dict[str, list[dict[str, Any]]] = {}
+    added: dict[str, list[JsonSchemaValue]] = {}
     for axis, name, record in recipe_options.every(section):
         for key, value in _properties(record, definitions)["properties"].items():
             about = f"{axis[:-1]} {name}: {value.get('description', '')}".rstrip(": ")
@@ -45,17 +45,17 @@ def _section(section: str, definitions: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _properties(record: type[Section], definitions: dict[str, Any]) -> dict[str, Any]:
-    whole = record.model_json_schema(ref_template="#/$defs/{model}")
-    definitions.update(whole.get("$defs", {}))
-    for entry in whole.setdefault("properties", {}).values():
+def _properties(record: type[Section], definitions: JsonSchemaValue) -> JsonSchemaValue:
+    generated = record.model_json_schema(ref_template="#/$defs/{model}")
+    definitions.update(generated.get("$defs", {}))
+    for entry in generated.setdefault("properties", {}).values():
         entry.pop("title", None)  # pydantic's "Batch Size" tells an editor nothing that batch_size does not
-    return whole
+    return generated
 
 
-def _any(entries: list[dict[str, Any]]) -> dict[str, Any]:
+def _any(entries: list[JsonSchemaValue]) -> JsonSchemaValue:
     """A key of several plug-ins: any of their types, every description, a default only if they share it."""
-    types: list[dict[str, Any]] = []
+    types: list[JsonSchemaValue] = []
     for entry in entries:
         bare = {key: value for key, value in entry.items() if key not in ("description", "default")}
         types += [] if bare in types else [bare]
@@ -64,30 +64,30 @@ def _any(entries: list[dict[str, Any]]) -> dict[str, Any]:
     return {**about, **default, **(types[0] if len(types) == 1 else {"anyOf": types})}
 
 
-def _same_default(first: dict[str, Any], second: dict[str, Any]) -> bool:
+def _same_default(first: JsonSchemaValue, second: JsonSchemaValue) -> bool:
     return "default" in first and "default" in second and bool(first["default"] == second["default"])
 
 
 def _complete(section: str) -> bool:
-    """Whether every plug-in of the section could be asked for its keys; the keys of the others must be let through."""
+    """Whether every plug-in of the section could be loaded; keys of the others are unknown and must be accepted."""
     axes = {axis for axis, _ in recipe_options.ADDED[section]}
     return all(recipe_options.loads(axis, name) for axis in axes for name in plugins.names(axis))
 
 
-def _choices(axis: str) -> dict[str, Any]:
+def _choices(axis: str) -> JsonSchemaValue:
     return {"oneOf": [{"const": name, "description": about} for name, about in plugins.names(axis).items()]}
 
 
-def _enumerate(entry: dict[str, Any], axis: str) -> None:
+def _enumerate(entry: JsonSchemaValue, axis: str) -> None:
     nullable = "anyOf" in entry
     for key in ("type", "minLength", "anyOf"):
         entry.pop(key, None)
     entry["oneOf"] = _choices(axis)["oneOf"] + ([{"type": "null"}] if nullable else [])
 
 
-def _quantize(properties: dict[str, Any]) -> None:
-    one = _choices("precisions")
-    text = {"type": "string", "description": "names with commas between", "pattern": ","}
-    several = {"type": "array", "items": one, "minItems": 1}
+def _quantize(properties: JsonSchemaValue) -> None:
+    choice = _choices("precisions")
+    text = {"type": "string", "description": "names separated by commas", "pattern": ","}
+    several = {"type": "array", "items": choice, "minItems": 1}
     described = {key: properties["quantize"][key] for key in ("description", "default")}
-    properties["quantize"] = {**described, "anyOf": [one, several, text]}
+    properties["quantize"] = {**described, "anyOf": [choice, several, text]}

@@ -1,4 +1,4 @@
-"""Says what is wrong with a recipe in our own words: what a key must be, what it is, and what to write instead."""
+"""Words a recipe's mistakes: what a key must be, what it is, and what to write instead."""
 
 import difflib
 import math
@@ -25,7 +25,7 @@ _WANTED = {
     "float_type": "a number",
     "bool_type": "true or false",
     "finite_number": "a finite number",
-    "string_too_short": "a text with something in it",
+    "string_too_short": "non-empty text",
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",
     "list_type": "a list",
@@ -42,14 +42,14 @@ _WANTED = {
 
 
 def close(word: str, known: Iterable[str]) -> str | None:
-    """The known word that the written one was most likely meant to be."""
+    """The known word that was most likely meant."""
     plain = {name.replace("_", "-").lower(): name for name in known}
     near = difflib.get_close_matches(word.replace("_", "-").lower(), plain, n=1, cutoff=0.6)
     return plain[near[0]] if near else None
 
 
 def instead(word: str, known: Sequence[str]) -> str:
-    """The cure of a wrong word: the close one, or all there are."""
+    """The cure for an unknown word: the closest known one, or all of them."""
     near = close(word, known)
     return f"did you mean {near!r}?" if near else f"known: {', '.join(known) or 'none'}"
 
@@ -72,9 +72,9 @@ def not_a_section(section: str, content: Any) -> str:
     return f"{section} must be keys and values, not {shown(content)}; {example}"
 
 
-def missing(section: str, key: str, *, whole: bool) -> str:
-    """Wording for a required key, or for its whole section, that is not there."""
-    if not whole:
+def missing(section: str, key: str, *, whole_section: bool) -> str:
+    """Wording for a required key, or its whole section, that is missing."""
+    if not whole_section:
         return f"{section}.{key} is missing; add '{key}: ...' to {section}"
     example = _EXAMPLES[section] if key in RECORDS[section].model_fields else f"{{{key}: ...}}"
     return f"{section} is missing; add '{section}: {example}'"
@@ -124,7 +124,7 @@ def unknown_key(section: str, key: str, known: Sequence[str]) -> str:
 
 
 def wrong(key: str, details: Sequence[Detail], spot: Spot) -> str:
-    """Wording for a value its key does not take; several details are the branches of one union."""
+    """Wording for a value its key does not accept; several details are the branches of one union."""
     first = details[0]
     if first["type"] in ("value_error", "assertion_error"):
         return f"{key}: {first['ctx']['error']}"
@@ -140,7 +140,7 @@ def wrong(key: str, details: Sequence[Detail], spot: Spot) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it, never longer than a line bears."""
+    """A value as a message shows it, shortened to fit the line."""
     if isinstance(value, dict):
         return "keys and values"
     if isinstance(value, list | tuple):
@@ -158,8 +158,8 @@ def _wanted(detail: Detail) -> str:
     if kind == "literal_error":
         return str(context["expected"]).replace("'", "")
     if kind in _WANTED:
-        whole = {name: int(at) for name, at in context.items() if isinstance(at, float) and at.is_integer()}
-        return _WANTED[kind].format(**{**context, **whole})  # "at least 1", not "at least 1.0"
+        integers = {name: int(at) for name, at in context.items() if isinstance(at, float) and at.is_integer()}
+        return _WANTED[kind].format(**{**context, **integers})  # "at least 1", not "at least 1.0"
     text = str(detail["msg"]).removeprefix("Input should be ")
     return text[:1].lower() + text[1:]
 
@@ -200,7 +200,7 @@ def _number_cure(kind: str, value: str | float, spot: Spot) -> str:
 
 
 def _yaml_float(text: str) -> str:
-    """`1e-4` with the point and the sign without which YAML 1.1 takes it for text: `1.0e-4`."""
+    """`1e-4` as `1.0e-4`: without the point and the sign, YAML 1.1 reads it as text."""
     mantissa, _, exponent = text.lower().partition("e")
     mantissa = mantissa if "." in mantissa else f"{mantissa}.0"
     return f"{mantissa}e{exponent}" if exponent.startswith(("+", "-")) else f"{mantissa}e+{exponent}"

@@ -1,4 +1,4 @@
-"""What the user wrote, in the file and on the command line: one flat table of dotted keys with source and place."""
+"""What the user wrote, in the file and on the command line: a flat table of dotted keys with source and place."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -74,7 +74,7 @@ class Written:
                 self._take(f"{name}.{key}", document, (name, key), value)
 
     def take_override(self, override: str) -> None:
-        """Take one `key=value` of the command line; the last one of a key counts."""
+        """Take one `key=value` of the command line; the last one for a key wins."""
         key, equals, raw = (part.strip() for part in override.partition("="))
         if not equals or not key:
             self.wrong(_TYPED, f"{override!r} is not an override; write KEY=VALUE, such as train.epochs=5")

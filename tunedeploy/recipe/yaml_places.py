@@ -1,4 +1,4 @@
-"""YAML into plain values that remember their line and column; everything YAML lets through silently is a mistake here.
+"""Parse YAML into plain values that know their line and column; what YAML accepts silently is a mistake here.
 
 Duplicate keys, tags, tabs, a second document, an anchor that contains itself: each is one line with its place.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 Route = tuple[str | int, ...]  # ("data", "train") or ("export", "quantize", 0)
+PlainMapping = dict[str, Any]  # keys and values as YAML and JSON hold them
 
 COMMAND_LINE = sys.maxsize  # the line of what was typed as key=value: sorts after every line of the file
 _MOST_VALUES = 10_000  # a recipe has dozens; anchors inside anchors could ask for billions
@@ -23,7 +24,7 @@ _PLAIN_TAGS = {f"{_YAML}{name}" for name in ("null", "bool", "int", "float", "st
 
 @dataclass(frozen=True, order=True)
 class Spot:
-    """Where a value stands; `raw` is the text as written, `quoted` whether in quotes. Line 0 is the file as a whole."""
+    """A value's place; `raw` is its text as written, `quoted` whether it is in quotes. Line 0 is the whole file."""
 
     line: int
     column: int = 0
@@ -56,7 +57,7 @@ class Document:
 
 
 def load(path: Path) -> Document:
-    """Parse a file. It never raises for what the file holds: that is in `mistakes`."""
+    """Parse a file. What is wrong with its content is never raised: it is in `mistakes`."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
@@ -83,7 +84,7 @@ def parse(text: str) -> Document:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         column = error.position - text.rfind("\n", 0, error.position)
-        return _broken(Spot(line, column), f"character U+{error.character:04X} may not stand in YAML; delete it")
+        return _broken(Spot(line, column), f"character U+{error.character:04X} is not allowed in YAML; delete it")
     except yaml.MarkedYAMLError as error:
         return _broken(*_syntax(error, text))
     except RecursionError:
@@ -132,13 +133,13 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> tuple[Spot, str]:
     if "\t" in written[: mark.column + 1 if mark else 0]:
         return Spot(spot.line, written.index("\t") + 1), "a tab; YAML is indented with spaces"
     if "expected a single document" in (error.context or ""):
-        return spot, "a second document starts here; a recipe is one, so delete this '---'"
+        return spot, "a second document starts here; a recipe is a single one, so delete this '---'"
     cures = {
-        "mapping values are not allowed": "quote a text that holds ': '",
+        "mapping values are not allowed": "quote text that contains ': '",
         "could not find expected ':'": "write 'key: value'",
-        "found character '%'": "quote a text that starts with %",
-        "found character '@'": "quote a text that starts with @",
-        "found character '`'": "quote a text that starts with `",
+        "found character '%'": "quote text that starts with %",
+        "found character '@'": "quote text that starts with @",
+        "found character '`'": "quote text that starts with `",
         "expected ',' or": "close the bracket, or put a comma between its parts",
         "expected <block end>": "line it up with the keys above it",
         "found unexpected end of stream": "close the quote",
@@ -149,7 +150,7 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> tuple[Spot, str]:
 
 
 class _Reader:
-    """Walks the node tree once and notes each key's and value's place on the way."""
+    """Walks the node tree once and notes the place of each key and value."""
 
     def __init__(self, loader: yaml.SafeLoader) -> None:
         self.loader = loader
@@ -166,7 +167,7 @@ class _Reader:
         spot = _spot(node)
         self.values[route] = spot
         if id(node) in self.inside:
-            self._wrong(spot, "an anchor that holds itself; write the value out")
+            self._wrong(spot, "an anchor that refers to itself; write the value out")
             return None
         if len(self.values) > _MOST_VALUES:
             if len(self.values) == _MOST_VALUES + 1:  # said once
@@ -182,7 +183,7 @@ class _Reader:
         return content
 
     def scalar(self, node: yaml.ScalarNode, spot: Spot) -> Any:
-        """The plain value of a scalar; text if its tag asks for more."""
+        """The plain value of a scalar; its text if the tag is not a plain one."""
         if node.tag not in _PLAIN_TAGS:
             self._wrong(spot, f"the tag {_tag(node)} is not allowed; write the plain value")
             return node.value
@@ -200,10 +201,10 @@ class _Reader:
     def _list(self, node: yaml.Node, route: Route) -> list[Any]:
         return [self._value(item, (*route, index)) for index, item in enumerate(node.value)]
 
-    def _mapping(self, node: yaml.MappingNode, route: Route) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, route: Route) -> PlainMapping:
         self._duplicates(node)
         self.loader.flatten_mapping(node)  # `<<: *anchor`: its keys first, so that the mapping's own win
-        content: dict[str, Any] = {}
+        content: PlainMapping = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 self._wrong(_spot(key), "a key is a word, not a list or a mapping")
@@ -219,7 +220,7 @@ class _Reader:
                 continue
             spot = _spot(key)
             if key.value in first:
-                self._wrong(spot, f"duplicate key {key.value!r}; it stands on line {first[key.value]} already")
+                self._wrong(spot, f"duplicate key {key.value!r}; already set on line {first[key.value]}")
             first.setdefault(key.value, spot.line)
 
     def _wrong(self, spot: Spot, text: str) -> None:

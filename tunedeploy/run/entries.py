@@ -23,15 +23,18 @@ def entry(entries: "Iterable[Entry]", id: str, path: Path) -> "Entry":
     Raises:
         RunError: there is none.
     """
-    for one in entries:
-        if one["id"] == id:
-            return one
+    for comparison in entries:
+        if comparison["id"] == id:
+            return comparison
     raise RunError(f"{path}: missing the comparison {id!r}; remove it, and the stage is done again")
 
 
 def identified(entries: "Iterable[Entry]") -> "list[Entry]":
     """The same, each with `id` and `variant`: an entry from before there were ids gets those of its sentence."""
-    return [cast("Entry", {**_read(str(one["name"])), **one}) if "id" not in one else one for one in entries]
+    return [
+        comparison if "id" in comparison else cast("Entry", {**_read(str(comparison["name"])), **comparison})
+        for comparison in entries
+    ]
 
 
 def _read(name: str) -> dict[str, str]:

@@ -70,7 +70,7 @@ def check_stage(stage: str, content: Any, path: Path) -> None:
         raise RunError(f"{path}: result.metric is not one of result.metrics; {cure}")
     if stage == "merge":
         entries = identified(content["result"]["comparisons"])
-        check(Facts, next((one["facts"] for one in entries if one["id"] == "adapter-vs-merged"), {}), path, cure)
+        check(Facts, next((entry["facts"] for entry in entries if entry["id"] == "adapter-vs-merged"), {}), path, cure)
     if stage == "quantize" and "fp32" not in content["result"]["variants"]:
         raise RunError(f"{path}: missing result.variants.fp32; {cure}")
 
