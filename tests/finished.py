@@ -15,7 +15,7 @@ from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.decisions import Answers
 from tunedeploy.device.encoders import Inputs, Row
 from tunedeploy.device.files import files_below, read_json, sha256
-from tunedeploy.device.manifest import GRAPH
+from tunedeploy.device.manifest import GRAPH, files_of
 from tunedeploy.device.runtime import Sessions
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.proof.judge import calls_of
@@ -57,15 +57,21 @@ class Finished:
         return {path.stem: f"{sha256(path)} {path.stat().st_mtime_ns}" for path in sorted(folder.glob("*.json"))}
 
 
-def build(tiny: Tiny, folder: Path, task: str, *, model: str | None = None) -> Finished:
-    """Run a tiny recipe to its end, on the task's own model if none is named; data and recipe lie in the folder too."""
+def build(
+    tiny: Tiny, folder: Path, task: str, *, until: str = "report", model: str | None = None, **train: Any
+) -> Finished:
+    """Run a tiny recipe to a stage, on the task's own model if none is named; data and recipe lie in the folder too.
+
+    `train` wins over the keys of that section which the task's finished run has.
+    """
     parts = tiny_task(task)
-    train = parts.finished_data(folder)
+    rows = parts.finished_data(folder)
     export = {"quantize": "int8", "max_drop": 100.0}
     recipe = tiny.write(
-        folder / "tiny.yaml", task, model=model, data={"train": str(train)}, export=export, **parts.finished
-    )
-    return Finished(recipe=recipe, run=api.through(recipe, run=folder / "run", until="report"))
+        folder / "tiny.yaml", task, model=model, data={"train": str(rows)}, export=export,
+        **{**parts.finished, "train": {**parts.finished.get("train", {}), **train}},
+    )  # fmt: skip
+    return Finished(recipe=recipe, run=api.through(recipe, run=folder / "run", until=until))
 
 
 def built(tiny: Tiny, task: str) -> Finished:
@@ -87,15 +93,16 @@ def repair_run(run: Path) -> None:
 
 def tell_anew(run: Path) -> None:
     """Make the quantized files and their record tell what is there now, and let no bundle be of this run."""
-    digest = sha256(run / "onnx" / "model.onnx")
-    for path in (run / "quantized").glob("*.onnx"):
-        model = onnx.load(path)
-        onnx_files.describe(model, {"made_from": digest})
-        onnx_files.write(model, path)
     RunDir(run).forget("bundle")
     record = read_json(run / STAGE_FOLDER / "quantize.json")
-    for variant in record["result"]["variants"].values():
-        variant["bytes"] = (run / variant["file"]).stat().st_size
+    sources = files_of(record["result"]["variants"]["fp32"])
+    for name, variant in record["result"]["variants"].items():
+        for graph, file in files_of(variant).items():
+            if name != "fp32":
+                model = onnx.load(run / file)
+                onnx_files.describe(model, {"made_from": sha256(run / sources[graph])})
+                onnx_files.write(model, run / file)
+        variant["bytes"] = sum((run / file).stat().st_size for file in files_of(variant).values())
     write_json(run / STAGE_FOLDER / "quantize.json", record)
 
 

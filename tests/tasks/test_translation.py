@@ -132,9 +132,10 @@ def test_a_text_is_written_the_same_alone_and_beside_longer_ones(finished: Finis
 
 
 def test_rows_that_ended_at_the_same_step_are_equal_whatever_pads_them() -> None:
-    ours = np.array([[5, 1, 0, 0], [5, 6, 7, 1]])
-    assert first_differences(ours, ours) == []
-    assert first_differences(ours[:1], ours[:1, :2]) == []
-    assert first_differences(ours, np.array([[5, 1, 0, 0], [5, 9, 7, 1]])) == [(1, 1)]
-    assert first_differences(ours[1:], np.array([[5, 6, 1]])) == [(0, 2)]
-    assert first_differences(ours[1:], np.array([[5, 6]])) == [(0, 2)]
+    ours = np.array([[5, 1, 9, 9], [5, 6, 7, 1]])
+    assert first_differences(ours, ours, 9) == []
+    assert first_differences(ours[:1], ours[:1, :2], 9) == []
+    assert first_differences(ours, np.array([[5, 1, 9, 9], [5, 8, 7, 1]]), 9) == [(1, 1)]
+    assert first_differences(ours[1:], np.array([[5, 6, 1]]), 9) == [(0, 2)]
+    assert first_differences(ours[1:], np.array([[5, 6]]), 9) == [(0, 2)]
+    assert first_differences(np.array([[5, 1]]), np.array([[5, 9]]), 9) == [(0, 1)]  # it ended, or goes on as padding

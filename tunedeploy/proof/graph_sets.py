@@ -67,7 +67,7 @@ def generated_alike(scene: Scene) -> list[Comparison]:
     for numbers in by_size(features):
         batch = scene.parts.encoder.collate([features[int(at)] for at in numbers])
         ours, theirs = (scene.program.answer(each.run, batch)[SEQUENCES] for each in (scene.torch, scene.onnx))
-        for row, step in first_differences(ours, theirs):
+        for row, step in first_differences(ours, theirs, scene.program.facts["pad_id"]):
             if is_tie(scene, batch, ours, row, step):
                 ties += 1
             else:
@@ -78,17 +78,15 @@ def generated_alike(scene: Scene) -> list[Comparison]:
     return [ledger.at_most("generated-texts", len(apart), 0, rows=len(scene.rows), where=where, facts=facts)]
 
 
-def first_differences(first: Array, second: Array) -> list[tuple[int, int]]:
-    """The rows of two generated batches that differ, each with the step at which they do so first."""
+def first_differences(first: Array, second: Array, pad: int) -> list[tuple[int, int]]:
+    """The rows of two generated batches that differ, each with the step at which they do so first.
+
+    A batch ends with its longest row; `pad` stands behind the end of the others.
+    """
     steps = max(first.shape[1], second.shape[1])
-    one, other = (np.pad(ids, ((0, 0), (0, steps - ids.shape[1])), constant_values=-1) for ids in (first, second))
-    short = min(first.shape[1], second.shape[1])
+    one, other = (np.pad(ids, ((0, 0), (0, steps - ids.shape[1])), constant_values=pad) for ids in (first, second))
     differs = one != other
-    differs[:, short:] = False  # a batch ends with its longest row, and rows that have ended are padded
-    longer = (one[:, short:] != other[:, short:]).any(1) & ~differs.any(1) & (first.shape[1] != second.shape[1])
-    found = [(int(row), int(differs[row].argmax())) for row in np.flatnonzero(differs.any(1))]
-    ended = first if first.shape[1] > second.shape[1] else second
-    return found + [(int(row), short) for row in np.flatnonzero(longer) if ended[row, short:].any()]
+    return [(int(row), int(differs[row].argmax())) for row in np.flatnonzero(differs.any(1))]
 
 
 def is_tie(scene: Scene, batch: Inputs, sequences: Array, row: int, step: int) -> bool:

@@ -52,7 +52,7 @@ class Program(Protocol):
         ...
 
 
-SEQUENCES = "sequences"  # int64 (batch, steps): the ids that a loop generated, padded behind the end
+SEQUENCES = "sequences"  # int64 (batch, steps): the ids that a loop generated, behind the end its facts' `pad_id`
 
 
 @dataclass(frozen=True, kw_only=True)
