@@ -122,7 +122,7 @@ def test_a_graph_of_another_run_is_stopped(file: str, finished: Finisher, anothe
         judge_anew(run)
     tell_anew(run)
     repair_run(run)
-    assert {"graph-vs-torch", "stored-values", "weight-rounding"} & breaches(run).keys()
+    assert {"graph-vs-torch", "stored-weights", "local-parity"} & breaches(run).keys()
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ SIZE = {"width": 32, "layers": 1, "vocabulary": 340}
 TINY = TinyTask(
     data=lambda folder: pairs(folder / "pairs.csv"),
     model=lambda folder: marian(folder / "marian"),
-    row={"text": "the red house eats the cat"},
+    row={"text": "the red house eats the cat", "target": "le chat"},
     answer=frozenset({"text"}),
     finished={"tune": {"method": "full"}, "train": {"epochs": 24, "lr": 0.005, "batch_size": 16}},
     finished_data=lambda folder: pairs(folder / "rows.csv", rows=300),
