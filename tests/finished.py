@@ -58,18 +58,18 @@ class Finished:
 
 
 def build(
-    tiny: Tiny, folder: Path, task: str, *, until: str = "report", model: str | None = None, **train: Any
+    tiny: Tiny, folder: Path, task: str, *, until: str = "report", model: str | None = None, **sections: Any
 ) -> Finished:
     """Run a tiny recipe to a stage, on the task's own model if none is named; data and recipe lie in the folder too.
 
-    `train` wins over the keys of that section which the task's finished run has.
+    Keys of `sections` win over those that the task's finished run has.
     """
     parts = tiny_task(task)
     rows = parts.finished_data(folder)
-    export = {"quantize": "int8", "max_drop": 100.0}
+    wanted = {**parts.finished, "export": {"quantize": "int8", "max_drop": 100.0}}
     recipe = tiny.write(
-        folder / "tiny.yaml", task, model=model, data={"train": str(rows)}, export=export,
-        **{**parts.finished, "train": {**parts.finished.get("train", {}), **train}},
+        folder / "tiny.yaml", task, model=model, data={"train": str(rows)},
+        **{name: {**wanted.get(name, {}), **sections.get(name, {})} for name in {**wanted, **sections}},
     )  # fmt: skip
     return Finished(recipe=recipe, run=api.through(recipe, run=folder / "run", until=until))
 

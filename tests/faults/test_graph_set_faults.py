@@ -129,7 +129,7 @@ def test_a_graph_of_another_run_is_stopped(file: str, finished: Finisher, anothe
 def another_run(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same recipe with another seed, up to its files."""
     folder = tmp_path_factory.mktemp("another")
-    return build(tiny, folder, TASK, until="quantize", seed=1, epochs=1).run
+    return build(tiny, folder, TASK, until="quantize", train={"seed": 1, "epochs": 1}).run
 
 
 @pytest.mark.parametrize("key", ["eos_id", "start_id", "max_new_tokens"])

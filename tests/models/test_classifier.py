@@ -92,11 +92,11 @@ def test_weights_that_no_gradient_reaches_are_frozen_and_nothing_else_is_touched
 
 
 @pytest.mark.parametrize("task", ["text-classification", "image-classification"])
-def test_a_model_that_no_onnx_file_holds_is_refused_before_training(
+def test_a_model_that_memory_cannot_prove_is_refused_before_training(
     task: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny.recipe(tmp_path / "r.yaml", task)
     size = start.counts(base_of(recipe))["bytes"]
-    monkeypatch.setattr(start, "ONE_FILE", size - 1)
-    with pytest.raises(ModelError, match="one ONNX file holds 2 GB; name a smaller model"):
+    monkeypatch.setattr(start, "memory", lambda: start.COPIES * size - 1)
+    with pytest.raises(ModelError, match="proving it takes 5 times as much memory; .*; name a smaller model"):
         base_of(recipe)

@@ -182,7 +182,7 @@ def test_the_rule_sees_a_loader_that_would_ask() -> None:
 @pytest.mark.parametrize(
     ("model", "file", "key", "value", "line"),
     [
-        ("bert", "config.json", "hidden_size", 10**6, "asks for more than 4.3 GB, and one ONNX file holds 2 GB"),
+        ("bert", "config.json", "hidden_size", 10**6, r"asks for more than .* GB of memory; name a smaller model"),
         ("bert", "config.json", "num_hidden_layers", 10**5, "asks for over 20,000 tensors"),
         ("bert", "config.json", "num_hidden_layers", 10**12, "num_hidden_layers is 1000000000000, and no model has so"),
         ("bert", "config.json", "num_attention_heads", "x", "cannot be loaded: [A-Z][A-Za-z]+: "),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from tunedeploy import plugins
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device import manifest
+from tunedeploy.device.external_data import parts_of_file
 from tunedeploy.device.files import read_json, sha256
 from tunedeploy.device.manifest import SCHEMA, Contents, files_of
 from tunedeploy.device.runtime import instruction_set
@@ -41,7 +42,8 @@ def copy(rundir: RunDir, folder: Path, variants: Mapping[str, Variant], labels: 
     (folder / "onnx").mkdir()
     for variant in variants.values():
         for file in files_of(variant).values():
-            shutil.copyfile(rundir / file, folder / shipped_file(file))
+            for part in parts_of_file(rundir / file):
+                shutil.copyfile(part, folder / shipped_file(part.name))
 
 
 def shipped_file(file: str) -> str:

@@ -123,10 +123,8 @@ class Bundle:
             raise RunError(f"{self.path}: no variant {variant!r}; it has {', '.join(variants)}")
         if variant not in self._sessions:
             paths = {graph: inside(self.path, file) for graph, file in files_of(variants[variant]).items()}
-            for path in paths.values():
-                beside = external_data.locations(path)
-                if beside:
-                    raise RunError(f"{path}: keeps tensors in {beside[0]!r}; a bundle's ONNX file holds all of its own")
+            for part in (part for path in paths.values() for part in external_data.parts_of_file(path)):
+                inside(self.path, part.relative_to(self.path).as_posix())
             self._sessions[variant] = Sessions(paths)
         return self._sessions[variant]
 

@@ -1,10 +1,15 @@
-"""The files beside an ONNX file that it keeps tensors in, found with no package: a device has no onnx."""
+"""The file beside an ONNX file that holds its tensors, found with no package: a device has no onnx.
+
+An ONNX file ends at 2 GB. Weights beyond that lie in `model.onnx_data` beside `model.onnx`, which is where
+transformers.js and optimum look for them; tensors anywhere else are refused.
+"""
 
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import RunError
+from .files import sha256
 
 # Field numbers of onnx.proto on every way from a model to a tensor's `external_data`, whose entries are key and value.
 FIELDS: dict[str, dict[int, str]] = {
@@ -20,6 +25,45 @@ FIELDS: dict[str, dict[int, str]] = {
 DEEPEST = 100  # messages within messages, as protobuf itself has it
 FIXED = {1: 8, 5: 4}  # bytes of a wire type
 LOCATION = b"location"
+SUFFIX = "_data"  # of the file beside
+
+
+def data_file(path: Path) -> Path:
+    """Where the tensors of an ONNX file lie that it does not hold itself."""
+    return path.with_name(path.name + SUFFIX)
+
+
+def parts_of_file(path: Path) -> list[Path]:
+    """An ONNX file and, where it has one, the file of its tensors.
+
+    Raises:
+        RunError: it is not an ONNX file, or keeps tensors in another place than `data_file`.
+    """
+    elsewhere = [name for name in locations(path) if name != data_file(path).name]
+    if elsewhere:
+        raise RunError(f"{path}: keeps tensors in {elsewhere[0]!r}; only {data_file(path).name} may hold them")
+    return [path, data_file(path)] if locations(path) else [path]
+
+
+def size_of_file(path: Path) -> int:
+    """Bytes of an ONNX file with its tensors.
+
+    Raises:
+        RunError: as `parts_of_file`.
+        OSError: one is missing.
+    """
+    return sum(part.stat().st_size for part in parts_of_file(path))
+
+
+def data_digest(path: Path) -> str | None:
+    """SHA-256 of the file beside an ONNX file that holds its tensors; None where it holds them itself.
+
+    Raises:
+        RunError: as `parts_of_file`.
+        OSError: the file beside is missing.
+    """
+    parts = parts_of_file(path)
+    return sha256(parts[1]) if len(parts) > 1 else None
 
 
 def locations(path: Path) -> list[str]:

@@ -1,19 +1,26 @@
 """Read, clean, describe and write ONNX files so that the same model always gives the same bytes."""
 
+import hashlib
 import json
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 
+from tunedeploy.device.external_data import data_file
 from tunedeploy.errors import RunError
-from tunedeploy.run.atomic import write_bytes
+from tunedeploy.run.atomic import write_bytes, writing
 from tunedeploy.run.folder import key_of, without_folders
 
+ONE_FILE = 2**31 - 2**24  # bytes of weights in a file: protobuf's limit, less room for all that is no weight
+MOVED = 1024  # bytes of a tensor from which on it goes into the file beside
+PAGE = 4096  # offsets in it are multiples, so that it can be mapped into memory
 KEPT = ("pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy")  # which module of the PyTorch model a node is
 
 
@@ -66,8 +73,66 @@ def describe(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
 
 
 def write(model: onnx.ModelProto, path: Path) -> None:
-    """Write one file with deterministic bytes, atomically."""
+    """Write a file with deterministic bytes, atomically; weights that it cannot hold go into the one beside it.
+
+    A kill between the two leaves new weights beside an old file, which says the digest of its own.
+    """
+    if stored_bytes(model) > ONE_FILE:
+        model = without_weights(model, data_file(path))
+    else:
+        data_file(path).unlink(missing_ok=True)
+        forget(model, "data_sha256")
     write_bytes(path, model.SerializeToString(deterministic=True))
+
+
+def forget(model: onnx.ModelProto, fact: str) -> None:
+    """Take a fact out of `metadata_props`."""
+    for entry in [entry for entry in model.metadata_props if entry.key == f"tunedeploy.{fact}"]:
+        model.metadata_props.remove(entry)
+
+
+def stored_bytes(model: onnx.ModelProto) -> int:
+    """Bytes of the weights that a model in memory holds."""
+    return sum(math.prod(tensor.dims) * item_size(tensor) for tensor in model.graph.initializer)
+
+
+def item_size(tensor: onnx.TensorProto) -> int:
+    """Bytes of one number of a tensor."""
+    return int(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize)
+
+
+def without_weights(model: onnx.ModelProto, data: Path) -> onnx.ModelProto:
+    """A copy whose large tensors lie in a file that is written here; its digest is a fact of the copy."""
+    light, digest, at = onnx.ModelProto(), hashlib.sha256(), 0
+    light.CopyFrom(model)
+    with writing(data) as file:
+        for tensor in light.graph.initializer:
+            content = tensor.raw_data
+            if len(content) < MOVED:
+                continue
+            padding = bytes(-at % PAGE)
+            for piece in (padding, content):
+                file.write(piece)
+                digest.update(piece)
+            at += len(padding)
+            tensor.ClearField("raw_data")
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            for key, value in (("location", data.name), ("offset", str(at)), ("length", str(len(content)))):
+                tensor.external_data.add(key=key, value=value)
+            at += len(content)
+    describe(light, {"data_sha256": digest.hexdigest()})
+    return light
+
+
+def open_session(model: onnx.ModelProto, options: Any = None) -> Any:
+    """An onnxruntime session of a model in memory, on the CPU."""
+    providers = ["CPUExecutionProvider"]
+    if stored_bytes(model) <= ONE_FILE:
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "model.onnx"
+        write(model, path)
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
 
 
 def operators(model: onnx.ModelProto) -> dict[str, int]:
@@ -99,6 +164,7 @@ def fusions(path: Path) -> dict[str, int]:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "optimized.data")
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         counted = operators(onnx.load(options.optimized_model_filepath, load_external_data=False))
     return {name: count for name, count in counted.items() if name.startswith("com.") or name.startswith("Fused")}

@@ -16,7 +16,7 @@ import onnxruntime
 from tunedeploy.device.encoders import Array, Inputs
 from tunedeploy.errors import ModelError, RunError
 from tunedeploy.graphs.bodies import reads, rename_captured
-from tunedeploy.graphs.files import KEPT
+from tunedeploy.graphs.files import KEPT, open_session
 
 OUTSIDE = "_empty_nn_module_stack_from_metadata_hook"  # what torch writes where a node belongs to no module
 # Weights are stored so, and scalars of the same types are zero points.
@@ -218,7 +218,7 @@ class Graph:
         if sizes_first:
             options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
         with self._explained():
-            return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            return open_session(model, options)
 
     def _run(self, model: onnx.ModelProto, inputs: Inputs, names: Collection[str]) -> dict[str, Array]:
         values = self.session(model)(inputs)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import torch
 import transformers
 from torch.nn.modules import module as hooks
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
     from tunedeploy.models.sources import Source
 
 COLOUR_CODES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-TOO_LARGE = 2**32  # bytes: twice what one ONNX file holds, since a tied tensor is counted at each of its places
-TOO_MANY = 20_000  # tensors of one model; those that fit into one file have a few thousand
+TOO_MANY = 20_000  # tensors of one model; those that fit into memory have a few thousand
 LONGEST_LINE = 200  # characters of somebody else's message
 OUT_OF_MEMORY = "DefaultCPUAllocator: "  # how torch's RuntimeError names the end of memory
 PACKAGE = Path(tunedeploy.__file__).parent
@@ -244,6 +244,11 @@ def is_ours(error: BaseException) -> bool:
     return Path(place).is_relative_to(PACKAGE) and type(error) is not RuntimeError
 
 
+def memory() -> int:
+    """Bytes of this machine's memory."""
+    return int(psutil.virtual_memory().total)
+
+
 @contextlib.contextmanager
 def bounded(source: "Source") -> Iterator[None]:
     """Stop the construction of a model that is too large, while its tensors have shapes and no memory yet."""
@@ -255,10 +260,13 @@ def bounded(source: "Source") -> Iterator[None]:
             return
         size["bytes"] += 4 * math.prod(tensor.shape)
         size["tensors"] += 1
-        if size["bytes"] > TOO_LARGE or size["tensors"] > TOO_MANY:
-            what = f"more than {TOO_LARGE / 1e9:.1f} GB" if size["bytes"] > TOO_LARGE else f"over {TOO_MANY:,} tensors"
-            cure = "one ONNX file holds 2 GB; name a smaller model, or mend its config.json"
-            raise ModelError(f"model {source.name!r}: asks for {what}, and {cure}")
+        # A tied tensor is counted at each of its places, so a model that fits may seem twice as large.
+        if size["bytes"] > 2 * memory() or size["tensors"] > TOO_MANY:
+            large = size["bytes"] > 2 * memory()
+            what = f"more than {memory() / 1e9:.1f} GB of memory" if large else f"over {TOO_MANY:,} tensors"
+            raise ModelError(
+                f"model {source.name!r}: asks for {what}; name a smaller model, or correct its config.json"
+            )
 
     handles = [
         hooks.register_module_parameter_registration_hook(count),

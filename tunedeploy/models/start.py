@@ -8,6 +8,7 @@ import torch
 from tunedeploy import plugins
 from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Assembly, set_training
+from tunedeploy.models.loading import memory
 from tunedeploy.models.torch_inputs import named
 from tunedeploy.run.results import Weights
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
 
 
-ONE_FILE = 2**31 - 2**20  # bytes of an ONNX file: protobuf's limit, less room for metadata
+# Of the model in float32: as trained and as merged, twice that in float64, in the exported file and in its sessions.
+COPIES = 5
 
 
 Tensors = Mapping[str, torch.Tensor]
@@ -27,15 +29,15 @@ def base(recipe: "Recipe", data: "Data") -> Assembly:
     """The model before any training; the same recipe and seed give the same weights, the fresh ones included.
 
     Raises:
-        ModelError: it cannot be opened, or it will not fit into one ONNX file: better now than after the training.
+        ModelError: it cannot be opened, or this machine's memory will not hold it: better now than after the training.
     """
     torch.manual_seed(recipe.train.seed)
     assembly = plugins.load("tasks", recipe.task).assemble(recipe, data)
     size = counts(assembly)["bytes"]
-    if size > ONE_FILE:
+    if COPIES * size > memory():
         raise ModelError(
-            f"model {recipe.model.name!r}: is {size / 1e9:.1f} GB in float32, and one ONNX file holds 2 GB; "
-            "name a smaller model"
+            f"model {recipe.model.name!r}: is {size / 1e9:.1f} GB in float32, and proving it takes {COPIES} times as "
+            f"much memory; this machine has {memory() / 1e9:.0f} GB; name a smaller model"
         )
     return assembly
 

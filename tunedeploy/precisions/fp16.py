@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -9,6 +10,7 @@ from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from tunedeploy.device.encoders import Inputs
+from tunedeploy.device.external_data import parts_of_file
 from tunedeploy.errors import BudgetError
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.graphs.rewrites import HALVES
@@ -48,7 +50,9 @@ def convert(source: Path, target: Path, setting: Setting, samples: Sequence[Inpu
                     f"quantize: {weight.name} holds {largest:.3g}, float16 ends at {LARGEST:.0f}; use int8 or fp32"
                 )
     with converter_failures("float16 converter", "use int8 or fp32"):
-        half = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=False)
+        # A path where the model is too large to be handed to ONNX's shape inference in memory.
+        whole: Any = str(source) if len(parts_of_file(source)) > 1 else model
+        half = convert_float_to_float16(whole, keep_io_types=True, disable_shape_infer=False)
         # The converter puts the casts of inputs last, and such a file is not valid ONNX.
         ONNXModel(half).topological_sort()
     onnx_files.clean(half)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tunedeploy.device.encoders import Inputs
+from tunedeploy.device.external_data import parts_of_file
 from tunedeploy.recipe.read import Section
 from tunedeploy.run.results import Setting
 
@@ -24,4 +25,5 @@ def candidates(source: Path, options: Options, samples: Sequence[Inputs] = ()) -
 def convert(source: Path, target: Path, setting: Setting, samples: Sequence[Inputs]) -> None:
     """The file as it is."""
     del setting, samples
-    shutil.copyfile(source, target)
+    for part in parts_of_file(source):
+        shutil.copyfile(part, target.with_name(part.name))

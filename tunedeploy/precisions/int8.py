@@ -20,6 +20,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.onnx_model import ONNXModel
 
 from tunedeploy.device.encoders import Inputs
+from tunedeploy.device.external_data import parts_of_file
 from tunedeploy.errors import RecipeError
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.graphs import rewrites
@@ -159,6 +160,7 @@ def dynamic(source: Path, target: Path, setting: Setting) -> None:
             "MatMulConstBOnly": True,  # attention scores have no weights to gain from
             "TensorQuantOverrides": saturation.safe_ranges(model.model, per_channel=setting["per_channel"]),
         },
+        use_external_data_format=len(parts_of_file(source)) > 1,
     )  # fmt: skip
 
 
@@ -173,6 +175,7 @@ def static(source: Path, target: Path, setting: Setting, samples: Sequence[Input
             "CalibPercentile": 99.99,
             "TensorQuantOverrides": saturation.safe_ranges(onnx.load(source), per_channel=True),
         },
+        use_external_data_format=len(parts_of_file(source)) > 1,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from tunedeploy.bundling.tokenizer_facts import contradictions
 from tunedeploy.device import typed
 from tunedeploy.device.comparison import Comparison, Ledger
 from tunedeploy.device.encoders import Array
+from tunedeploy.device.external_data import data_digest, size_of_file
 from tunedeploy.device.files import sha256
 from tunedeploy.device.inside import inside
 from tunedeploy.device.manifest import MANIFEST, files_of
@@ -91,7 +92,7 @@ def variants_described(bundle: "Bundle") -> list[Comparison]:
     """Bytes and SHA-256 of each variant, which a downloader reads, are those of its file."""
     odd = []
     for name, variant in bundle.manifest["variants"].items():
-        size = sum(inside(bundle.path, file).stat().st_size for file in files_of(variant).values())
+        size = sum(size_of_file(inside(bundle.path, file)) for file in files_of(variant).values())
         digest = sha256(inside(bundle.path, variant["file"]))
         odd += [name] * ((size, digest) != (variant.get("bytes"), variant.get("sha256")))
     return [compared(of(MANIFEST), "variant-files", lambda: odd)]
@@ -99,7 +100,8 @@ def variants_described(bundle: "Bundle") -> list[Comparison]:
 
 def metadata_differs(bundle: "Bundle", name: str, graph: str) -> list[str]:
     """What a file's metadata says otherwise than the manifest and the files; labels and preprocessing see `Bundle`."""
-    manifest, metadata = bundle.manifest, bundle.sessions(name).of_graph[graph].metadata
+    manifest, session = bundle.manifest, bundle.sessions(name).of_graph[graph]
+    metadata = session.metadata
     setting = manifest["variants"][name].get("setting")
     if isinstance(setting, Mapping) and isinstance(setting.get("graphs"), Mapping):
         setting = setting["graphs"].get(graph)
@@ -108,6 +110,7 @@ def metadata_differs(bundle: "Bundle", name: str, graph: str) -> list[str]:
         "task": (metadata.get("tunedeploy.task"), manifest["task"]),
         "lineage": (parsed(metadata.get("tunedeploy.lineage")), manifest.get("lineage")),
         "quantization": (parsed(metadata.get("tunedeploy.quantization")), setting),
+        "data_sha256": (metadata.get("tunedeploy.data_sha256"), data_digest(session.path)),
     }
     if name != FP32 and FP32 in manifest["variants"]:
         pairs["made_from"] = (metadata.get("tunedeploy.made_from"), sha256(bundle.sessions(FP32).of_graph[graph].path))

@@ -14,6 +14,7 @@ from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device import agreement
 from tunedeploy.device.decisions import Answers, flips, flips_allowed
 from tunedeploy.device.encoders import Array, Encoder, Inputs, Row, in_batches
+from tunedeploy.device.external_data import size_of_file
 from tunedeploy.device.parts import Parts
 from tunedeploy.device.programs import Program
 from tunedeploy.device.runtime import Sessions, instruction_set
@@ -47,7 +48,7 @@ class Judge:
         answers = self.answers(sessions, rows, progress.tracker("evaluate onnx", len(rows)))
         value = self.score(answers, rows)
         probe = self.parts.encoder.collate(self.parts.encoder.encode(sample(rows, 1)))
-        size = sum(path.stat().st_size for path in paths.values())
+        size = sum(size_of_file(path) for path in paths.values())
         kept = self.against_fp32(answers)
         taken = latency(lambda: self.parts.program.answer(sessions, probe))
         measured: Measured = {

@@ -12,6 +12,7 @@ import numpy as np
 from tunedeploy.bundling.layout import manifest_of
 from tunedeploy.device import agreement
 from tunedeploy.device.comparison import Comparison, Ledger
+from tunedeploy.device.external_data import data_digest, size_of_file
 from tunedeploy.device.files import files_below, read_json, sha256
 from tunedeploy.device.manifest import files_of
 from tunedeploy.graphs import files as onnx_files
@@ -79,6 +80,7 @@ def file_described(scene: Scene, name: str, variant: Variant, graph: str, file: 
         "task": (metadata.get("tunedeploy.task"), scene.recipe.task),
         "preprocessing": (preprocessing, scene.trained.facts),
         "lineage": (facts["lineage"], ancestors(scene)),
+        "data_sha256": (metadata.get("tunedeploy.data_sha256"), data_digest(path)),
     }
     if name != "fp32":
         pairs["made_from"] = (metadata.get("tunedeploy.made_from"), sha256(scene.float_paths[graph]))
@@ -110,7 +112,7 @@ def scores_described(scene: Scene) -> list[Comparison]:
     odd = ["metric"] * (quantize["metric"] != metric)
     for name, one in quantize["variants"].items():
         odd += [f"{name}: {key}" for key in figures_that_differ(scene, quantize["variants"], name)]
-        size = sum((scene.rundir / file).stat().st_size for file in files_of(one).values())
+        size = sum(size_of_file(scene.rundir / file) for file in files_of(one).values())
         odd += [f"{name}: bytes"] * (one["bytes"] != size)
     return [*made, compared(Ledger(stage="quantize", file="quantized"), "file-scores", odd)]
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tunedeploy.device.external_data import parts_of_file, size_of_file
 from tunedeploy.errors import TunedeployError
 from tunedeploy.run.atomic import disk_errors, temporary
 
@@ -30,10 +31,12 @@ def workshop(source: Path) -> Iterator[Path]:
     try:
         tempfile.tempdir = str(folder)
         with disk_errors(folder):
+            for part in parts_of_file(source)[1:]:
+                shutil.copyfile(part, folder / part.name)  # onnx reads no tensors from a file with two names
             yield linked(source, folder / source.name)
     except Exception as error:
         # On a full disk onnx writes half a file without a word, and its next step cannot read it.
-        if isinstance(error, OSError | TunedeployError) or room > ROOM * source.stat().st_size:
+        if isinstance(error, OSError | TunedeployError) or room > ROOM * size_of_file(source):
             raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
     finally:

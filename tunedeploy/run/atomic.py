@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tunedeploy.errors import TunedeployError
 
@@ -35,11 +35,18 @@ def temporary(path: Path, kind: str = "tmp") -> Path:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file beside, onto the disk, and rename it."""
+    with writing(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """The same of a file that is written piece by piece; on an error the old one stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = temporary(path)
     try:
         with disk_errors(path), beside.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
@@ -49,14 +56,15 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def scratch(path: Path) -> Iterator[Path]:
-    """A file beside a path to try something in: renamed to the path, or gone at the end; `sweep` knows its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """A folder beside a path to try something in, gone at the end; `sweep` knows its name."""
     beside = temporary(path)
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
     try:
         yield beside
     finally:
-        beside.unlink(missing_ok=True)
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ import onnx
 
 from tunedeploy import plugins, progress
 from tunedeploy.data.recipe_data import data_of
+from tunedeploy.device.external_data import size_of_file
 from tunedeploy.errors import BudgetError, ModelError
 from tunedeploy.graphs import files as onnx_files
 from tunedeploy.models.classifier import Assembly
@@ -70,7 +71,7 @@ def summary(models: Mapping[str, onnx.ModelProto], paths: Sequence[Path]) -> Exp
     return {
         "opset": onnx_files.opset(model),
         "ir": model.ir_version,
-        "bytes": sum(path.stat().st_size for path in paths),
+        "bytes": sum(size_of_file(path) for path in paths),
         "operators": dict(sum((Counter(onnx_files.operators(model)) for model in models.values()), Counter())),
         "fusions": dict(sum((Counter(onnx_files.fusions(path)) for path in paths), Counter())),
     }

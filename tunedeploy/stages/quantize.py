@@ -1,6 +1,5 @@
 """Quantize: shrink the file to the precisions asked for, each inside the accuracy budget or not at all."""
 
-import contextlib
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.agreement import GAIN, within
 from tunedeploy.device.decisions import FLIPS
 from tunedeploy.device.encoders import Inputs
+from tunedeploy.device.external_data import data_file, parts_of_file
 from tunedeploy.device.figures import loss_text, value_text
 from tunedeploy.device.files import sha256
 from tunedeploy.device.manifest import GRAPH
@@ -26,7 +26,7 @@ from tunedeploy.quantization.cpu_kinds import WORDS, on_each_kind
 from tunedeploy.quantization.workshop import workshop
 from tunedeploy.run import results
 from tunedeploy.run.answers import write_answers
-from tunedeploy.run.atomic import scratch
+from tunedeploy.run.atomic import scratch_folder
 from tunedeploy.run.exported import float_files, parts_of
 from tunedeploy.run.folder import RunDir
 from tunedeploy.run.results import Attempt, Decisions, Measured, OnCpu, OnCpus, Setting, Tried, Variant, setting_of
@@ -106,8 +106,8 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple
     for setting in settings(precision, sources, recipe, samples):
         how = f"quantize: {name} ({setting['name']})"
         progress.note(how)
-        with contextlib.ExitStack() as stack:
-            beside = {graph: stack.enter_context(scratch(target)) for graph, target in targets.items()}
+        with scratch_folder(rundir / FOLDER / "attempt") as folder:
+            beside = {graph: folder / target.name for graph, target in targets.items()}
             try:
                 for graph, source in sources.items():
                     write(name, source, beside[graph], setting_of(setting, graph), samples[graph])
@@ -121,13 +121,20 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple
             if not chosen or chosen["problems"] or share_used(judge, attempt) < share_used(judge, chosen):
                 chosen = attempt
                 for graph, path in beside.items():
-                    path.replace(targets[graph])
+                    put(path, targets[graph])
                 write_answers(list(targets.values())[-1].with_suffix(".npy"), answers)  # what verify holds it to
         if chosen and share_used(judge, chosen) <= ROOM:
             break
     if not chosen:
         raise ModelError([line for one in tried for line in one["problems"]])
     return [one for one in tried if one is not chosen], chosen
+
+
+def put(path: Path, target: Path) -> None:
+    """Rename a file, with that of its tensors where it has one, in the place of another."""
+    data_file(target).unlink(missing_ok=True)
+    for part in reversed(parts_of_file(path)):  # the file itself last
+        part.replace(target.with_name(part.name))
 
 
 def write(name: str, source: Path, target: Path, setting: Setting, samples: Sequence[Inputs]) -> None:
