@@ -95,11 +95,11 @@ def verify(
     """
     from tunedeploy.device.comparison import breach_lines
 
-    made = comparisons_of(Path(path), checks, expect=expect, key=key)
-    breaches = breach_lines(made)
+    comparisons = comparisons_of(Path(path), checks, expect=expect, key=key)
+    breaches = breach_lines(comparisons)
     if breaches:
         raise ParityError(breaches)
-    return made
+    return comparisons
 
 
 def comparisons_of(
@@ -109,7 +109,7 @@ def comparisons_of(
     from tunedeploy.device.comparison import CHECKS
     from tunedeploy.proof.bundle import examine as examine_bundle
 
-    unknown = [one for one in checks or () if one not in CHECKS]
+    unknown = [check for check in checks or () if check not in CHECKS]
     if unknown:
         raise UsageError(f"--checks: unknown check {unknown[0]!r}; known: {', '.join(CHECKS)}")
     if holds_manifest(path):
@@ -175,7 +175,7 @@ def check_run(folder: Path, recipe: Path) -> None:
     Raises:
         RunError: the folder is a file, lies in one, or holds what no run wrote.
     """
-    is_file = next((one for one in (folder, *folder.parents) if one.is_file()), None)
+    is_file = next((path for path in (folder, *folder.parents) if path.is_file()), None)
     if is_file is not None:
         raise RunError(f"--run {folder}: {is_file} is a file; name a folder")
     if not folder.is_dir() or not any(folder.iterdir()) or (folder / "stages").is_dir():

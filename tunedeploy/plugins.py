@@ -31,10 +31,10 @@ AXES = tuple(CONTRACTS)
 def names(axis: str) -> dict[str, str]:
     """Name, as a recipe writes it, to one-line description, for every plug-in on an axis, sorted by name."""
     assert axis in AXES, axis
-    found = {_name(path.stem): _first_line(path) for path in _files(axis)}
+    descriptions = {_name(path.stem): _first_line(path) for path in _files(axis)}
     for name, point in _outside(axis).items():
-        found.setdefault(name, _first_line(_origin(point)))
-    return dict(sorted(found.items()))
+        descriptions.setdefault(name, _first_line(_origin(point)))
+    return dict(sorted(descriptions.items()))
 
 
 @overload

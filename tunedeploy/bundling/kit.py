@@ -57,7 +57,7 @@ def write(folder: Path, *, bundle: Path, parts: Parts, rows: Sequence[Row], limi
     features = encoder.encode(list(rows))
     start = 0
     for number, batch in enumerate(BATCHES):
-        chosen = [features[(start + one) % len(features)] for one in range(batch)]
+        chosen = [features[(start + offset) % len(features)] for offset in range(batch)]
         start += batch
         inputs = encoder.collate(chosen)
         kit.add(f"set{number}", inputs)

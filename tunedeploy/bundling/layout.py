@@ -109,5 +109,5 @@ def shipped(variant: Variant, folder: Path) -> manifest.Variant:
 def portable_recipe(recipe: "Recipe") -> manifest.Recipe:
     """What was asked for, paths cut to their last part."""
     resolved = recipe.resolved()
-    asked = {name: part for name, part in resolved.items() if name != "export"}
-    return cast(manifest.Recipe, {**without_folders(resolved), "id": onnx_files.recipe_id(asked)})
+    sections = {name: part for name, part in resolved.items() if name != "export"}
+    return cast(manifest.Recipe, {**without_folders(resolved), "id": onnx_files.recipe_id(sections)})
