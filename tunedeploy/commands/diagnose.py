@@ -81,11 +81,11 @@ def examine(recipe: "Recipe", rundir: RunDir, variant: str | None = None) -> Dia
             raise RunError(f"{rundir.path}: has no {file}; run 'tunedeploy export {rundir.path}' first")
     variants = quantized_files(rundir)
     if variant not in (None, "fp32", *variants):
-        there = ", ".join(("fp32", *variants))
-        raise RunError(f"{rundir.path}: has no {variant}; it has {there}")
+        known = ", ".join(("fp32", *variants))
+        raise RunError(f"{rundir.path}: has no {variant}; it has {known}")
     scene = scene_of(recipe, rundir)
     graphs = {graph: Graph(rundir / file) for graph, file in floats.items()}
-    found: Diagnosis = {"torch_vs_onnx": torch_and_onnx(scene, graphs), "variants": {}}
+    diagnosis: Diagnosis = {"torch_vs_onnx": torch_and_onnx(scene, graphs), "variants": {}}
     chosen = {name: files for name, files in variants.items() if variant in (None, name)}
     rows = sorted(range(scene.real), key=lambda at: row_size(scene.features[at]))[: (scene.real + 1) // 2]
     rows = rows[:: max(1, len(rows) // QUANTIZED_ROWS)][:QUANTIZED_ROWS]
@@ -97,8 +97,8 @@ def examine(recipe: "Recipe", rundir: RunDir, variant: str | None = None) -> Dia
             progress.note(f"diagnose: fp32 and {name}" + (f", {graph}" if len(files) > 1 else ""))
             tensors = quantization_noise.noise(graphs[graph], rundir / file, inputs[graph], name)
             key = name if len(files) == 1 else f"{name}, {graph}"
-            found["variants"][key] = {"file": file, **quantization_noise.summary(recipe, name, tensors)}
-    return found
+            diagnosis["variants"][key] = {"file": file, **quantization_noise.summary(recipe, name, tensors)}
+    return diagnosis
 
 
 def quantized_files(rundir: RunDir) -> dict[str, dict[str, str]]:
@@ -221,17 +221,21 @@ def match(
     the only one that is within the tolerance. Modules that the exporter folded into others have none.
     """
     counts = Counter(call.path for call in single)
-    found = {}
+    matched = {}
     for call, reference in zip(single, exact, strict=True):
         likely = [name for name in leaving.get(call.path, ()) if values[name].shape == call.output.shape]
         if len(likely) == counts[call.path]:
-            found[call.path, call.number] = likely[call.number]
+            matched[call.path, call.number] = likely[call.number]
             continue
         figures = {name: measure(call, reference, values[name]) for name in likely}
-        close = [name for name, one in figures.items() if one.difference <= agreement.tolerance(one.floor, one.spread)]
+        close = [
+            name
+            for name, measured in figures.items()
+            if measured.difference <= agreement.tolerance(measured.floor, measured.spread)
+        ]
         if len(close) == 1:
-            found[call.path, call.number] = close[0]
-    return found
+            matched[call.path, call.number] = close[0]
+    return matched
 
 
 def measure(call: Call, reference: Call, value: Array, rows: Sequence[str] = ()) -> Measured:
@@ -247,8 +251,8 @@ def measure(call: Call, reference: Call, value: Array, rows: Sequence[str] = ())
 
 def comparison(graph: Graph, key: Key, kind: str, value: str, figures: list[Measured]) -> Comparison:
     """The figures of all batches as an entry like the ledger's."""
-    worst = max(figures, key=lambda one: one.difference)
-    floor, spread = max(one.floor for one in figures), max(one.spread for one in figures)
+    worst = max(figures, key=lambda measured: measured.difference)
+    floor, spread = max(measured.floor for measured in figures), max(measured.spread for measured in figures)
     path, number = key
     source = origin(graph.makers[value])
     facts = {"value": value, "node": source.node, "operator": source.operator, "class": kind, "noise_floor": floor}

@@ -91,8 +91,8 @@ def choose(table: Table, data: str) -> tuple[str, Fit, str]:
         if fitting is not None:
             fits.append((-fitting.score, task, fitting))
     if not fits:
-        there = ", ".join(map(repr, table.header[:20]))
-        raise DataError(f"{data}: no task fits the columns {there}; write the recipe by hand, see README")
+        header = ", ".join(map(repr, table.header[:20]))
+        raise DataError(f"{data}: no task fits the columns {header}; write the recipe by hand, see README")
     (_, task, best), *others = sorted(fits, key=lambda entry: entry[:2])
     beside = "".join(f"; {name} fits less ({other.score:.2f})" for _, name, other in others[:1])
     return task, best, f"{task} fits the columns best ({best.score:.2f}): {best.why}{beside}"

@@ -202,28 +202,28 @@ def predict(
         key = model.key
         if model.names.get("text_pair"):
             raise UsageError("predict: this model reads pairs of texts; give them as rows of a file with --data FILE")
-        missing = [one for one in inputs if key == "image" and not Path(one).is_file()]
+        missing = [path for path in inputs if key == "image" and not Path(path).is_file()]
         if missing:
             raise DataError(f"predict: no such image file {missing[0]}")
-        if any("\ud800" <= sign <= "\udfff" for one in inputs for sign in one):
+        if any("\ud800" <= sign <= "\udfff" for text in inputs for sign in text):
             raise DataError("predict: an input is not UTF-8; pass UTF-8, or the rows in a file with --data")
-        rows: list[Row] = [{key: one, "origin": one} for one in inputs]
+        rows: list[Row] = [{key: value, "origin": value} for value in inputs]
         shown = list(inputs)
     else:
         rows = read_rows(data, model, labelled=False)
         shown = [row["text"] if "text" in row else str(row.get("origin")) for row in rows]
     try:
-        found = model.shown(rows)
+        records = model.shown(rows)
     except OSError as error:
         raise DataError(f"predict: {error}") from error
-    return [{"input": text, **one} for text, one in zip(shown, found, strict=True)]
+    return [{"input": text, **record} for text, record in zip(shown, records, strict=True)]
 
 
 def read_rows(data: str, model: Model, *, labelled: bool = True) -> list[Row]:
     """Rows of a file, labels as indices; without labels where nobody asks for them."""
     from tunedeploy.data.read import read_rows as read
 
-    columns = [one for one in model.columns if labelled or not one.kind.target]
+    columns = [column for column in model.columns if labelled or not column.kind.target]
     return read(data, model.names, columns, labels=model.labels)
 
 
@@ -237,6 +237,6 @@ def columns_of_bundle(bundle: Bundle) -> Sequence[Column]:
     if described is None:
         return IMAGE_ROWS if bundle.encoder.key == "image" else TEXT_ROWS
     try:
-        return [column_from(one) for one in described]
+        return [column_from(entry) for entry in described]
     except ValueError as error:
         raise RunError(f"{bundle.path / 'manifest.json'}: columns: {error}") from error

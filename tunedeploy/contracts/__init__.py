@@ -49,13 +49,13 @@ def defaults(contract: type) -> dict[str, object]:
 
 def functions(contract: type) -> dict[str, inspect.Signature]:
     """Every function of a contract, by name, with its signature as callers see it."""
-    found = {}
+    signatures = {}
     for base in _protocols(contract):
         for name, value in vars(base).items():
             if isinstance(value, FunctionType) and not name.startswith("_"):
                 own = inspect.signature(value)
-                found[name] = own.replace(parameters=list(own.parameters.values())[1:])
-    return found
+                signatures[name] = own.replace(parameters=list(own.parameters.values())[1:])
+    return signatures
 
 
 def lacks(contract: type, module: object) -> list[str]:
@@ -78,7 +78,7 @@ def _protocols(contract: type) -> list[type]:
 
 
 def _members(contract: type) -> dict[str, object]:
-    found: dict[str, object] = {}
+    members: dict[str, object] = {}
     for base in _protocols(contract):
         own = vars(base)
         declared = [*inspect.get_annotations(base), *(name for name in own if isinstance(own[name], FunctionType))]
@@ -86,5 +86,5 @@ def _members(contract: type) -> dict[str, object]:
             if not name.startswith("_"):
                 value = own.get(name, _REQUIRED)
                 stands = not isinstance(value, FunctionType) or hasattr(value, "optional")
-                found[name] = value if stands else _REQUIRED
-    return found
+                members[name] = value if stands else _REQUIRED
+    return members

@@ -27,12 +27,12 @@ def reads(node: onnx.NodeProto) -> list[str]:
 
 def captured(node: onnx.NodeProto) -> list[str]:
     """The names that the bodies of a node read and do not give themselves, each once, in the order of reading."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for _, body in bodies(node):
         inner = [name for part in body.node for name in reads(part)] + [value.name for value in body.output]
         known = own_names(body)
-        found |= dict.fromkeys(name for name in inner if name and name not in known)
-    return list(found)
+        names |= dict.fromkeys(name for name in inner if name and name not in known)
+    return list(names)
 
 
 def rename_captured(node: onnx.NodeProto, new: Mapping[str, str]) -> None:
@@ -87,13 +87,13 @@ def spread(
         flat.sparse_initializer.extend(body.sparse_initializer)
         given += [inner(value.name) for value in body.output]
         shapes[attribute] = f"{shapes.get(attribute, '')}{len(body.input)} to {len(body.output)};"
-    made = flat.node.add()
-    made.CopyFrom(node)
-    del made.attribute[:]
-    made.attribute.extend(one for one in node.attribute if one.name not in shapes)
-    made.attribute.extend(onnx.helper.make_attribute(name, text) for name, text in shapes.items())
-    made.input[:] = [*(called(name) for name in node.input), *given]
-    made.output[:] = [called(name) for name in node.output]
+    copy = flat.node.add()
+    copy.CopyFrom(node)
+    del copy.attribute[:]
+    copy.attribute.extend(attribute for attribute in node.attribute if attribute.name not in shapes)
+    copy.attribute.extend(onnx.helper.make_attribute(name, text) for name, text in shapes.items())
+    copy.input[:] = [*(called(name) for name in node.input), *given]
+    copy.output[:] = [called(name) for name in node.output]
 
 
 def names_in(body: onnx.GraphProto, outside: Callable[[str], str], number: int, depth: int) -> Callable[[str], str]:

@@ -41,10 +41,10 @@ def clean(model: onnx.ModelProto) -> None:
         graph.doc_string = ""
         for node in graph.node:
             node.doc_string = ""
-            kept = [one for one in node.metadata_props if one.key in KEPT]
+            properties = [prop for prop in node.metadata_props if prop.key in KEPT]
             del node.metadata_props[:]
-            node.metadata_props.extend(kept)
-            graphs += [one.g for one in node.attribute if one.HasField("g")]
+            node.metadata_props.extend(properties)
+            graphs += [attribute.g for attribute in node.attribute if attribute.HasField("g")]
         if isinstance(graph, onnx.GraphProto):
             for value in [*graph.input, *graph.output, *graph.initializer]:
                 value.doc_string = ""
@@ -56,7 +56,7 @@ def clean(model: onnx.ModelProto) -> None:
 
 def describe(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
     """Put facts into `metadata_props`, as JSON where they are not text, sorted by name."""
-    have = {one.key: one.value for one in model.metadata_props if one.key.startswith("tunedeploy.")}
+    have = {prop.key: prop.value for prop in model.metadata_props if prop.key.startswith("tunedeploy.")}
     new = {
         f"tunedeploy.{name}": value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
         for name, value in facts.items()
@@ -82,15 +82,17 @@ def training_nodes(model: onnx.ModelProto) -> list[str]:
     onnxruntime passes over some of them, other run times do not.
     """
     flags = {
-        one.name: bool(onnx.numpy_helper.to_array(one).any()) for one in model.graph.initializer if len(one.dims) == 0
+        tensor.name: bool(onnx.numpy_helper.to_array(tensor).any())
+        for tensor in model.graph.initializer
+        if len(tensor.dims) == 0
     }
-    found = []
+    nodes = []
     for node in model.graph.node:
-        mode = any(one.name == "training_mode" and one.i for one in node.attribute)
+        mode = any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute)
         mode |= node.op_type == "Dropout" and len(node.input) > 2 and flags.get(node.input[2], True)
         if mode or node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial"):
-            found.append(f"{node.op_type} {node.name}".strip())
-    return found
+            nodes.append(f"{node.op_type} {node.name}".strip())
+    return nodes
 
 
 def fusions(path: Path) -> dict[str, int]:
@@ -106,7 +108,7 @@ def fusions(path: Path) -> dict[str, int]:
 
 def opset(model: onnx.ModelProto) -> int:
     """The version of the standard operator set."""
-    return next(int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx"))
+    return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
 
 
 def recipe_id(resolved: Mapping[str, Any]) -> str:

@@ -53,8 +53,8 @@ class Graph:
             if type(error).__name__ not in ("DecodeError", "ValidationError"):
                 raise
             raise ModelError(f"{path}: is not an ONNX file: {str(error)[:200]}") from error
-        self.inputs = [one.name for one in self.model.graph.input]
-        self.outputs = [one.name for one in self.model.graph.output]
+        self.inputs = [value.name for value in self.model.graph.input]
+        self.outputs = [value.name for value in self.model.graph.output]
 
     @cached_property
     def makers(self) -> dict[str, onnx.NodeProto]:
@@ -64,34 +64,34 @@ class Graph:
     @cached_property
     def readers(self) -> dict[str, list[onnx.NodeProto]]:
         """Value to the nodes that read it."""
-        found: dict[str, list[onnx.NodeProto]] = {}
+        readers: dict[str, list[onnx.NodeProto]] = {}
         for node in self.model.graph.node:
             for name in dict.fromkeys(reads(node)):
-                found.setdefault(name, []).append(node)
-        return found
+                readers.setdefault(name, []).append(node)
+        return readers
 
     @cached_property
     def stored(self) -> dict[str, onnx.TensorProto]:
         """Weights and constants by name."""
-        return {one.name: one for one in self.model.graph.initializer}
+        return {tensor.name: tensor for tensor in self.model.graph.initializer}
 
     def leaving(self) -> dict[str, list[str]]:
         """Module path to the values that its nodes make for nodes of other modules, in the graph's order."""
-        found: dict[str, list[str]] = {}
+        leaving: dict[str, list[str]] = {}
         for name, node in self.makers.items():
-            readers = [modules(one) for one in self.readers.get(name, ())]
+            readers = [modules(reader) for reader in self.readers.get(name, ())]
             for path in modules(node):
-                if name in self.outputs or any(path not in one for one in readers):
-                    found.setdefault(path, []).append(name)
-        return found
+                if name in self.outputs or any(path not in paths for paths in readers):
+                    leaving.setdefault(path, []).append(name)
+        return leaving
 
     def read_as(self, name: str) -> str:
         """The value as its readers get it: behind its QuantizeLinear and DequantizeLinear where all read that."""
         after = self.readers.get(name, [])
-        if [one.op_type for one in after] != ["QuantizeLinear"] or name in self.outputs:
+        if [reader.op_type for reader in after] != ["QuantizeLinear"] or name in self.outputs:
             return name
         back = self.readers.get(after[0].output[0], [])
-        return str(back[0].output[0]) if [one.op_type for one in back] == ["DequantizeLinear"] else name
+        return str(back[0].output[0]) if [reader.op_type for reader in back] == ["DequantizeLinear"] else name
 
     def between(self, value: str, known: Collection[str]) -> list[onnx.NodeProto]:
         """The nodes that make a value out of known ones and of stored ones, the last first."""
@@ -103,22 +103,22 @@ class Graph:
         model = self.empty()
         model.graph.node.extend(node for node in self.model.graph.node if first_output(node) in needed)
         read = {*wanted, *(name for node in model.graph.node for name in reads(node))}
-        model.graph.initializer.extend(one for one in self.model.graph.initializer if one.name in read)
+        model.graph.initializer.extend(tensor for tensor in self.model.graph.initializer if tensor.name in read)
         model.graph.sparse_initializer.extend(self.model.graph.sparse_initializer)
         model.graph.input.extend(value for value in self.model.graph.input if value.name in read)
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(wanted))
         return model
 
     def _behind(self, values: Collection[str], known: Collection[str]) -> list[onnx.NodeProto]:
-        found: dict[str, onnx.NodeProto] = {}
+        nodes: dict[str, onnx.NodeProto] = {}
         names = list(values)
         for name in names:  # grows while it is walked
             node = self.makers.get(name)
-            if node is None or first_output(node) in found or (name in known and name not in values):
+            if node is None or first_output(node) in nodes or (name in known and name not in values):
                 continue
-            found[first_output(node)] = node
+            nodes[first_output(node)] = node
             names += reads(node)
-        return list(found.values())
+        return list(nodes.values())
 
     def elements(self, inputs: Inputs) -> dict[str, int]:
         """How many numbers each computed value of one batch has; no more of them are held at a time than it takes.
@@ -132,8 +132,8 @@ class Graph:
         model.graph.node.extend(onnx.helper.make_node("Size", [name], [size]) for name, size in sizes.items())
         kind = onnx.TensorProto.INT64
         model.graph.output.extend(onnx.helper.make_tensor_value_info(size, kind, []) for size in sizes.values())
-        found = self.session(model, sizes_first=True)(inputs)
-        return {name: int(found[size]) for name, size in sizes.items()}
+        counts = self.session(model, sizes_first=True)(inputs)
+        return {name: int(counts[size]) for name, size in sizes.items()}
 
     def run(self, inputs: Inputs, names: Collection[str]) -> dict[str, Array]:
         """Named values of one batch, as the file is written: nothing is fused, and no name is lost.
@@ -165,10 +165,10 @@ class Graph:
 
     def _giving(self, names: Collection[str]) -> onnx.ModelProto:
         """A copy of the model that gives these values too; a value without a type gets it from onnxruntime."""
-        whole = onnx.ModelProto()
-        whole.CopyFrom(self.model)
-        whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in self.outputs)
-        return whole
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in self.outputs)
+        return model
 
     def empty(self) -> onnx.ModelProto:
         """A model with this file's versions of operators, and nothing in it."""
@@ -204,12 +204,12 @@ class Graph:
             RunError: onnxruntime cannot load it as written.
         """
         kinds = {"float": "float32", "double": "float64"}
-        found = {}
+        types = {}
         for value in self._load(self.part(names)).get_outputs():
             kind = str(value.type).removeprefix("tensor(").removesuffix(")")
             if kind != value.type and kind != "string":
-                found[value.name] = np.dtype(kinds.get(kind, kind))
-        return found
+                types[value.name] = np.dtype(kinds.get(kind, kind))
+        return types
 
     def _load(self, model: onnx.ModelProto, *, sizes_first: bool = False) -> Any:
         options = onnxruntime.SessionOptions()
@@ -274,8 +274,8 @@ def origin(node: onnx.NodeProto) -> Origin:
 
 
 def _metadata(node: onnx.NodeProto, key: str) -> list[str]:
-    text = next((one.value for one in node.metadata_props if one.key == key), "[]")
-    return [str(one) for one in ast.literal_eval(text)]
+    text = next((prop.value for prop in node.metadata_props if prop.key == key), "[]")
+    return [str(name) for name in ast.literal_eval(text)]
 
 
 def heaviest(nodes: Iterable[onnx.NodeProto], stored: Mapping[str, onnx.TensorProto]) -> onnx.NodeProto:

@@ -122,7 +122,7 @@ class Reading:
 
     def __init__(self, graph: Graph, rewrites: Sequence[Rewrite] = ()) -> None:
         self.graph = Graph(graph.path, flattened(graph.model))
-        self._whole, self.rewrites = graph.model, (constant, identity, *rewrites, gemm)
+        self._original, self.rewrites = graph.model, (constant, identity, *rewrites, gemm)
         self._values: dict[str, Value | Passed] = {}
 
     def of(self, source: Source) -> tuple[str, Value, tuple[Rounding, ...]]:
@@ -152,7 +152,7 @@ class Reading:
     def kinds(self) -> dict[str, int]:
         """Element types of values, as far as ONNX can infer them."""
         kinds: dict[str, int] = {}
-        for model in [self.graph.model, *([] if self._whole is self.graph.model else [self._whole])]:
+        for model in [self.graph.model, *([] if self._original is self.graph.model else [self._original])]:
             inferred = onnx.shape_inference.infer_shapes(model).graph
             values = [*inferred.value_info, *inferred.input, *inferred.output]
             kinds |= {value.name: value.type.tensor_type.elem_type for value in values}

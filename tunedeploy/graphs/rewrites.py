@@ -43,8 +43,8 @@ def dequantized(reading: Reading, node: onnx.NodeProto, result: int) -> Value | 
             rows = Stored(name=maker.input[0], array=table, rounding=rounding)
             return Computed(operator="Gather", attributes=attributes(maker), inputs=(rows, maker.input[1]), node=maker)
     if maker is not None and maker.op_type == "QuantizeLinear" and rounding.scale.size == 1 and not maker.domain:
-        there = rounding_of(reading, maker)
-        if there is not None and same(there, rounding):
+        quantization = rounding_of(reading, maker)
+        if quantization is not None and same(quantization, rounding):
             return Passed(source=maker.input[0], rounding=rounding)
     return None
 
@@ -113,7 +113,11 @@ def half(reading: Reading, node: onnx.NodeProto, result: int) -> Value | Passed 
 def filled(reading: Reading, node: onnx.NodeProto, result: int) -> Value | None:
     """A ConstantOfShape reads the number that it repeats, which is rounded like any stored one."""
     del reading, result
-    if node.op_type != "ConstantOfShape" or node.domain or [one.name for one in node.attribute] != ["value"]:
+    if (
+        node.op_type != "ConstantOfShape"
+        or node.domain
+        or [attribute.name for attribute in node.attribute] != ["value"]
+    ):
         return None
     number = Stored(name=node.output[0], array=onnx.numpy_helper.to_array(node.attribute[0].t))
     return Computed(operator=node.op_type, attributes={}, inputs=(*node.input, number), node=node)
