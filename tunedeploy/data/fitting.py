@@ -53,11 +53,11 @@ class Sample:
     def is_parallel(self, first: str, second: str, columns: tuple[Kind, Kind]) -> bool:
         """Whether two columns have as many items in most rows."""
         pairs = [
-            (len(columns[0].parse(one, self.table.folder)), len(columns[1].parse(other, self.table.folder)))
-            for one, other in zip(self.cells(first), self.cells(second), strict=False)
-            if self._reads(one, columns[0]) and self._reads(other, columns[1])
+            (len(columns[0].parse(left, self.table.folder)), len(columns[1].parse(right, self.table.folder)))
+            for left, right in zip(self.cells(first), self.cells(second), strict=False)
+            if self._reads(left, columns[0]) and self._reads(right, columns[1])
         ]
-        return sum(one == other for one, other in pairs) >= READABLE * max(len(pairs), 1)
+        return sum(left == right for left, right in pairs) >= READABLE * max(len(pairs), 1)
 
     def _reads(self, cell: Any, kind: Kind) -> bool:
         try:
@@ -76,21 +76,21 @@ def fit(sample: Sample, columns: Sequence[Column]) -> Fit | None:
     chosen = _by_cells(sample, [column for column in columns if column.required], named)
     if any(column.required and column.key not in chosen for column in columns):
         return None
-    there = [column for column in columns if column.key in chosen]
-    kinds = {column.key: column.kind for column in there}
-    for column in there:
+    present = [column for column in columns if column.key in chosen]
+    kinds = {column.key: column.kind for column in present}
+    for column in present:
         if column.parallel in chosen and not sample.is_parallel(
             chosen[column.parallel], chosen[column.key], (kinds[column.parallel], column.kind)
         ):
             return None
     scores = [
-        sample.score(chosen[column.key], column.kind) * (1 if column.key in named else UNNAMED) for column in there
+        sample.score(chosen[column.key], column.kind) * (1 if column.key in named else UNNAMED) for column in present
     ]
-    told = [
+    reasons = [
         f"{chosen[column.key]!r} as {column.kind.name}, by its {'name' if column.key in named else 'cells'}"
-        for column in there
+        for column in present
     ]
-    return Fit(columns=chosen, score=sum(scores) / len(scores), why="; ".join(told))
+    return Fit(columns=chosen, score=sum(scores) / len(scores), why="; ".join(reasons))
 
 
 def _by_name(sample: Sample, columns: Sequence[Column]) -> dict[str, str]:

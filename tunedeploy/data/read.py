@@ -140,8 +140,8 @@ def _tables(section: Mapping[str, Any], notes: list[str]) -> tuple[Table, Table 
 def _two_sources(train: Source, wanted: str, notes: list[str]) -> tuple[Table, Table, str]:
     if wanted.isidentifier() and not Path(wanted).exists():
         known = ", ".join(repr(split) for split in train.splits if split != ALL)
-        there = f"splits: {known}{closest(wanted, train.splits)}" if known else "it has no splits, so name a file"
-        raise DataError(f"{train.name}: no split {wanted!r} for data.eval; {there}")
+        cure = f"splits: {known}{closest(wanted, train.splits)}" if known else "it has no splits, so name a file"
+        raise DataError(f"{train.name}: no split {wanted!r} for data.eval; {cure}")
     held_out = open_source(wanted)
     if _is_same(train, held_out):
         raise DataError(f"{train.name}: data.train and data.eval are the same; name another or leave data.eval out")
@@ -204,8 +204,8 @@ def _split(rows: Rows, table: Table, section: Mapping[str, Any], notes: list[str
     if groups and len(set(groups)) == 1:
         raise DataError(f"{rows.name}: every row has the same {group!r}; data.group needs two values, or leave it out")
     if group and not section.get("group"):
-        kept = f"{len(set(groups))} {group}s are kept whole by the split"
-        notes.append(f"{rows.name}: {kept}; data.group names another column")
+        grouping = f"{len(set(groups))} {group}s are kept whole by the split"
+        notes.append(f"{rows.name}: {grouping}; data.group names another column")
     side = automatic_split(groups or rows.inputs, rows.labels, share)
     train = rows.take([row for row, held_out in enumerate(side) if not held_out])
     held_out = rows.take([row for row, held_out in enumerate(side) if held_out])
@@ -216,8 +216,8 @@ def _split(rows: Rows, table: Table, section: Mapping[str, Any], notes: list[str
         which = f"are in one {group!r} only" if group else "have one distinct row"
         notes.append(f"{rows.name}: {len(alone)} classes {which} and are not evaluated: {shown}")
     real = len(held_out) / len(rows)  # of classes of a few rows each, one is kept of every class
-    said = f", in fact {real:.0%}" if abs(real - share) > 0.05 else ""
-    return train, held_out, f"automatic {share * 100:g} %" + (f" by {group!r}" if group else "") + said
+    deviation = f", in fact {real:.0%}" if abs(real - share) > 0.05 else ""
+    return train, held_out, f"automatic {share * 100:g} %" + (f" by {group!r}" if group else "") + deviation
 
 
 def _limited(train: Rows, limit: int, notes: list[str]) -> Rows:
@@ -235,8 +235,8 @@ def _limited(train: Rows, limit: int, notes: list[str]) -> Rows:
 def _check_counts(train: Rows, held_out: Rows) -> None:
     for rows, purpose in ((train, "train on"), (held_out, "evaluate on")):
         if len(rows) < MIN_ROWS:
-            there = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
-            raise DataError(f"{rows.name}: {there} to {purpose}; at least {MIN_ROWS} are needed, add some")
+            count = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
+            raise DataError(f"{rows.name}: {count} to {purpose}; at least {MIN_ROWS} are needed, add some")
 
 
 def _content(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> dict[str, Iterable[Any]]:

@@ -76,9 +76,9 @@ def near_images(seen: Sequence[Look]) -> Pairs:
     pairs = _candidates(bands)
     first, second = pairs.T
     pairs = pairs[np.bitwise_count(steps[first] ^ steps[second]) <= NEAR_BITS]
-    alike = [_same_picture(seen[one], seen[other]) for one, other in pairs.tolist()]
-    kept: Pairs = pairs[np.array(alike, dtype=bool)]
-    return kept
+    alike = [_same_picture(seen[left], seen[right]) for left, right in pairs.tolist()]
+    similar: Pairs = pairs[np.array(alike, dtype=bool)]
+    return similar
 
 
 def _look(image: Mapping[str, Any]) -> Look | None:
@@ -103,10 +103,10 @@ def _grey(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("L")
 
 
-def _same_picture(one: Look, other: Look) -> bool:
-    if one.flat or other.flat:
-        return bool(np.abs(one.thumbnail - other.thumbnail).max() < 2)  # noise of an encoder
-    return bool(np.corrcoef(one.thumbnail, other.thumbnail)[0, 1] >= CORRELATED)
+def _same_picture(first: Look, second: Look) -> bool:
+    if first.flat or second.flat:
+        return bool(np.abs(first.thumbnail - second.thumbnail).max() < 2)  # noise of an encoder
+    return bool(np.corrcoef(first.thumbnail, second.thumbnail)[0, 1] >= CORRELATED)
 
 
 def _min_hashes(texts: Sequence[str]) -> NDArray[np.uint32]:
@@ -148,7 +148,7 @@ def _shingles(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int6
 
 def _candidates(bands: NDArray[np.uint64]) -> Pairs:
     """Pairs of rows that agree in a band. bands: (rows, bands)."""
-    found = [np.zeros(0, dtype=np.int64)]  # a pair as one number: many times faster to sort than two
+    codes = [np.zeros(0, dtype=np.int64)]  # a pair as one number: many times faster to sort than two
     for keys in bands.T:
         order = np.argsort(keys, kind="stable")
         ordered = keys[order]
@@ -156,8 +156,8 @@ def _candidates(bands: NDArray[np.uint64]) -> Pairs:
         places = np.arange(len(order))
         for earlier in (first, *(places - step for step in range(1, NEIGHBOURS + 1))):
             same = (earlier >= first) & (earlier < places)
-            found.append(order[earlier[same]] * len(order) + order[places[same]])
-    pairs = np.sort(np.concatenate(found))
+            codes.append(order[earlier[same]] * len(order) + order[places[same]])
+    pairs = np.sort(np.concatenate(codes))
     pairs = pairs[np.diff(pairs, prepend=-1) > 0]
     return np.stack(np.divmod(pairs, max(len(bands), 1)), axis=1)
 

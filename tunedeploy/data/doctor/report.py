@@ -76,7 +76,7 @@ class Values:
         return values[: self.train], values[self.train :]
 
 
-def found(
+def findings_of(
     name: str, severity: Severity, examples: Sequence[Any], text: str, show: Callable[[Any], str] = str
 ) -> list[Finding]:
     """One finding, or none without examples; there is one example for each row concerned, and `show` names it."""

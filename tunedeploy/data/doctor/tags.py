@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from tunedeploy.data.doctor.report import FEW, Finding, Values, found
+from tunedeploy.data.doctor.report import FEW, Finding, Values, findings_of
 from tunedeploy.data.labels import twins
 
 OUTSIDE = "O"
@@ -32,9 +32,13 @@ def tags(column: Values) -> list[Finding]:
     many = len(types)
     return [
         _common(counts[0]),
-        *found("rare", "warning", rare, f"{len(rare)} of {many} types of tags on fewer than {FEW} training words"),
-        *found("not_evaluated", "warning", unseen, f"{len(unseen)} of {many} types of tags on no evaluation word"),
-        *found("same_name", "warning", alike, f"{len(alike)} names of tags that differ only in case or blanks"),
+        *findings_of(
+            "rare", "warning", rare, f"{len(rare)} of {many} types of tags on fewer than {FEW} training words"
+        ),
+        *findings_of(
+            "not_evaluated", "warning", unseen, f"{len(unseen)} of {many} types of tags on no evaluation word"
+        ),
+        *findings_of("same_name", "warning", alike, f"{len(alike)} names of tags that differ only in case or blanks"),
         *_two_schemes(column, marked, unmarked),
     ]
 
@@ -71,4 +75,4 @@ def _two_schemes(column: Values, marked: list[int], unmarked: list[int]) -> list
         return []
     rows, begun, usual = (unmarked, "I-", "B-") if len(unmarked) <= len(marked) else (marked, "B-", "I-")
     text = f"{len(rows)} rows with an entity that begins with {begun}, not {usual} as in the others; write it one way"
-    return found("scheme", "warning", rows, text, column.places.__getitem__)
+    return findings_of("scheme", "warning", rows, text, column.places.__getitem__)

@@ -51,5 +51,5 @@ def kind(name: str) -> Kind:
     """
     if name not in names():
         raise ValueError(f"unknown kind of column {name!r}; known: {', '.join(names())}")
-    found: Kind = getattr(importlib.import_module(f"{__name__}.{name}"), name.upper())
-    return found
+    defined: Kind = getattr(importlib.import_module(f"{__name__}.{name}"), name.upper())
+    return defined

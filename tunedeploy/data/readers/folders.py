@@ -22,10 +22,10 @@ def find_splits(folder: Path, split_name: Callable[[Path], str]) -> dict[str, Pa
 
     `train/` is a split only if it holds folders and no image itself: a class may be called "train" (beside "bus").
     """
-    found = {entry.name.casefold(): entry for entry in _entries(folder) if entry.is_dir()}
-    found = {name: path for name, path in found.items() if name in SPLITS}
-    if "train" in found and _holds_folders(found["train"]):
-        return found
+    splits = {entry.name.casefold(): entry for entry in _entries(folder) if entry.is_dir()}
+    splits = {name: path for name, path in splits.items() if name in SPLITS}
+    if "train" in splits and _holds_folders(splits["train"]):
+        return splits
     files = [(entry, entry.name.casefold().partition(".")[0]) for entry in _entries(folder)]
     named = {name: entry for entry, name in files if name in SPLITS and split_name(entry).casefold() == name}
     return named if "train" in named else {}
