@@ -171,8 +171,8 @@ class Bundle:
         """
         if isinstance(inputs, str | bytes | Mapping):
             raise TypeError("predict takes a list of inputs; write predict([one])")
-        rows = [one if isinstance(one, Mapping) else {self.encoder.key: one} for one in inputs]
-        if self.manifest["recipe"]["data"].get("text_pair") and any(one.get("text_pair") is None for one in rows):
+        rows = [value if isinstance(value, Mapping) else {self.encoder.key: value} for value in inputs]
+        if self.manifest["recipe"]["data"].get("text_pair") and any(row.get("text_pair") is None for row in rows):
             raise TypeError("this model reads pairs; give rows with 'text' and 'text_pair'")
         if not rows:
             return []
@@ -192,14 +192,14 @@ class Bundle:
             checks: names out of CHECKS.
             strict: what pytest leaves beside the kit counts as an added file.
         """
-        made: list[Comparison] = []
+        comparisons: list[Comparison] = []
         if "integrity" in checks:
             look = partial(integrity, self, pytest_ran=not strict)
-            made += tried(look, stage="bundle", file=MANIFEST)
-        asked = [one for one in CHECKS[1:] if one in checks]
-        if asked:
-            made += tried(verify.against_goldens, self, asked, stage="bundle", file=FOLDER)
-        return made
+            comparisons += tried(look, stage="bundle", file=MANIFEST)
+        golden_checks = [check for check in CHECKS[1:] if check in checks]
+        if golden_checks:
+            comparisons += tried(verify.against_goldens, self, golden_checks, stage="bundle", file=FOLDER)
+        return comparisons
 
     def facts_kept(self, arrays: Mapping[str, Array], checks: Collection[str]) -> list[Comparison]:
         """More that the bundle says of itself; where tunedeploy is installed it looks at it (see bundle_checks)."""

@@ -50,7 +50,7 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """The record, with its verdict; a value that is not finite is written as text, since JSON has none."""
         record = asdict(self) | {"ok": self.ok}
-        facts = {name: _finite(one) for name, one in self.facts.items()}
+        facts = {name: _finite(value) for name, value in self.facts.items()}
         return record | {"value": _finite(self.value), "limit": _finite(self.limit), "facts": facts}
 
     def line(self) -> str:
@@ -67,7 +67,9 @@ class Comparison:
     def _is_count(self) -> bool:
         """Whether the value counts things: it and its limit are whole, and have no unit."""
         numbers = (self.value, self.limit)
-        return not self.unit and all(one is not None and np.isfinite(one) and one == int(one) for one in numbers)
+        return not self.unit and all(
+            number is not None and np.isfinite(number) and number == int(number) for number in numbers
+        )
 
 
 class Details(TypedDict, total=False):
@@ -121,8 +123,8 @@ def tried(check: Callable[..., Iterable[Comparison]], *arguments: Any, stage: st
     """What a check finds. A file that cannot be read, loaded or run is a breach too, with the reason in its line."""
     began = time.monotonic()
     try:
-        made = list(check(*arguments))
-        return timed(made, time.monotonic() - began)
+        comparisons = list(check(*arguments))
+        return timed(comparisons, time.monotonic() - began)
     except (RunError, ModelError, OSError, KeyError) as error:
         return [unusable(error, stage=stage, file=file)]
 
@@ -133,20 +135,20 @@ def unusable(error: Exception, *, stage: str, file: str) -> Comparison:
     return Ledger(stage=stage, file=file).at_most("failures", 1, 0, where=reason.splitlines()[0])
 
 
-def breach_lines(made: Iterable[Comparison], run: Path | None = None) -> list[str]:
+def breach_lines(comparisons: Iterable[Comparison], run: Path | None = None) -> list[str]:
     """One line a breach. In a run, the first one inside a graph says how to find where it begins."""
-    breaches = [one for one in made if not one.ok]
-    lines = [one.line() for one in breaches]
-    inside = next((at for at, one in enumerate(breaches) if one.id in OF_ANSWERS), None)
+    breaches = [comparison for comparison in comparisons if not comparison.ok]
+    lines = [breach.line() for breach in breaches]
+    inside = next((at for at, breach in enumerate(breaches) if breach.id in OF_ANSWERS), None)
     if run is not None and inside is not None and breaches[inside].stage in ("export", "quantize"):
         lines[inside] += f"; run 'tunedeploy diagnose {run}' to find where it begins"
     return lines
 
 
-def timed(made: Sequence[Comparison], seconds: float) -> list[Comparison]:
+def timed(comparisons: Sequence[Comparison], seconds: float) -> list[Comparison]:
     """The same, with an equal part each of the time that they took together beyond what they know of already."""
-    share = (seconds - sum(one.seconds for one in made)) / max(len(made), 1)
-    return [replace(one, seconds=round(one.seconds + share, 3)) for one in made]
+    share = (seconds - sum(comparison.seconds for comparison in comparisons)) / max(len(comparisons), 1)
+    return [replace(comparison, seconds=round(comparison.seconds + share, 3)) for comparison in comparisons]
 
 
 def names_kept(ledger: Ledger, session: Session, graph: Graph) -> Comparison:

@@ -98,7 +98,7 @@ class Goldens:
 
 def inputs_of(arrays: Mapping[str, Array], group: str) -> dict[str, Array]:
     """The inputs of one group of a golden.npz."""
-    return {name.rpartition("/")[2]: one for name, one in arrays.items() if name.startswith(f"{group}/input/")}
+    return {name.rpartition("/")[2]: array for name, array in arrays.items() if name.startswith(f"{group}/input/")}
 
 
 def read_goldens(folder: Path, manifest: Manifest, graph: Graph) -> Goldens:
@@ -161,9 +161,12 @@ def read_arrays(folder: Path) -> dict[str, Array]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            if sum(one.file_size for one in members) > LARGEST:
+            if sum(member.file_size for member in members) > LARGEST:
                 raise ValueError(f"its arrays are larger than {LARGEST >> 20} MB")
-            return {one.filename.removesuffix(".npy"): _array(archive.read(one), one.filename) for one in members}
+            return {
+                member.filename.removesuffix(".npy"): _array(archive.read(member), member.filename)
+                for member in members
+            }
     except UNREADABLE as error:
         raise RunError(f"{path}: cannot be read: {str(error)[:120]}") from error
 
@@ -173,7 +176,7 @@ def _array(content: bytes, name: str) -> Array:
     header = HEADER.fullmatch(content[10 : 10 + size])
     if not content.startswith(MAGIC) or header is None:
         raise ValueError(f"{name!r} is not an array of float32 or int64")
-    shape = tuple(int(one) for one in header[2].split(b", "))
+    shape = tuple(int(side) for side in header[2].split(b", "))
     values = np.frombuffer(content, np.dtype(f"<{header[1].decode()}"), offset=10 + size)
     if math.prod(shape) != len(values):
         raise ValueError(f"{name!r} has {len(values)} values, expected {shape}")

@@ -38,7 +38,7 @@ def inside(folder: Path, name: str) -> Path:
 def entries_below(folder: Path) -> Iterator[tuple[str, bool]]:
     """Name of everything below a folder but folders, sorted, and whether it is a regular file; follows no link."""
     with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda one: one.name):
+        for entry in sorted(entries, key=lambda item: item.name):
             if entry.is_dir(follow_symlinks=False):
                 yield from ((f"{entry.name}/{name}", regular) for name, regular in entries_below(Path(entry.path)))
             else:

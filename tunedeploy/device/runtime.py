@@ -48,8 +48,8 @@ class Session:
                 f"{path}: onnxruntime {onnxruntime.__version__} cannot load it: {_on_one_line(error)}"
             ) from error
         try:
-            self.inputs = [one.name for one in self.session.get_inputs()]
-            self.outputs = [one.name for one in self.session.get_outputs()]
+            self.inputs = [value.name for value in self.session.get_inputs()]
+            self.outputs = [value.name for value in self.session.get_outputs()]
             self.metadata: dict[str, str] = dict(self.session.get_modelmeta().custom_metadata_map)
         except UnicodeDecodeError as error:
             raise RunError(f"{path}: holds a name that is not UTF-8") from error

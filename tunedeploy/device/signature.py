@@ -119,7 +119,11 @@ def elements(value: Value, output: Array, inputs: Arrays) -> tuple[Array, Array]
 
 def _described(values: Sequence[Value]) -> list[dict[str, Any]]:
     return [
-        {key: list(one) if isinstance(one, tuple) else one for key, one in asdict(value).items() if one}
+        {
+            key: list(attribute) if isinstance(attribute, tuple) else attribute
+            for key, attribute in asdict(value).items()
+            if attribute
+        }
         for value in values
     ]
 
@@ -132,7 +136,7 @@ def read_graph(name: str, described: Signature) -> Graph:
     """
     where = f"graphs.{name}"
     inputs, outputs = (
-        tuple(typed.made(Value, value, f"{where}.{side}[{at}]") for at, value in enumerate(values))
+        tuple(typed.from_json(Value, value, f"{where}.{side}[{at}]") for at, value in enumerate(values))
         for side, values in (("inputs", described["inputs"]), ("outputs", described["outputs"]))
     )
     names = [value.name for value in (*inputs, *outputs)]

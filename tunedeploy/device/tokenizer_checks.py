@@ -28,8 +28,8 @@ def probed(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if not (folder / FILE).is_file():
         return {}
     pairs = any(row.get("text_pair") is not None for row in rows)
-    made = digests(folder / FILE, pairs=pairs)
-    return {"tokenizer_probe": {"version": tokenizer_probe.VERSION, "tokenizers": version("tokenizers"), **made}}
+    probe = digests(folder / FILE, pairs=pairs)
+    return {"tokenizer_probe": {"version": tokenizer_probe.VERSION, "tokenizers": version("tokenizers"), **probe}}
 
 
 def digests(path: Path, *, pairs: bool) -> tokenizer_probe.Probe:

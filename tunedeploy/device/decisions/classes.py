@@ -28,7 +28,7 @@ def score(metric: str, logits: Array, label_ids: Array) -> float:
     guesses = logits.argmax(1)
     if metric == "accuracy":
         return float((guesses == label_ids).mean() * 100)
-    return float(np.mean([_f1(guesses == one, label_ids == one) for one in np.unique(label_ids)]) * 100)
+    return float(np.mean([_f1(guesses == label_id, label_ids == label_id) for label_id in np.unique(label_ids)]) * 100)
 
 
 def _f1(guessed: Array, true: Array) -> float:

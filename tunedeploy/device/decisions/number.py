@@ -32,15 +32,15 @@ DIGITS = 6  # that are shown: float32 has seven, the last of which is rounding
 @np.errstate(invalid="ignore")
 def correlation(first: Array, second: Array) -> float:
     """Pearson's, of two (rows,); NaN where either is constant or has a value that is not finite."""
-    one, two = (np.asarray(values, np.float64) for values in (first, second))
-    if not (np.isfinite(one).all() and np.isfinite(two).all()) or len(one) < 2:
+    x, y = (np.asarray(values, np.float64) for values in (first, second))
+    if not (np.isfinite(x).all() and np.isfinite(y).all()) or len(x) < 2:
         return float("nan")
-    if np.ptp(one) == 0 or np.ptp(two) == 0:
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
-    one, two = one - one.mean(), two - two.mean()
+    x, y = x - x.mean(), y - y.mean()
     # Each is divided by its largest value first, since the square of a large or a small one has no float64.
-    one, two = one / np.abs(one).max(), two / np.abs(two).max()
-    return float((one * two).sum() / np.sqrt((one**2).sum() * (two**2).sum()))
+    x, y = x / np.abs(x).max(), y / np.abs(y).max()
+    return float((x * y).sum() / np.sqrt((x**2).sum() * (y**2).sum()))
 
 
 def ranks(values: Array) -> Array:

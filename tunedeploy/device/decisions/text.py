@@ -88,9 +88,10 @@ class Text:
     @np.errstate(invalid="ignore")
     def compare(self, first: Array, second: Array) -> Change:
         """Which tokens differ, and by how much the lead of the first's best token moved."""
-        one, other = (np.asarray(evidence, np.float64) for evidence in (first, second))
-        lead = np.where(one[:, BEST] == other[:, BEST], other[:, MARGIN], -other[:, MARGIN])
-        return Change(differs=~(one[:, BEST] == other[:, BEST]), moved=np.abs(one[:, MARGIN] - lead))  # NaN differs
+        reference, other = (np.asarray(evidence, np.float64) for evidence in (first, second))
+        same = reference[:, BEST] == other[:, BEST]  # NaN differs
+        lead = np.where(same, other[:, MARGIN], -other[:, MARGIN])
+        return Change(differs=~same, moved=np.abs(reference[:, MARGIN] - lead))
 
     def numbers(self, evidence: Array) -> Array:
         """All but the ids, of which the best jumps at a near-tie."""

@@ -62,9 +62,9 @@ def scheme_of(labels: Sequence[str]) -> Scheme:
     without one, which all are in other sets, makes every run of it an entity.
     """
     matches = [PREFIXED.fullmatch(label) for label in labels if label != OUTSIDE]
-    found = [match for match in matches if match]
-    prefixed = any(match[1] in "BI" and match[2] for match in found) or (
-        len(found) == len(matches) and any(match[1] in "BISU" for match in found)
+    prefixes = [match for match in matches if match]
+    prefixed = any(match[1] in "BI" and match[2] for match in prefixes) or (
+        len(prefixes) == len(matches) and any(match[1] in "BISU" for match in prefixes)
     )
     parts = []
     for label in labels:
@@ -192,11 +192,11 @@ class Tokens(AllOfTheOutput):
         for (text, spans), tags, part, place in zip(texts, guesses, parts, places, strict=True):
             certain = np.zeros(len(tags))
             certain[place] = chances[part]
-            found = [
+            records = [
                 entity(text, spans[start:end], scheme.names[kind], certain[start:end])
                 for kind, start, end in entities(tags, scheme)
             ]
-            shown.append({"entities": found})
+            shown.append({"entities": records})
         return shown
 
 

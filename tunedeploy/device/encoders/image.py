@@ -180,9 +180,9 @@ def opened(folder: Path, facts: Mapping[str, Any]) -> ImageEncoder:
 
 def contradictions(folder: Path, facts: Mapping[str, Any]) -> list[str]:
     """Keys of `preprocessor_config.json`, by which others encode, that say otherwise than the facts."""
-    there = typed.read(inside(folder, "preprocessor_config.json"), typed.OBJECT)
+    config = typed.read(inside(folder, "preprocessor_config.json"), typed.OBJECT)
     wanted = processor_of_facts(facts_from(facts))
-    return sorted(key for key in {*there, *wanted} if there.get(key) != wanted.get(key))
+    return sorted(key for key in {*config, *wanted} if config.get(key) != wanted.get(key))
 
 
 def facts_from(raw: Mapping[str, Any]) -> ImageFacts:
@@ -191,7 +191,7 @@ def facts_from(raw: Mapping[str, Any]) -> ImageFacts:
     Raises:
         Mismatch: a key is missing, unknown or has another value than it can have.
     """
-    return typed.made(ImageFacts, dict(raw))
+    return typed.from_json(ImageFacts, dict(raw))
 
 
 def processor_of_facts(facts: ImageFacts) -> dict[str, Any]:

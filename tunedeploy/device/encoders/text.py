@@ -63,7 +63,7 @@ def facts_from(raw: Mapping[str, Any]) -> TextFacts:
     Raises:
         Mismatch: a key is missing, unknown or has another value than it can have.
     """
-    return typed.made(TextFacts, dict(raw))
+    return typed.from_json(TextFacts, dict(raw))
 
 
 def facts_json(facts: TextFacts) -> dict[str, Any]:
@@ -110,8 +110,8 @@ def values(inputs: Sequence[str]) -> tuple[Value, ...]:
 def sizes(features: Sequence[Features], facts: TextFacts) -> list[int | None]:
     """One token, the shortest, an odd and the longest length of these rows."""
     lengths = sorted(len(row["input_ids"]) for row in features)
-    odd = lengths[len(lengths) // 2] | 1
-    return [1, lengths[0], min(odd, facts.max_length), lengths[-1]]
+    middle = lengths[len(lengths) // 2] | 1
+    return [1, lengths[0], min(middle, facts.max_length), lengths[-1]]
 
 
 class TokenizerFile(TypedDict, total=False):
@@ -212,14 +212,14 @@ def opened(folder: Path, facts: Mapping[str, Any]) -> TextEncoder:
 
 def contradictions(folder: Path, facts: Mapping[str, Any]) -> list[str]:
     """Parts of the tokenizer's files, by which others encode, that say otherwise than the facts."""
-    there = typed.read(inside(folder, "tokenizer.json"), TokenizerFile)
+    tokenizer = typed.read(inside(folder, "tokenizer.json"), TokenizerFile)
     config = typed.read(inside(folder, "tokenizer_config.json"), typed.OBJECT)
-    told = {
-        "truncation": (there.get("truncation") or {}).get("max_length") != facts["max_length"],
-        "padding": bool(there.get("padding")),
+    differences = {
+        "truncation": (tokenizer.get("truncation") or {}).get("max_length") != facts["max_length"],
+        "padding": bool(tokenizer.get("padding")),
         "model_max_length": config.get("model_max_length", facts["max_length"]) != facts["max_length"],
     }
-    return [key for key, odd in told.items() if odd]
+    return [key for key, differs in differences.items() if differs]
 
 
 def as_features(ids: Sequence[int], type_ids: Sequence[int] | None, facts: TextFacts) -> dict[str, Array]:

@@ -46,7 +46,7 @@ def facts_from(raw: Mapping[str, Any]) -> WordFacts:
     Raises:
         Mismatch: a key is missing, unknown or has another value than it can have.
     """
-    return typed.made(WordFacts, dict(raw))
+    return typed.from_json(WordFacts, dict(raw))
 
 
 Word = tuple[str, int, int]  # as it stands in the text, and from where to where, in code points
@@ -99,10 +99,10 @@ def kind_of(character: str) -> str:
 def words_of(text: str) -> Iterator[Word]:
     """The words of a text, in order, each found when it is asked for; see `split`."""
     kinds = list(map(kind_of, text))
-    for found in CLITICS.finditer(text):
-        kinds[found.start()] = CLITIC
-    for found in WORD.finditer("".join(kinds)):
-        start, end = found.span()
+    for match in CLITICS.finditer(text):
+        kinds[match.start()] = CLITIC
+    for match in WORD.finditer("".join(kinds)):
+        start, end = match.span()
         yield text[start:end], start, end
 
 
@@ -140,13 +140,13 @@ def words_read(row: Row, facts: TextFacts) -> list[str]:
         text = row["text"]
         words = [word for word, _, _ in words_of(text[:limit])]
         return words if limit is None or len(text) <= limit else words[:-2]
-    kept, room = [], limit
+    cut_words, room = [], limit
     for word in row["words"]:
         if room is not None and room <= 0:
             break
-        kept.append(word[:room])
+        cut_words.append(word[:room])
         room = None if room is None else room - len(word) - 1
-    return kept
+    return cut_words
 
 
 # ---- words to ids
@@ -175,8 +175,8 @@ def collate(features: Sequence[Features], facts: TextFacts, size: int | None = N
 
     Features that have none are of ids that no row gave, such as every entry of a vocabulary: no word starts there.
     """
-    whole = [{STARTS: np.zeros(len(row["input_ids"]), dtype=np.int64), **row} for row in features]
-    return encoding.collate(whole, facts, size, along=(STARTS,))
+    filled = [{STARTS: np.zeros(len(row["input_ids"]), dtype=np.int64), **row} for row in features]
+    return encoding.collate(filled, facts, size, along=(STARTS,))
 
 
 class WordsEncoder(TextEncoder):

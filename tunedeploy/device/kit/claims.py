@@ -44,9 +44,9 @@ GOLDENS = goldens.read_goldens(BUNDLE.path, BUNDLE.manifest, BUNDLE.graph)
 
 def holds(check, *arguments):
     """Fail with a line for each comparison of a check that is a breach."""
-    made = comparison.tried(check, *arguments, stage="bundle", file="parity")
-    breaches = [one.line() for one in made if not one.ok]
-    assert made
+    comparisons = comparison.tried(check, *arguments, stage="bundle", file="parity")
+    breaches = [entry.line() for entry in comparisons if not entry.ok]
+    assert comparisons
     assert not breaches, "\n".join(breaches)
 
 

@@ -204,4 +204,4 @@ def opened(facts: Mapping[str, Any], graph: Graph) -> Seq2Seq:
         Mismatch: a fact is missing, unknown or has another value than it can have.
     """
     del graph
-    return Seq2Seq(settings=typed.made(Seq2SeqFacts, dict(facts)))
+    return Seq2Seq(settings=typed.from_json(Seq2SeqFacts, dict(facts)))
