@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import onnx
@@ -121,7 +121,7 @@ class Kit:
         self.parts.program.forward(recording, batch)
         return recording.calls
 
-    def texts(self, rows: Sequence[Row]) -> dict[str, Any]:
+    def texts(self, rows: Sequence[Row]) -> dict[str, dict[str, list[str]]]:
         """What each variant generates for each row, a row at a time as an app does, where the program generates."""
         if not self.parts.program.generates:
             return {}

@@ -66,13 +66,13 @@ def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path) -> Contents:
         "metric_unit": metric.unit,
         "metric_better": metric.better,
         "graphs": {graph.name: graph.to_json() for graph in parts.program.graphs},
-        "decision": parts.decision.facts,
+        "decision": dict(parts.decision.facts),
         "columns": [column.to_json() for column in plugins.load("tasks", recipe.task).COLUMNS],
         "value": value_of(train),
         "rows": {"train": len(data.train), "eval": len(data.eval)},
         "eval_source": data.eval_source,
         "variants": {name: shipped(variant, folder) for name, variant in quantize["variants"].items()},
-        "preprocessing": parts.encoder.facts,
+        "preprocessing": dict(parts.encoder.facts),
         "opset": export["opset"],
         "ir": export["ir"],
         "fusions": export["fusions"],
@@ -84,7 +84,7 @@ def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path) -> Contents:
         "instruction_set": instruction_set(),
     }
     if len(parts.program.graphs) > 1:
-        contents["program"] = parts.program.facts
+        contents["program"] = dict(parts.program.facts)
     return contents
 
 

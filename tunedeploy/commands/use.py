@@ -50,7 +50,7 @@ class Model:
             raise RunError(f"{self.what}: gives NaN or infinity")
         return answers
 
-    def shown(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    def shown(self, rows: Sequence[Row]) -> Sequence[Mapping[str, object]]:
         """A record for each row, JSON.
 
         Raises:
@@ -180,7 +180,7 @@ def unlabelled(row: Row, columns: Sequence[Column]) -> bool:
 
 def predict(
     path: Path, inputs: Sequence[str], data: str | None = None, variant: str | None = None
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """The answer to each input, with the input itself.
 
     Args:

@@ -35,7 +35,7 @@ class Report(TypedDict):
     metrics: dict[str, float]
     text: str
     files: dict[str, str]
-    details: dict[str, Any]
+    details: Mapping[str, object]
 
 
 class Task(Plugin, Protocol):

@@ -178,7 +178,7 @@ class Bundle:
             return []
         if self.program.generates:
             return [{"text": text} for text in self.parts.generated(self.run(variant), rows)]
-        return self.decision.show(self.answers(rows, variant), rows)
+        return [dict(record) for record in self.decision.show(self.answers(rows, variant), rows)]
 
     def score(self, rows: Sequence[Row], variant: str = "fp32", progress: Callable[[int], Any] | None = None) -> float:
         """The bundle's metric on labelled rows."""

@@ -47,7 +47,7 @@ class Comparison:
         """Whether the value is finite and within its limit."""
         return within(self.value, self.limit, at_most=self.at_most)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The record, with its verdict; a value that is not finite is written as text, since JSON has none."""
         record = asdict(self) | {"ok": self.ok}
         facts = {name: _finite(value) for name, value in self.facts.items()}

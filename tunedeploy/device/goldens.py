@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -45,11 +45,11 @@ class Golden(TypedDict):
     """golden.json."""
 
     labels: list[str]
-    preprocessing: dict[str, Any]
+    preprocessing: dict[str, object]
     input_tolerance: float
     rows: list[Row]
     texts: NotRequired[dict[str, list[str]]]  # variant to what it generates for each row
-    tokenizer_probe: NotRequired[dict[str, Any]]
+    tokenizer_probe: NotRequired[dict[str, object]]
 
 
 class MadeOn(TypedDict):

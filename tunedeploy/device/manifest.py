@@ -61,9 +61,9 @@ class Contents(TypedDict):
     metric_unit: NotRequired[str]
     metric_better: NotRequired[str]
     graphs: NotRequired[dict[str, Signature]]
-    program: NotRequired[dict[str, Any]]  # how several graphs are called; a single one is called once
-    decision: NotRequired[dict[str, Any]]
-    columns: NotRequired[list[dict[str, Any]]]  # of labelled rows; see data.columns.Column
+    program: NotRequired[dict[str, object]]  # how several graphs are called; a single one is called once
+    decision: NotRequired[dict[str, object]]
+    columns: NotRequired[list[dict[str, object]]]  # of labelled rows; see data.columns.Column
     eval_source: NotRequired[str]
     variants: dict[str, Variant]
     preprocessing: dict[str, Any]

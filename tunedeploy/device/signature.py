@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 
@@ -40,8 +40,8 @@ class Value:
 class Signature(TypedDict):
     """A graph as a manifest has it: each value with the attributes that say something."""
 
-    inputs: list[dict[str, Any]]
-    outputs: list[dict[str, Any]]
+    inputs: list[dict[str, object]]
+    outputs: list[dict[str, object]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ def elements(value: Value, output: Array, inputs: Arrays) -> tuple[Array, Array]
     return output[mask], np.nonzero(mask)[0]
 
 
-def _described(values: Sequence[Value]) -> list[dict[str, Any]]:
+def _described(values: Sequence[Value]) -> list[dict[str, object]]:
     return [
         {
             key: list(attribute) if isinstance(attribute, tuple) else attribute

@@ -15,7 +15,7 @@ FILE = "tokenizer.json"
 TOKENIZER = Ledger(stage="bundle", file=FILE)
 
 
-def probed(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def probed(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, object]]:
     """What goldens tell of the tokenizer of a folder; nothing where there is none.
 
     Args:

@@ -108,7 +108,7 @@ def check(value: Any, kind: Any, where: str = "") -> None:
         Mismatch: at the first place where it differs.
     """
     origin = get_origin(kind)
-    if kind is Any:
+    if kind in (Any, object):
         return
     if is_typeddict(kind):
         _check_keys(value, kind, where)
@@ -176,7 +176,7 @@ def _refused(name: str) -> Any:
     raise ValueError(f"{name} is not a number of JSON")
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """An object, whose keys are all different: of two equal ones every reader takes another."""
     value = dict(pairs)
     if len(value) != len(pairs):

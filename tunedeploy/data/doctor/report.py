@@ -37,7 +37,7 @@ class Report:
     notes: tuple[str, ...]  # what `read` repaired or guessed
     counted: tuple[str, str] = ("classes", "rows")  # what `classes` has, and what has them
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The report as plain values for JSON."""
         return {
             "rows": dict(self.rows),

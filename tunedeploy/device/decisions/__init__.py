@@ -154,7 +154,7 @@ class Decision(Protocol):
         ...
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, object]:
         """`kind`, the file's name, and what else `opened` takes but the labels; JSON."""
         ...
 
@@ -202,7 +202,7 @@ class Decision(Protocol):
         """
         ...
 
-    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    def show(self, answers: Answers, rows: Sequence[Row]) -> Sequence[Mapping[str, object]]:
         """A record for each row, JSON: what `predict` gives."""
         ...
 

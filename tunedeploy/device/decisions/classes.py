@@ -92,7 +92,7 @@ class Classes(OneARow):
         return Value(name=OUTPUT, axes=("batch", len(self.labels)), role="scores")
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, str]:
         """Nothing but the kind: the labels stand beside."""
         return {"kind": "classes"}
 
@@ -124,7 +124,7 @@ class Classes(OneARow):
         """See the function `score`."""
         return score(metric, answers.evidence, targets)
 
-    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    def show(self, answers: Answers, rows: Sequence[Row]) -> list[Answer]:
         """The best label and its probability for each row, see Answer."""
         del rows
         chances = probabilities(answers.evidence)

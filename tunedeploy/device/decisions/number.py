@@ -89,7 +89,7 @@ class Number(OneARow):
         return Value(name=OUTPUT, axes=("batch", 1))
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, str]:
         """Nothing but the kind: the graph gives the number as it is."""
         return {"kind": "number"}
 
@@ -126,7 +126,7 @@ class Number(OneARow):
         """See the function `score`."""
         return score(metric, answers.evidence[:, 0], targets)
 
-    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, float]]:
         """{"number"} for each row, to as many digits as float32 knows."""
         del rows
         return [{"number": float(f"{number:.{DIGITS}g}")} for number in answers.evidence[:, 0]]

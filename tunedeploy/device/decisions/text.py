@@ -63,7 +63,7 @@ class Text:
         return WIDTH
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, str]:
         """Nothing but the kind."""
         return {"kind": "text"}
 
@@ -133,7 +133,7 @@ class Text:
         with np.errstate(over="ignore"):  # beyond float64 it is infinite
             return float(np.exp(-evidence[:, CERTAINTY].mean()))
 
-    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, str]]:
         """{"text"} for each row: what was generated for it."""
         assert answers.texts is not None, "they were not asked for"
         del rows

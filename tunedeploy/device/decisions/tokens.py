@@ -121,7 +121,7 @@ class Tokens(AllOfTheOutput):
         return Value(name=classes.OUTPUT, axes=axes, role="scores", valid="attention_mask")
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, str]:
         """Nothing but the kind: the labels stand beside."""
         return {"kind": "tokens"}
 
@@ -177,7 +177,7 @@ class Tokens(AllOfTheOutput):
         right = sum(int((guess == true).sum()) for guess, true in zip(guesses, targets, strict=True))
         return 100 * right / max(1, sum(map(len, targets)))
 
-    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, list[Entity]]]:
         """The entities of each row, see Entity, in its text or in its words joined by single blanks.
 
         The probability is that of its least certain word.

@@ -38,7 +38,7 @@ class Encoder(Protocol):
     small: bool
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, Any]:
         """What a device must know to encode alike, JSON."""
         ...
 
@@ -73,7 +73,7 @@ class DeviceEncoder(Encoder, Protocol):
         """What of a batch goes into the graph."""
         ...
 
-    def portable(self, row: Row, at: int, folder: Path) -> dict[str, Any]:
+    def portable(self, row: Row, at: int, folder: Path) -> dict[str, str | list[str]]:
         """A raw row as JSON, its number `at` naming the files that it needs in `folder`."""
         ...
 

@@ -119,7 +119,7 @@ class ImageEncoder:
         self._facts = facts
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, Any]:
         """The ImageFacts as JSON."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self._facts).items()}
 
@@ -150,7 +150,7 @@ class ImageEncoder:
         """See the function `contradictions`."""
         return contradictions(folder, self.facts)
 
-    def portable(self, row: Row, at: int, folder: Path) -> dict[str, Any]:
+    def portable(self, row: Row, at: int, folder: Path) -> dict[str, str | list[str]]:
         """A raw row as JSON, with its image in `folder`, named after the row's number.
 
         A PNG or JPEG stays as it is; any other image becomes a PNG of its upright RGB pixels.
@@ -194,7 +194,7 @@ def facts_from(raw: Mapping[str, Any]) -> ImageFacts:
     return typed.from_json(ImageFacts, dict(raw))
 
 
-def processor_of_facts(facts: ImageFacts) -> dict[str, Any]:
+def processor_of_facts(facts: ImageFacts) -> dict[str, object]:
     """ImageFacts as the `preprocessor_config.json` that transformers and transformers.js read."""
     square = {"height": facts.resize, "width": facts.resize}
     return {

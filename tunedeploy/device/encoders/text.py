@@ -117,7 +117,7 @@ def sizes(features: Sequence[Features], facts: TextFacts) -> list[int | None]:
 class TokenizerFile(TypedDict, total=False):
     """The parts of tokenizer.json that a bundle's facts speak of."""
 
-    truncation: dict[str, Any] | None
+    truncation: dict[str, object] | None
     padding: Any
 
 
@@ -142,7 +142,7 @@ class TextEncoder:
         self._facts = facts
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, Any]:
         """The TextFacts as JSON."""
         return facts_json(self._facts)
 
@@ -167,7 +167,7 @@ class TextEncoder:
         """See the function `contradictions`."""
         return contradictions(folder, self.facts)
 
-    def portable(self, row: Row, at: int, folder: Path) -> dict[str, Any]:
+    def portable(self, row: Row, at: int, folder: Path) -> dict[str, str | list[str]]:
         """A raw row as JSON; what JSON cannot hold is a file in `folder`, named after the number of the row, `at`."""
         del at, folder
         return {name: row[name] for name in ("text", "text_pair") if row.get(name) is not None}

@@ -88,7 +88,7 @@ class TextToTextEncoder:
         self._puts_blank = tokenizer.decode(encoding.ids, skip_special_tokens=True).startswith(" ")
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, Any]:
         """The TextToTextFacts as JSON."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self._facts).items()}
 
@@ -159,7 +159,7 @@ class TextToTextEncoder:
         texts: list[str] = self.tokenizer.decode_batch([row.tolist() for row in rows], skip_special_tokens=True)
         return [text.removeprefix(" ") for text in texts] if self._puts_blank else texts
 
-    def portable(self, row: Row, at: int, folder: Path) -> dict[str, Any]:
+    def portable(self, row: Row, at: int, folder: Path) -> dict[str, str | list[str]]:
         """A raw row as JSON."""
         del at, folder
         return {name: row[name] for name in ("text", "target") if row.get(name) is not None}

@@ -194,7 +194,7 @@ class WordsEncoder(TextEncoder):
         """See the function `collate`."""
         return collate(features, self._facts, size)
 
-    def portable(self, row: Row, at: int, folder: Path) -> dict[str, Any]:
+    def portable(self, row: Row, at: int, folder: Path) -> dict[str, str | list[str]]:
         """A raw row as JSON; one of words has its text beside them, in which entities are shown."""
         if row.get("words") is None:
             return super().portable(row, at, folder)

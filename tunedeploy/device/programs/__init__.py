@@ -17,7 +17,7 @@ class Program(Protocol):
     generates: ClassVar[bool]  # whether `answer` is another thing than `forward`: a loop that makes a text
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, Any]:
         """`kind`, the file's name, and what else `opened` takes; JSON."""
         ...
 

@@ -55,7 +55,7 @@ class Seq2Seq:
     generates: ClassVar[bool] = True
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, str | int]:
         """The Seq2SeqFacts as JSON."""
         return asdict(self.settings)
 

@@ -17,7 +17,7 @@ class Single:
     generates: ClassVar[bool] = False
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, str]:
         """Nothing but the kind."""
         return {"kind": "single"}
 
