@@ -1,4 +1,4 @@
-"""What goes into a bundle, and the manifest that says so."""
+"""The files of a bundle, and the manifest that describes them."""
 
 import shutil
 from collections.abc import Mapping
@@ -45,12 +45,12 @@ def copy(rundir: RunDir, folder: Path, variants: Mapping[str, Variant], labels: 
 
 
 def shipped_file(file: str) -> str:
-    """Where a run's file stands in a bundle."""
+    """The path that a run's file has in a bundle."""
     return f"onnx/{Path(file).name}"
 
 
 def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path) -> Contents:
-    """What the bundle is, for programs; no path, no time, no host name."""
+    """The description of a bundle for programs; it holds no path, no time and no host name."""
     train, export = rundir.record("train").result, rundir.record("export").result
     quantize = rundir.record("quantize").result
     data = data_of(recipe)
@@ -89,7 +89,7 @@ def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path) -> Contents:
 
 
 def shipped(variant: Variant, folder: Path) -> manifest.Variant:
-    """What the manifest says of a variant; the hash is that of `file`, and `files` at the top has all."""
+    """A variant as the manifest describes it; the hash is that of `file`, and the manifest's `files` has all hashes."""
     described: manifest.Variant = {
         "file": shipped_file(variant["file"]),
         "bytes": variant["bytes"],
@@ -107,7 +107,7 @@ def shipped(variant: Variant, folder: Path) -> manifest.Variant:
 
 
 def portable_recipe(recipe: "Recipe") -> manifest.Recipe:
-    """What was asked for, paths cut to their last part."""
+    """The recipe, with paths cut to their last part."""
     resolved = recipe.resolved()
     sections = {name: part for name, part in resolved.items() if name != "export"}
     return cast(manifest.Recipe, {**without_folders(resolved), "id": onnx_files.recipe_id(sections)})

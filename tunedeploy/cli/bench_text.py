@@ -1,4 +1,4 @@
-"""What a measurement of bench says, as a table and in words."""
+"""A measurement by bench, as a table and in words."""
 
 from typing import TYPE_CHECKING
 

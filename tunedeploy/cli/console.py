@@ -16,10 +16,10 @@ EVERY_S = 10.0  # between plain progress lines: a log stays short and still show
 
 
 class Console:
-    """A progress.Listener that writes to stderr; silent when told so.
+    """A progress.Listener that writes to stderr, unless it is silent.
 
     Args:
-        silent: say nothing (`--json`, whose document stands alone).
+        silent: print nothing (for `--json`, whose document must be all there is).
     """
 
     def __init__(self, *, silent: bool = False) -> None:
@@ -92,7 +92,7 @@ def is_figure(cell: str) -> bool:
 
 
 def figure(value: Any) -> str:
-    """A number with three digits that count, or text as it is."""
+    """A number with three significant digits, or text as it is."""
     return f"{value:.3g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
@@ -150,7 +150,7 @@ size: fp32 {estimates["fp32_mb"]:.1f}, int8 {estimates["int8_mb"]:.1f}, adapter 
 
 
 def training_text(folder: Path, result: "Train") -> str:
-    """What a training ends with."""
+    """The text printed after training: report, metrics, run folder, next command."""
     metrics = result["metrics"]
     text = (folder / "train" / "report.txt").read_text(encoding="utf-8", errors="replace")
     figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name != "rows")
@@ -159,13 +159,13 @@ def training_text(folder: Path, result: "Train") -> str:
 
 
 def indented(rows: list[tuple[str, str]]) -> str:
-    """Names and descriptions, two blanks in."""
+    """Names and descriptions, indented by two blanks."""
     width = max((len(name) for name, _ in rows), default=0)
     return "\n".join(f"  {name.ljust(width)}  {text}".rstrip() for name, text in rows)
 
 
 def bundle_text(document: Mapping[str, Any]) -> str:
-    """What an export ends with: the ledger, the files, the folder."""
+    """The text printed after an export: the ledger, the files, the folder."""
     variants = variants_table(document["variants"], document["metric"], document["unit"])
     shipped = f"bundle: {document['bundle']}\nbundle id: {document['bundle_id']}"
     return f"{ledger_table(document['ledger'])}\n\n{variants}\n\n{shipped}"

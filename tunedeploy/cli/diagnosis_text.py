@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tunedeploy.commands.diagnose import Diagnosis, Divergence, Lossy
 
 SHOWN = 10  # rows of a table; --json has all
-BAR = 40  # signs of the longest bar
+BAR = 40  # characters in the longest bar
 
 
 def diagnosis_text(diagnosis: "Diagnosis") -> str:
@@ -47,7 +47,7 @@ first diverging: {first["name"]} ({facts["class"] or "no class"})
 
 
 def noise_text(name: str, noise: "Lossy") -> str:
-    """The nodes that lose most, a histogram of all, and the recipe's line that spares the worst."""
+    """The nodes that lose most, a histogram of all, and the line for the recipe that keeps the worst in float32."""
     rows = [
         (
             f"{tensor['own_db']:.1f}",

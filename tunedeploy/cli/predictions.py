@@ -1,4 +1,4 @@
-"""What `predict` shows: a row for each input, the columns those of the answer."""
+"""What `predict` shows: a row for each input, with the columns of the answer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ def predictions_text(predictions: Sequence[Mapping[str, Any]]) -> str:
 
 
 def cell(key: str, value: Any) -> str:
-    """One value; of several things found in a row, each with its label."""
+    """One value as text; several entities of a row each with their label."""
     if isinstance(value, list):
         return ", ".join(f"{entity['text']} ({entity['label']})" for entity in value) or "none"
     if isinstance(value, float):

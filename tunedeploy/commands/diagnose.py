@@ -72,7 +72,7 @@ def examine(recipe: "Recipe", rundir: RunDir, variant: str | None = None) -> Dia
         `torch_vs_onnx` (see `torch_and_onnx`) and `variants`, name to file and `quantization_noise.summary`.
 
     Raises:
-        RunError: a file or the variant is not there, or onnxruntime cannot run it.
+        RunError: a file or the variant is missing, or onnxruntime cannot run it.
         ModelError: a file or the merged folder cannot be read.
     """
     floats = float_files(rundir)
@@ -108,7 +108,7 @@ def quantized_files(rundir: RunDir) -> dict[str, dict[str, str]]:
         return {name: files_of(variant) for name, variant in recorded.items() if name != "fp32"}
     left: dict[str, dict[str, str]] = {}
     for path in sorted((rundir / FOLDER).glob("*.onnx")):
-        name = Session(path).metadata.get("tunedeploy.variant")  # it is written last
+        name = Session(path).metadata.get("tunedeploy.variant")  # written last, so the file is complete
         graph = path.stem.removesuffix(f"_{name}")
         if name is not None:
             left.setdefault(name, {})[graph] = f"{FOLDER}/{path.name}"
@@ -132,7 +132,7 @@ Key = tuple[str, int]  # a module's path, and how often it was called before
 
 
 def torch_and_onnx(scene: Scene, graphs: Mapping[str, Graph]) -> Divergence:
-    """See `one_graph`; of several graphs all together, in the order in which they are called."""
+    """The divergences of all graphs, see `one_graph`, in the order in which the graphs are called."""
     parts = batches(scene)
     given = inputs_of_calls(scene, [inputs for inputs, _ in parts])
     divergences = [
@@ -148,7 +148,7 @@ def torch_and_onnx(scene: Scene, graphs: Mapping[str, Graph]) -> Divergence:
 
 
 def inputs_of_calls(scene: Scene, batches: Sequence[Inputs]) -> dict[str, list[Inputs]]:
-    """What each graph is given by torch for each batch, in the pass's first call of it."""
+    """The inputs that torch gives each graph for each batch, in the first call of the graph."""
     given: dict[str, list[Inputs]] = {graph.name: [] for graph in scene.program.graphs}
     for batch in batches:
         recording = Recording(scene.torch.run)
@@ -159,7 +159,7 @@ def inputs_of_calls(scene: Scene, batches: Sequence[Inputs]) -> dict[str, list[I
 
 
 def one_graph(scene: Scene, name: str, graph: Graph, parts: Sequence[tuple[Inputs, list[str]]]) -> Divergence:
-    """What every module gives in torch against the value that leaves it in the file, each with its own tolerance.
+    """Each module's output in torch against the value that leaves it in the file, each with its own tolerance.
 
     Returns:
         `compared` and `not_matched`, calls of modules; `first`, the first over its tolerance in the order of
@@ -200,11 +200,11 @@ def one_graph(scene: Scene, name: str, graph: Graph, parts: Sequence[tuple[Input
 
 
 def batches(scene: Scene) -> list[tuple[Inputs, list[str]]]:
-    """Some real rows and all edge rows, those of like length together, with their names."""
+    """Batches of some real rows and all edge rows, grouped by similar length, with the rows' names."""
     chosen = [*range(0, scene.real, max(1, scene.real // REAL_ROWS)), *range(scene.real, len(scene.features))]
     chosen.sort(key=lambda at: row_size(scene.features[at]))
     parts = [chosen[at : at + BATCH] for at in range(0, len(chosen), BATCH)]
-    # A fault may show in larger batches alone; seven short rows take less than three long ones.
+    # A fault may show in larger batches only; seven short rows take less than three long ones.
     parts.append(sorted(range(scene.real), key=lambda at: row_size(scene.features[at]))[: BATCHES[-1]])
     return [
         (scene.trained.collate([scene.features[at] for at in part]), [scene.names[at] for at in part])
@@ -215,10 +215,10 @@ def batches(scene: Scene) -> list[tuple[Inputs, list[str]]]:
 def match(
     single: list[Call], exact: list[Call], leaving: Mapping[str, list[str]], values: Mapping[str, Array]
 ) -> dict[Key, str]:
-    """The value in the graph that each call of a module made, where that is certain.
+    """The value in the graph that each call of a module computed, where that is certain.
 
-    Certain is the only value of its shape that leaves the module; the k-th of k values for the k-th of k calls; or
-    the only one that is within the tolerance. Modules that the exporter folded into others have none.
+    It is certain for the only value of that shape that leaves the module, for the k-th of k values and the k-th of k
+    calls, and for the only value within the tolerance. Modules that the exporter folded into others have none.
     """
     counts = Counter(call.path for call in single)
     matched = {}

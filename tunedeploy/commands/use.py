@@ -25,10 +25,10 @@ TRAINED = "torch"  # the variant of a run that has not been exported
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """Something that answers raw rows."""
+    """A model that answers raw rows."""
 
     task: str
-    key: str  # the column that an input without a name fills
+    key: str  # the column of an input that is given without a name
     labels: tuple[str, ...]
     metric: str
     names: Mapping[str, Any]  # the recipe's data section, which has the user's column names
@@ -36,13 +36,13 @@ class Model:
     decision: Decision
     parts: Parts
     run: Run
-    what: str  # runs, for the progress
+    what: str  # what runs, as progress and errors name it
 
     def answers(self, rows: Sequence[Row]) -> Answers:
-        """What the metric is computed of.
+        """The answers that the metric is computed from.
 
         Raises:
-            RunError: some of it is NaN or infinity.
+            RunError: some of the evidence is NaN or infinity.
         """
         update = progress.tracker(self.what, len(rows))
         answers = self.parts.answers(self.run, rows, update, metric=self.metric)
@@ -171,7 +171,7 @@ def evaluate(path: Path, data: str | None = None, variant: str | None = None) ->
 
 
 def unlabelled(row: Row, columns: Sequence[Column]) -> bool:
-    """Whether a row lacks what is to be learned."""
+    """Whether a row lacks a target."""
     return any(
         column.key not in row or row[column.key] == column.kind.absent or row[column.key] != row[column.key]
         for column in columns if column.kind.target
@@ -220,7 +220,7 @@ def predict(
 
 
 def read_rows(data: str, model: Model, *, labelled: bool = True) -> list[Row]:
-    """Rows of a file, labels as indices; without labels where nobody asks for them."""
+    """Rows of a file, labels as indices; without targets unless `labelled`."""
     from tunedeploy.data.read import read_rows as read
 
     columns = [column for column in model.columns if labelled or not column.kind.target]
@@ -228,10 +228,10 @@ def read_rows(data: str, model: Model, *, labelled: bool = True) -> list[Row]:
 
 
 def columns_of_bundle(bundle: Bundle) -> Sequence[Column]:
-    """What labelled rows hold, as the manifest says; bundles of schema 1 are of texts or of images.
+    """The columns of labelled rows, from the manifest; bundles of schema 1 hold texts or images.
 
     Raises:
-        RunError: the manifest says something else.
+        RunError: the manifest does not describe columns.
     """
     described = bundle.manifest.get("columns")
     if described is None:

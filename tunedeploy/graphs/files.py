@@ -14,7 +14,7 @@ from tunedeploy.errors import RunError
 from tunedeploy.run.atomic import write_bytes
 from tunedeploy.run.folder import key_of, without_folders
 
-KEPT = ("pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy")  # which module of the PyTorch model a node is
+KEPT = ("pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy")  # the PyTorch module that a node belongs to
 
 
 def read(path: Path) -> onnx.ModelProto:
@@ -26,7 +26,7 @@ def read(path: Path) -> onnx.ModelProto:
     try:
         return onnx.load(path)
     except Exception as error:
-        # protobuf's own error has no public name; another bug keeps its trace.
+        # protobuf's own error has no public name; any other error is a bug and keeps its traceback.
         if not isinstance(error, OSError) and type(error).__name__ not in ("DecodeError", "ValidationError"):
             raise
         raise RunError(f"{path}: is not an ONNX file: {str(error)[:200]}") from error
@@ -71,7 +71,7 @@ def write(model: onnx.ModelProto, path: Path) -> None:
 
 
 def operators(model: onnx.ModelProto) -> dict[str, int]:
-    """How many nodes of each operator, those of other domains with their domain."""
+    """How many nodes there are of each operator; operators of other domains are named with their domain."""
     names = (f"{node.domain}.{node.op_type}" if node.domain else node.op_type for node in model.graph.node)
     return dict(sorted(Counter(names).items()))
 
@@ -79,7 +79,7 @@ def operators(model: onnx.ModelProto) -> dict[str, int]:
 def training_nodes(model: onnx.ModelProto) -> list[str]:
     """Nodes that compute as in training: random ones, and dropout or batch normalisation in training mode.
 
-    onnxruntime passes over some of them, other run times do not.
+    onnxruntime ignores some of them; other runtimes do not.
     """
     flags = {
         tensor.name: bool(onnx.numpy_helper.to_array(tensor).any())

@@ -1,4 +1,4 @@
-"""Look inside an ONNX graph: run it with any value as an output, say which module a node is, feed values in between."""
+"""Look inside an ONNX graph: run it with any value as an output, find the module of a node, feed values in between."""
 
 import ast
 import contextlib
@@ -25,7 +25,7 @@ SMALL = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8, onnx.TensorProto.INT4, o
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """A node, and the innermost module of the PyTorch model that it computes for; no module where torch says none."""
+    """A node, and the innermost module of the PyTorch model that it computes for; '' where torch names none."""
 
     node: str
     operator: str
@@ -34,11 +34,11 @@ class Origin:
 
 
 class Graph:
-    """An ONNX file in memory, with who makes and who reads each value. The file itself is never written.
+    """An ONNX file in memory, with the maker and the readers of each value. The file itself is never written.
 
     Args:
         path: the .onnx file.
-        model: what to look into in its place, as messages about this file.
+        model: used instead of the file's content; messages still name the file.
 
     Raises:
         ModelError: it is not an ONNX file.
@@ -49,7 +49,7 @@ class Graph:
         try:
             self.model = onnx.load(path) if model is None else model
         except Exception as error:
-            # The errors of protobuf and of onnx's checker have no base but Exception; another bug keeps its trace.
+            # The errors of protobuf and of onnx's checker have no base but Exception; other errors are bugs.
             if type(error).__name__ not in ("DecodeError", "ValidationError"):
                 raise
             raise ModelError(f"{path}: is not an ONNX file: {str(error)[:200]}") from error
@@ -86,7 +86,7 @@ class Graph:
         return leaving
 
     def read_as(self, name: str) -> str:
-        """The value as its readers get it: behind its QuantizeLinear and DequantizeLinear where all read that."""
+        """The value as its readers get it: after its QuantizeLinear and DequantizeLinear where all read that."""
         after = self.readers.get(name, [])
         if [reader.op_type for reader in after] != ["QuantizeLinear"] or name in self.outputs:
             return name
@@ -94,11 +94,11 @@ class Graph:
         return str(back[0].output[0]) if [reader.op_type for reader in back] == ["DequantizeLinear"] else name
 
     def between(self, value: str, known: Collection[str]) -> list[onnx.NodeProto]:
-        """The nodes that make a value out of known ones and of stored ones, the last first."""
+        """The nodes that compute a value from known and stored ones, the last first."""
         return self._behind([value], known)
 
     def part(self, wanted: Collection[str], known: Collection[str] = ()) -> onnx.ModelProto:
-        """The part of the file that makes some values out of known ones and of its inputs, and gives just those."""
+        """The part of the file that computes `wanted` from known values and the inputs, and outputs nothing else."""
         needed = {first_output(node) for node in self._behind(wanted, known)}
         model = self.empty()
         model.graph.node.extend(node for node in self.model.graph.node if first_output(node) in needed)
@@ -121,7 +121,7 @@ class Graph:
         return list(nodes.values())
 
     def elements(self, inputs: Inputs) -> dict[str, int]:
-        """How many numbers each computed value of one batch has; no more of them are held at a time than it takes.
+        """How many elements each computed value of a batch has; values are freed as soon as they are counted and read.
 
         Raises:
             RunError: onnxruntime can neither load nor run it as written.
@@ -164,14 +164,14 @@ class Graph:
         return self._run(part, inputs | {given[name]: fed[name] for name in read}, names)
 
     def _giving(self, names: Collection[str]) -> onnx.ModelProto:
-        """A copy of the model that gives these values too; a value without a type gets it from onnxruntime."""
+        """A copy of the model with these values as outputs too; onnxruntime infers the types."""
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in self.outputs)
         return model
 
     def empty(self) -> onnx.ModelProto:
-        """A model with this file's versions of operators, and nothing in it."""
+        """An empty model with this file's versions of operators."""
         model = onnx.ModelProto(ir_version=self.model.ir_version)
         model.opset_import.extend(self.model.opset_import)
         model.functions.extend(self.model.functions)
@@ -254,12 +254,12 @@ def well_formed(path: Path) -> Iterator[None]:
 
 
 def first_output(node: onnx.NodeProto) -> str:
-    """The first output of a node that has a name; none makes a value twice."""
+    """The first named output of a node, which identifies it: no value has two makers."""
     return next((name for name in node.output if name), "")
 
 
 def modules(node: onnx.NodeProto) -> list[str]:
-    """Paths of the modules that a node stands in, the whole model ('') first; none where torch wrote none."""
+    """Paths of the modules that contain a node, the whole model ('') first; none where torch wrote none."""
     paths = _metadata(node, KEPT[0])[:-1]  # the last is the node's own name
     return [] if OUTSIDE in paths else paths
 

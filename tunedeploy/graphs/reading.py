@@ -1,6 +1,6 @@
 """Read an ONNX graph as the float32 program that it stands for, whatever its nodes are called.
 
-A converted file says the same as the float32 file in other operators. A precision names the rewrites that it uses
+A converted file expresses the float32 program in other operators. A precision names the rewrites that it uses
 (`precisions/int8.py`: REWRITES); read through them, both files are the same expression, node by node, but for what was
 rounded. Nothing is computed here: see `proof.inside.origins` for the comparison.
 """
@@ -137,7 +137,7 @@ class Reading:
         raise ModelError(f"{self.graph.path}: its nodes make a circle")
 
     def stored(self, name: str) -> Array | None:
-        """A stored tensor; None where the value is computed or not there."""
+        """A stored tensor; None where the value is computed or missing."""
         if not name:
             return None
         _, value, roundings = self.of(name)

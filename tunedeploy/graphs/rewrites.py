@@ -1,8 +1,8 @@
 """The ways in which converters write a rounded program: what their operators stand for in float32.
 
-A rewrite looks at one node of a file and says what its output is, or None where it has nothing to say. Whatever does
-not fit the pattern to the letter (another scale on the way back, a product with another zero point) is left as it is,
-finds no node in the float32 file, and is a breach.
+A rewrite looks at one node of a file and says what its output is, or returns None. Whatever does not fit the pattern
+exactly (another scale on the way back, a product with another zero point) is left as it is, matches no node of the
+float32 file, and is a breach.
 """
 
 import numpy as np
