@@ -144,7 +144,7 @@ def _parse(cell: Any, kind: Kind, folder: Path) -> Any:
 
 
 def _unequal(table: Table, values: Mapping[str, Sequence[Any]], columns: Sequence[Column]) -> list[str]:
-    """One line a pair of parallel columns, for the first row that has more items in one than in the other."""
+    """One line per pair of parallel columns, for the first row that has more items in one than in the other."""
     mistakes = []
     for column in columns:
         first, second = values.get(column.parallel or ""), values.get(column.key)
@@ -163,7 +163,7 @@ def _unequal(table: Table, values: Mapping[str, Sequence[Any]], columns: Sequenc
 def _identities(
     table: Table, values: Mapping[str, Sequence[Any]], columns: Sequence[Column]
 ) -> tuple[Digests, list[tuple[str, ...]], Digests]:
-    """Of each row, the digest of its inputs, its label texts, and the digest of both and of its other targets."""
+    """For each row, the digest of its inputs, its label texts, and the digest of both and of its other targets."""
     present = [column for column in columns if column.key in values]
     inputs = [column for column in present if not column.kind.target]
     others = [column for column in present if column.kind.target and column.kind.labels is None]
@@ -201,7 +201,7 @@ def _contents(
 
 
 def _tried(work: Callable[[Any], Any], cell: Any) -> Any:
-    """What the work gives, or its ValueError."""
+    """The result of the work, or its ValueError."""
     try:
         return work(cell)
     except ValueError as error:

@@ -53,7 +53,7 @@ def column_from(record: Mapping[str, Any]) -> Column:
     return Column(key=key, kind=kind(name), required=required, guesses=tuple(guesses), parallel=parallel)
 
 
-# What rows for the two kinds of input hold, here and not in their tasks: bundles of schema 1 do not name their columns.
+# The columns for texts and for images, here rather than in their tasks: bundles of schema 1 do not name their columns.
 TEXT_ROWS = (
     Column(
         key="text",

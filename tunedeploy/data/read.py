@@ -172,7 +172,7 @@ def _labels(train: Rows, known: tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 def _check_learnable(train: Rows, columns: Sequence[Column], known: tuple[str, ...] | None) -> None:
-    """Raise DataError for a target that is the same in every training row; one of a known label is let be."""
+    """Raise DataError for a target that is the same in every training row; labels that were known before are exempt."""
     for column in columns:
         constant = column.kind.constant
         if constant is None or column.key not in train.values or (known is not None and column.kind.labels is not None):
@@ -215,7 +215,7 @@ def _split(rows: Rows, table: Table, section: Mapping[str, Any], notes: list[str
         shown = ", ".join(map(repr, alone[:5])) + (", ..." if len(alone) > 5 else "")
         which = f"are in one {group!r} only" if group else "have one distinct row"
         notes.append(f"{rows.name}: {len(alone)} classes {which} and are not evaluated: {shown}")
-    real = len(held_out) / len(rows)  # of classes of a few rows each, one is kept of every class
+    real = len(held_out) / len(rows)  # differs where classes have few rows, of which each gets one
     deviation = f", in fact {real:.0%}" if abs(real - share) > 0.05 else ""
     return train, held_out, f"automatic {share * 100:g} %" + (f" by {group!r}" if group else "") + deviation
 
@@ -240,7 +240,7 @@ def _check_counts(train: Rows, held_out: Rows) -> None:
 
 
 def _content(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> dict[str, Iterable[Any]]:
-    """Canonical column -> what is stored, labels as indices, and of what the file lacks its `absent`; "origin" last."""
+    """Canonical column -> stored values: labels as indices, `absent` where the file lacks the column; "origin" last."""
     index = {text: number for number, text in enumerate(labels)}
     content: dict[str, Iterable[Any]] = {}
     for column in columns:
@@ -257,7 +257,7 @@ def _encoded(encode: Callable[[Any, Mapping[str, int]], Any], index: Mapping[str
 
 
 def _dataset(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> "datasets.Dataset":
-    """The rows in Arrow, a part at a time: of what is stored there are never more than `PART` Python values."""
+    """The rows in Arrow, made in parts, so that never more than `PART` values of a column exist in Python."""
     import datasets
     import pyarrow as pa  # type: ignore[import-untyped]
 
@@ -270,4 +270,5 @@ def _dataset(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> "d
         for _ in range(0, max(len(rows), 1), PART)
     ]
     table = datasets.table.InMemoryTable(pa.concat_tables(parts))
-    return datasets.Dataset(table, fingerprint=digest(rows.content).hex())  # else all of it is pickled to make one
+    # Without a fingerprint, datasets pickles all rows to compute one.
+    return datasets.Dataset(table, fingerprint=digest(rows.content).hex())

@@ -30,7 +30,7 @@ def forget() -> None:
 
 
 def data_of_run(recipe: "Recipe", run: Path) -> Data:
-    """The data that a run was trained on; against other rows no comparison and no score says anything.
+    """The data that a run was trained on; comparisons and scores on other rows would mean nothing.
 
     Raises:
         RunError: what the recipe names has changed since.

@@ -29,7 +29,7 @@ class Bundle:
         path: the folder with manifest.json.
 
     Raises:
-        RunError: it is no bundle.
+        RunError: the folder is not a bundle.
     """
 
     def __init__(self, path: Path) -> None:
@@ -100,16 +100,16 @@ class Bundle:
 
     @property
     def graph(self) -> Graph:
-        """The whole pass: what of a batch goes in, and what comes out."""
+        """The whole pass: which arrays of a batch go in, and what comes out."""
         return self.program.graph
 
     @cached_property
     def parts(self) -> Parts:
-        """All of it that needs no file of weights."""
+        """The encoder, program and decision, which need no weights."""
         return Parts(encoder=self.encoder, program=self.program, decision=self.decision)
 
     def session(self, variant: str = "fp32") -> Session:
-        """The session of a variant's file, of several that which makes the answers."""
+        """The session of a variant's file; of several files, that of the one that makes the answers."""
         return self.sessions(variant).last
 
     def sessions(self, variant: str = "fp32") -> Sessions:
@@ -202,12 +202,12 @@ class Bundle:
         return comparisons
 
     def facts_kept(self, arrays: Mapping[str, Array], checks: Collection[str]) -> list[Comparison]:
-        """More that the bundle says of itself; where tunedeploy is installed it looks at it (see bundle_checks)."""
+        """Further statements of the bundle about itself, checked where tunedeploy is installed; see proof.bundle."""
         del arrays, checks
         return []
 
     def graph_kept(self, variant: str) -> list[Comparison]:
-        """More of a variant's graph; a device has no package that reads one."""
+        """Further checks of a variant's graph; a device has no package that reads one."""
         del variant
         return []
 
@@ -227,6 +227,6 @@ def load_bundle(path: str | Path) -> Bundle:
     """Open a bundle folder.
 
     Raises:
-        RunError: it is no bundle.
+        RunError: the folder is not a bundle.
     """
     return Bundle(Path(path))

@@ -1,4 +1,4 @@
-"""One comparison of two things that should agree, and what is a breach before any number is."""
+"""One comparison of two things that should agree, and breaches of files that cannot be compared at all."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ class Comparison:
 
     `id` is a key of `sentences.SENTENCES` and `name` the sentence that stands there; `variant` is the one whose file is
     compared, or ''.
-    `value` must not exceed `limit` where `at_most`, nor be below it otherwise; without a limit it is only told.
+    `value` must not exceed `limit` where `at_most`, nor be below it otherwise; without a limit it is only reported.
     `where` names the row, batch and shape of the worst value; `seconds` is what it took, with an equal part of the
     work that it shared with others.
     """
@@ -54,7 +54,7 @@ class Comparison:
         return record | {"value": _finite(self.value), "limit": _finite(self.limit), "facts": facts}
 
     def line(self) -> str:
-        """The breach in one line: file, what, number, limit, row. The first of what must not be needs no number."""
+        """The breach in one line: file, what, number, limit, row. A lone thing that must not exist needs no number."""
         counts = self._is_count()
         if counts and (self.value, self.limit, self.rows) == (1, 0, 0):
             return f"{self.stage}: {self.file}: {self.name}" + (f": {self.where}" if self.where else "")
@@ -73,7 +73,7 @@ class Comparison:
 
 
 class Details(TypedDict, total=False):
-    """What else a comparison may say, see there."""
+    """The optional fields of a comparison, see `Comparison`."""
 
     unit: str
     rows: int
@@ -120,7 +120,7 @@ def _finite(value: Any) -> Any:
 
 
 def tried(check: Callable[..., Iterable[Comparison]], *arguments: Any, stage: str, file: str) -> list[Comparison]:
-    """What a check finds. A file that cannot be read, loaded or run is a breach too, with the reason in its line."""
+    """A check's comparisons. A file that cannot be read, loaded or run is a breach too, with the reason in its line."""
     began = time.monotonic()
     try:
         comparisons = list(check(*arguments))
@@ -136,7 +136,7 @@ def unusable(error: Exception, *, stage: str, file: str) -> Comparison:
 
 
 def breach_lines(comparisons: Iterable[Comparison], run: Path | None = None) -> list[str]:
-    """One line a breach. In a run, the first one inside a graph says how to find where it begins."""
+    """One line per breach. In a run, the first one inside a graph says how to find where it begins."""
     breaches = [comparison for comparison in comparisons if not comparison.ok]
     lines = [breach.line() for breach in breaches]
     inside = next((at for at, breach in enumerate(breaches) if breach.id in OF_ANSWERS), None)
@@ -146,7 +146,7 @@ def breach_lines(comparisons: Iterable[Comparison], run: Path | None = None) -> 
 
 
 def timed(comparisons: Sequence[Comparison], seconds: float) -> list[Comparison]:
-    """The same, with an equal part each of the time that they took together beyond what they know of already."""
+    """The comparisons, each with an equal part of the seconds that are not recorded in any of them yet."""
     share = (seconds - sum(comparison.seconds for comparison in comparisons)) / max(len(comparisons), 1)
     return [replace(comparison, seconds=round(comparison.seconds + share, 3)) for comparison in comparisons]
 

@@ -1,4 +1,4 @@
-"""The files beside an ONNX file that it keeps tensors in, found with no package: a device has no onnx."""
+"""The files beside an ONNX file that hold its external tensors, found without onnx, which a device lacks."""
 
 import mmap
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def _entries(content: mmap.mmap, span: tuple[int, int], kind: str, depth: int) -
 
 
 def _fields(content: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number, begin and end of each field of a message that has a length of its own."""
+    """Number, start and end of each length-delimited field of a message."""
     while at < end:
         tag, at = _varint(content, at)
         wire = tag & 7

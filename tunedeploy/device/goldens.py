@@ -1,4 +1,4 @@
-"""The goldens of a bundle's parity kit, checked once for name, type and shape, so that what compares can trust them."""
+"""The goldens of a bundle's parity kit, checked once for name, type and shape, so that comparisons can trust them."""
 
 import math
 import re
@@ -60,7 +60,7 @@ class MadeOn(TypedDict):
 
 
 class Rule(TypedDict):
-    """How a variant is judged; see bundling.kit.rule."""
+    """How a variant is judged; see bundling.kit.Kit.rule."""
 
     file: str
     max_abs: float
@@ -123,7 +123,7 @@ def read_goldens(folder: Path, manifest: Manifest, graph: Graph) -> Goldens:
 
 
 def onnx_test_folder(program: Program, graph: str, number: int) -> str:
-    """Where in a kit a batch stands in ONNX's own test format; of several graphs each has a folder."""
+    """The folder in a kit for a batch in ONNX's own test format; with several graphs, each has its own."""
     name = f"test_data_set_{number}"
     return name if len(program.graphs) == 1 else f"{graph}/{name}"
 
@@ -133,8 +133,8 @@ def raw_row(folder: Path, row: Row, *, at: int, needed: str) -> RawRow:
 
     Args:
         folder: the bundle's.
-        row: the row, and `at` its number.
-        at: named in errors.
+        row: the row.
+        at: its number, named in errors.
         needed: the key that a row of this task has.
 
     Raises:
@@ -203,7 +203,7 @@ def _problems_of_group(group: str, arrays: Mapping[str, Array], graph: Graph) ->
         yield f"{group}: its arrays have {', '.join(map(str, sorted(rows)))} rows"
     inputs = inputs_of(arrays, group)
     if any(value.name not in inputs for value in graph.inputs):
-        return  # and named as missing already
+        return  # already reported as missing
     output = graph.outputs[0]
     expected = graph.shapes(inputs)[output.name]
     for name, array in mine.items():

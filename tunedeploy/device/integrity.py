@@ -16,7 +16,7 @@ def integrity(bundle: "Bundle", *, pytest_ran: bool = True) -> list[Comparison]:
 
     Args:
         bundle: opened.
-        pytest_ran: let pass what pytest leaves beside the kit, compiled tests for one: code that no hash is of.
+        pytest_ran: allow what pytest leaves beside the kit, such as compiled tests, which is code without a hash.
     """
     folder, listed = bundle.path, bundle.manifest["files"]
     entries = dict(entries_below(folder))

@@ -35,7 +35,7 @@ class Variant(TypedDict):
 
 
 class Columns(TypedDict):
-    """Names of the user's columns, of those that are known here."""
+    """The user's names for the columns that are known here."""
 
     text: NotRequired[str | None]
     text_pair: NotRequired[str | None]
@@ -104,7 +104,7 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
     """The manifest of its bytes; `path` is the bundle's folder.
 
     Raises:
-        RunError: it lacks a key, or tells something else under it.
+        RunError: a key is missing, or its value has another type or contradicts another.
     """
     place = str(path / MANIFEST)
     manifest = typed.parse(content, Manifest, place)

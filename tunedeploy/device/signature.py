@@ -108,7 +108,7 @@ def _size(axis: str | int, sizes: Mapping[str | int, int]) -> str | int:
 def elements(value: Value, output: Array, inputs: Arrays) -> tuple[Array, Array]:
     """The part of an output that means something: (elements, ...), and the row of the batch each is of, (elements,).
 
-    Where the whole output is valid an element is a row; else it is a place of a row that the mask does not leave out.
+    Where the whole output is valid an element is a row; else it is a place of a row that the mask keeps.
     Padding to another length changes neither.
     """
     if value.valid is None:
@@ -132,7 +132,7 @@ def read_graph(name: str, described: Signature) -> Graph:
     """A graph as a manifest has it.
 
     Raises:
-        Mismatch: a value of it has no name or no axes, or what it has means nothing.
+        Mismatch: a value has no name or no axes, or one of its attributes means nothing.
     """
     where = f"graphs.{name}"
     inputs, outputs = (
@@ -158,7 +158,7 @@ class Call:
 
 
 class Recording:
-    """A Run that keeps what passes through another."""
+    """A Run that records the calls of another one."""
 
     def __init__(self, run: Run) -> None:
         self.run = run

@@ -26,7 +26,7 @@ NAMES = {
     list: "a list",
     dict: "an object",
 }
-OBJECT = dict[str, Any]  # any JSON object, to be held to nothing further: `read(path, OBJECT)`
+OBJECT = dict[str, Any]  # any JSON object, with no further checks: `read(path, OBJECT)`
 T = TypeVar("T")
 
 
@@ -48,7 +48,7 @@ def read(path: Path, kind: type[T]) -> T:
 
 
 def parse(content: bytes | str, kind: type[T], place: str) -> T:
-    """The same of bytes that have been read; `place` begins the error's line."""
+    """As `read`, of content that has been read already; `place` begins the error's line."""
     try:
         text = content.decode() if isinstance(content, bytes) else content
         value = json.loads(text, parse_constant=_refused, object_pairs_hook=_without_twins)
@@ -177,7 +177,7 @@ def _refused(name: str) -> Any:
 
 
 def _without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """An object, whose keys are all different: of two equal ones every reader takes another."""
+    """An object whose keys are all different: readers disagree on which of two equal ones counts."""
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("a key is there twice")

@@ -51,7 +51,7 @@ def against_goldens(bundle: "Bundle", checks: Sequence[str]) -> list[Comparison]
 
 
 def rules_kept(bundle: "Bundle", goldens: Goldens) -> list[Comparison]:
-    """Every variant is held to a rule, and every rule is of a variant."""
+    """Every variant has a rule, and every rule is that of a variant."""
     listed = {name: variant["file"] for name, variant in bundle.manifest["variants"].items()}
     ruled = {name: rule["file"] for name, rule in goldens.rules["variants"].items()}
     unmatched = len(set(listed.items()) ^ set(ruled.items())) + (not ruled)
@@ -59,7 +59,7 @@ def rules_kept(bundle: "Bundle", goldens: Goldens) -> list[Comparison]:
 
 
 def variant_again(bundle: "Bundle", variant: str, goldens: Goldens, checks: Sequence[str]) -> list[Comparison]:
-    """One variant's names, outputs and answers; outputs by decisions where integer kernels may round otherwise."""
+    """One variant's names, outputs and answers; outputs by decisions where integer kernels may round differently."""
     comparisons: list[Comparison] = []
     rule, made_on = goldens.rules["variants"][variant], goldens.rules["made_on"]
     here = made_on == made_on | {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__}
@@ -142,7 +142,7 @@ def labels_alike(bundle: "Bundle", golden: Golden) -> list[Comparison]:
     config = typed.read(inside(bundle.path, "config.json"), Config)
     names, ids = config.get("id2label", {}), config.get("label2id", {})
     labels = [typed.read(inside(bundle.path, "labels.json"), list[str]), list(bundle.labels)]
-    if bundle.labels:  # of numbers there are none, and configurations have some all the same
+    if bundle.labels:  # numbers have no labels, yet configurations list some
         labels.append([names.get(str(at), "") for at in range(len(names))])
         labels.append(sorted(ids, key=lambda label: ids[label]))
     for place, metadata in metadata_of_files(bundle):
@@ -164,13 +164,13 @@ def preprocessing_alike(bundle: "Bundle", golden: Golden) -> list[Comparison]:
 
 
 def outputs_again(bundle: "Bundle", variant: str, goldens: Goldens) -> list[Array]:
-    """Outputs of now for every group of golden inputs."""
+    """The outputs, computed now, for every group of golden inputs."""
     name = bundle.graph.outputs[0].name
     return [bundle.outputs(goldens.inputs(group), variant)[name] for group in goldens.groups]
 
 
 def gain_kept(ledger: Ledger, fp32: Outputs, expected: Outputs, got: Outputs) -> Comparison:
-    """The gain over float32's goldens; where quantization moves those further than they lie apart, over its own."""
+    """The gain over float32's goldens, or over the variant's own where quantization noise drowns that comparison."""
     centred = fp32.decision.centred
     tells = tells_gain(centred(fp32.evidence), centred(expected.evidence))
     base, name = (fp32, "fp32") if tells else (expected, ledger.variant)

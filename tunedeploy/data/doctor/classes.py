@@ -5,7 +5,7 @@ from collections import Counter
 from tunedeploy.data.doctor.report import FEW, Finding, Values, findings_of
 from tunedeploy.data.labels import NUMBER, twins
 
-NUMBERS = 20  # classes above which, if all of them are numbers, they are rather measured than named
+NUMBERS = 20  # more classes than this, all of them numbers, are likely to be measurements
 MAJORITY = 0.7  # share of the largest class above which accuracy misleads and macro-F1 is to be read
 
 

@@ -1,7 +1,7 @@
 """Say what is wrong with a data set before hours are spent on it: duplicates, leaks, imbalance, truncation and more.
 
-Nothing here raises: whatever stops training is an error of `read`; the rest is a finding, and the user's to judge.
-What is wrong with labels, tags or numbers, the kind of the column knows.
+Nothing here raises: whatever stops training is an error of `read`; the rest is a finding for the user to judge.
+Each kind of column finds what is wrong with its own labels, tags or numbers.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from tunedeploy.data.read import Data
 
 Length = Callable[[Mapping[str, Any]], int]  # row -> tokens
 
-NEAR_ROWS = 50_000  # more are sampled: the pairs of these take seconds
+NEAR_ROWS = 50_000  # larger sets are sampled: the pairs of this many take seconds
 NEAR_CHARACTERS = 10_000_000
 NEAR_TEXT = 100_000  # characters of a row that are compared; they take 128 hashes of 8 bytes each
 LENGTH_ROWS = 20_000  # a tokenizer takes about 0.1 ms a row
@@ -59,7 +59,7 @@ def examine(
 
 
 def _counts(rows: Rows, cells: Cells, labels: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Split -> label -> how many rows have it, or words."""
+    """Split -> label -> how many rows, or words, have it."""
     counts: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
     for row, value in enumerate(cells):
         counts[row >= rows.train].update(value if isinstance(value, list) else [value])

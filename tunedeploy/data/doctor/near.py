@@ -23,7 +23,7 @@ BANDS = 16  # of 8 hashes: a pair of similarity 0.8 is found with 95 %, one of 0
 SIMILAR = 0.8  # share of common shingles from which two texts count as near duplicates
 NEAR_BITS = 3  # of 64: re-encoded and resized copies stay below
 CORRELATED = 0.97  # of 16 x 16 thumbnails: tiny images share step hashes by chance, not thumbnails
-NEIGHBOURS = 8  # rows after it, in a bucket, that a row is compared with; and with the bucket's first
+NEIGHBOURS = 8  # rows before it in its bucket that a row is compared with, beside the bucket's first
 
 Pairs = NDArray[np.int64]  # (pairs, 2), first index below second, sorted
 
@@ -96,7 +96,7 @@ def _look(image: Mapping[str, Any]) -> Look | None:
 
 
 def _grey(image: Image.Image) -> Image.Image:
-    """The image in grey, what is transparent in white."""
+    """The image in grey, transparent parts in white."""
     if not image.has_transparency_data:
         return image.convert("L")
     clear = image.convert("RGBA")
@@ -128,7 +128,7 @@ def _min_hashes(texts: Sequence[str]) -> NDArray[np.uint32]:
 
 
 def _shingles(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """A hash of the characters from each one on, padded behind the end, and where each text starts."""
+    """A hash of the shingle from each character on, padded behind the end, and where each text starts."""
     padding = "\0" * (SHINGLE - 1)
     codes = np.frombuffer(padding.join([*texts, ""]).encode("utf-32-le", "replace"), dtype=np.uint32).astype(np.uint64)
     lengths = np.array([len(text) for text in texts])

@@ -7,7 +7,7 @@ from statistics import median, quantiles
 from tunedeploy.data.doctor.report import Finding, Values, findings_of
 
 SAME = 0.95  # share of one value above which always giving it is hard to beat
-FAR = 10.0  # quartile ranges beyond the quartiles: no normal spread reaches that, and its square rules the loss
+FAR = 10.0  # interquartile ranges beyond the quartiles: no normal spread reaches that; its square rules the loss
 CLASSES = 20  # distinct whole numbers up to which they may be classes
 ENOUGH = 20  # rows below which quartiles say little
 

@@ -14,7 +14,7 @@ BATCH = 1000  # rows out of Arrow at a time
 
 
 class Cells(Sequence[Any]):
-    """A column of both splits, training rows first, read from Arrow as it is gone through."""
+    """A column of both splits, training rows first, read from Arrow during iteration."""
 
     def __init__(self, data: Data, key: str) -> None:
         self._sides = [side.select_columns([key]).with_format("arrow") for side in (data.train, data.eval)]
@@ -59,7 +59,7 @@ class Rows:
         return len(self.keys)
 
     def texts(self, rows: Sequence[int], most: int) -> list[str]:
-        """What is written in some rows, in order, each cut at `most` characters."""
+        """The texts of some rows, in order, each cut at `most` characters."""
         parts = [[read(value) for value in self.cells[key].at(rows)] for key, read in readers(self.columns)]
         return ["\n".join(row)[:most] for row in zip(*parts, strict=True)]
 

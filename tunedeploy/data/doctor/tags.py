@@ -1,6 +1,6 @@
 """What is wrong with tags of words: types of a few words, one type under two names, entities begun in two ways.
 
-That most words are `O` is how text is, and no imbalance.
+In most texts most words are `O`, which is no imbalance.
 """
 
 import re
@@ -44,13 +44,13 @@ def tags(column: Values) -> list[Finding]:
 
 
 def _parts(name: str) -> tuple[str, str]:
-    """Where in what is tagged the word stands, and what it is: B and PER of B-PER."""
+    """The prefix and the type of a tag: B and PER of B-PER."""
     match = _TAG.fullmatch(name)
     return (match[1], match[2]) if match else ("", name)
 
 
 def _begins(parts: Sequence[tuple[str, str]]) -> Iterator[bool]:
-    """Of each entity that does not follow one of its own type, whether its first tag says that it begins."""
+    """For each entity that does not follow one of its own type, whether its first tag marks a beginning."""
     before = OUTSIDE
     for place, kind in parts:
         if place and kind != before:
@@ -70,7 +70,7 @@ def _common(counts: Counter[str]) -> Finding:
 
 
 def _two_schemes(column: Values, marked: list[int], unmarked: list[int]) -> list[Finding]:
-    """Rows whose entities begin otherwise than those of most rows; none where all of them begin alike."""
+    """Rows whose entities begin differently from those of most rows; none where all begin alike."""
     if not marked or not unmarked:
         return []
     rows, begun, usual = (unmarked, "I-", "B-") if len(unmarked) <= len(marked) else (marked, "B-", "I-")

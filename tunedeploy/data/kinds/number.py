@@ -55,7 +55,7 @@ def has_fraction(cell: Any) -> bool:
 
 
 def constant(values: Sequence[float]) -> str | None:
-    """What is wrong with numbers that are all one."""
+    """What is wrong with numbers that are all equal."""
     if not values or min(values) < max(values):
         return None
     return f"every training row has the number {values[0]:g}, so there is nothing to learn; check the column"

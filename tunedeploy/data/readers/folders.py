@@ -18,7 +18,7 @@ SPLITS = ("train", *EVAL_SPLITS)
 def find_splits(folder: Path, split_name: Callable[[Path], str]) -> dict[str, Path]:
     """Split name -> folder or file of it; empty when the folder has no `train` split (its sub-folders are classes).
 
-    `split_name` is that of a file, or empty for one that no reader knows.
+    `split_name` gives the name of a file's split, empty for a file that no reader knows.
 
     `train/` is a split only if it holds folders and no image itself: a class may be called "train" (beside "bus").
     """

@@ -171,7 +171,7 @@ class Decision(Protocol):
         ...
 
     def margins(self, evidence: Array) -> Array:
-        """How far each answer is from another one, (units,); infinite where a small change makes none."""
+        """How far each answer is from another one, (units,); infinite where a small change makes no other."""
         ...
 
     def compare(self, first: Array, second: Array) -> Change:
@@ -183,7 +183,7 @@ class Decision(Protocol):
         ...
 
     def centred(self, evidence: Array) -> Array:
-        """The evidence less what says nothing, float64, so that a factor on it shows as the gain."""
+        """The evidence without its meaningless part, float64, so that a factor on it shows as the gain."""
         ...
 
     def described(self, first: Array, second: Array) -> dict[str, float]:
@@ -191,7 +191,7 @@ class Decision(Protocol):
         ...
 
     def targets(self, rows: Sequence[Row]) -> Any:
-        """What `score` compares with, of labelled rows."""
+        """What `score` compares answers with, from labelled rows."""
         ...
 
     def score(self, metric: str, answers: Answers, targets: Any) -> float:

@@ -1,6 +1,6 @@
 """One label a row: the best of its logits, and how sure that is.
 
-The evidence are the logits, (rows, labels).
+The evidence is the logits, (rows, labels).
 """
 
 from collections.abc import Mapping, Sequence

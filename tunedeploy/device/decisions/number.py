@@ -115,7 +115,7 @@ class Number(OneARow):
 
     @np.errstate(invalid="ignore")
     def described(self, first: Array, second: Array) -> dict[str, float]:
-        """By how much the second's numbers are larger in the mean."""
+        """By how much the second's numbers are larger on average."""
         return {"mean_shift": float((np.asarray(second, np.float64) - first).mean())}
 
     def targets(self, rows: Sequence[Row]) -> Array:

@@ -1,8 +1,8 @@
 """A text that is written token by token.
 
 A unit is a token of the right answer, which is given as the prefix of the next: so two files are compared step by step,
-and a token that one gets wrong does not change what it is asked next. What an app shows is generated beside, and judged
-by the metrics of texts. The logits are kept nowhere: the evidence of a unit is five numbers.
+and a token that one gets wrong does not change what it is asked next. What an app shows is generated separately, and
+judged by the metrics of texts. No logits are kept: the evidence of a unit is five numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -103,7 +103,7 @@ class Text:
 
     @np.errstate(invalid="ignore")
     def described(self, first: Array, second: Array) -> dict[str, float]:
-        """By how much the second is more certain of the right tokens in the mean."""
+        """By how much the second is more certain of the right tokens on average."""
         change = np.asarray(second[:, CERTAINTY], np.float64) - first[:, CERTAINTY]
         return {"mean_log_probability": float(change.mean())}
 

@@ -1,6 +1,6 @@
 """One label a word: named entities, chunks, parts of speech.
 
-The evidence are the logits where each word's first token stands, (words, labels). Entities are read from labels by the
+The evidence is the logits where each word's first token stands, (words, labels). Entities are read from labels by the
 rules of conlleval (Tjong Kim Sang and De Meulder 2003), which give every sequence a meaning, also an invalid one.
 """
 

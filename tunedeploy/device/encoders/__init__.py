@@ -57,7 +57,7 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Decodes(Protocol):
-    """What the encoder of a program that generates does beside."""
+    """What the encoder of a generating program does in addition."""
 
     def decode(self, ids: Array) -> list[str]:
         """Generated ids, int64 (batch, steps), as texts, (batch,)."""
@@ -78,7 +78,7 @@ class DeviceEncoder(Encoder, Protocol):
         ...
 
     def contradictions(self, folder: Path) -> list[str]:
-        """Parts of the files by which other programs encode that say otherwise than the facts."""
+        """Parts of the files, read by other programs to encode, that contradict the facts."""
         ...
 
 

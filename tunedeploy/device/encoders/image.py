@@ -179,7 +179,7 @@ def opened(folder: Path, facts: Mapping[str, Any]) -> ImageEncoder:
 
 
 def contradictions(folder: Path, facts: Mapping[str, Any]) -> list[str]:
-    """Keys of `preprocessor_config.json`, by which others encode, that say otherwise than the facts."""
+    """Keys of `preprocessor_config.json`, read by other programs to encode, that contradict the facts."""
     config = typed.read(inside(folder, "preprocessor_config.json"), typed.OBJECT)
     wanted = processor_of_facts(facts_from(facts))
     return sorted(key for key in {*config, *wanted} if config.get(key) != wanted.get(key))

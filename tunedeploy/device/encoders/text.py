@@ -16,7 +16,7 @@ from . import Array, Features, Inputs, Row
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 LARGEST = 2**31  # of an id
 # A tokenizer splits a text before it truncates it: 10 MB take 3 GB and a minute. English has 4 to 5 characters a token,
-# so this much more than the model sees is hardly ever missed; short limits get a page, against runs of blanks.
+# so what lies beyond is hardly ever missed; short limits get a page, in case of runs of blanks.
 CHARACTERS_A_TOKEN = 64
 LEAST_CHARACTERS = 10_000
 
@@ -211,7 +211,7 @@ def opened(folder: Path, facts: Mapping[str, Any]) -> TextEncoder:
 
 
 def contradictions(folder: Path, facts: Mapping[str, Any]) -> list[str]:
-    """Parts of the tokenizer's files, by which others encode, that say otherwise than the facts."""
+    """Parts of the tokenizer's files, read by other programs to encode, that contradict the facts."""
     tokenizer = typed.read(inside(folder, "tokenizer.json"), TokenizerFile)
     config = typed.read(inside(folder, "tokenizer_config.json"), typed.OBJECT)
     differences = {

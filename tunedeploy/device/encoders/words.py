@@ -97,7 +97,7 @@ def kind_of(character: str) -> str:
 
 
 def words_of(text: str) -> Iterator[Word]:
-    """The words of a text, in order, each found when it is asked for; see `split`."""
+    """The words of a text, in order, found one at a time; see `split`."""
     kinds = list(map(kind_of, text))
     for match in CLITICS.finditer(text):
         kinds[match.start()] = CLITIC
@@ -112,7 +112,7 @@ def split(text: str) -> list[Word]:
     A run of letters, digits, underscores and marks is a word; so are runs that a hyphen, an apostrophe or an ampersand
     joins, and digits that a point, a comma or a colon joins. An ending such as 's is a word of its own. So is any other
     sign with the marks on it and the signs joined to it, but hyphens in a row are one word, and so are points. Blanks,
-    control characters and spaces of no width only part words.
+    control characters and spaces of no width only separate words.
     """
     return list(words_of(text))
 
