@@ -20,7 +20,7 @@ def diagnosis_text(diagnosis: "Diagnosis") -> str:
 
 
 def divergence_text(divergence: "Divergence") -> str:
-    """The first diverging module and those after it; or that there is none."""
+    """The first diverging module and those after it, or a line that says that there is none."""
     matched = f"{divergence['compared']} outputs of modules compared, {divergence['not_matched']} not matched"
     first = divergence["first"]
     if first is None:

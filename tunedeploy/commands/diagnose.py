@@ -35,7 +35,7 @@ QUANTIZED_ROWS = 4  # in one batch, of the shorter half: attention's tensors gro
 BATCH = 3  # rows; every tensor of the model is held for a batch, in torch twice and in onnxruntime
 WRITTEN = ("output of the file as written", 0)  # nodes after the last module belong to none
 FLOAT32 = Ledger(stage="export", file="", variant="fp32")
-DEFAULT = ("default session of onnxruntime", 0)  # stands last among the modules: what its optimiser adds
+DEFAULT = ("default session of onnxruntime", 0)  # listed after all modules: what its optimiser adds
 
 
 class Divergence(TypedDict):

@@ -44,7 +44,7 @@ class Task(Plugin, Protocol):
     Its `Options` are keys of `data`. A row is a mapping from the keys of COLUMNS to values.
     """
 
-    # The columns that it reads, in the order in which the user is told of them.
+    # The columns that it reads, in the order in which the user sees them.
     COLUMNS: Sequence[Column]
     # The key of the column that `tunedeploy predict INPUT` fills.
     BARE_INPUT: str

@@ -100,7 +100,7 @@ class Ledger:
     ) -> Comparison:
         """A breach where the value is over its limit; where that is None, as `informational`.
 
-        `words` stand in the sentence, as the variant does.
+        `words` fill the placeholders of the sentence, as the variant does.
         """
         assert id in SENTENCES, f"{id!r} has no sentence"
         name = SENTENCES[id].format_map({"variant": self.variant, **(words or {})})

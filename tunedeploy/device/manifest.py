@@ -96,7 +96,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def bundle_id(content: bytes) -> str:
-    """What tells this bundle from any other: SHA-256 of its manifest, which holds that of every other file."""
+    """The identity of a bundle: SHA-256 of its manifest, which holds that of every other file."""
     return hashlib.sha256(content).hexdigest()
 
 

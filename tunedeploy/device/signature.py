@@ -81,7 +81,7 @@ class Graph:
         }
 
     def shapes(self, inputs: Arrays) -> dict[str, tuple[str | int, ...]]:
-        """The shape of each output for these inputs; a word stands where the inputs do not say it.
+        """The shape of each output for these inputs; an axis that they do not determine keeps its word.
 
         Raises:
             KeyError: an input is missing.

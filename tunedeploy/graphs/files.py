@@ -96,7 +96,7 @@ def training_nodes(model: onnx.ModelProto) -> list[str]:
 
 
 def fusions(path: Path) -> dict[str, int]:
-    """Fused operators that onnxruntime makes of a file in its default session."""
+    """The fused operators, counted, that onnxruntime's default session makes from a file."""
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
@@ -112,5 +112,5 @@ def opset(model: onnx.ModelProto) -> int:
 
 
 def recipe_id(resolved: Mapping[str, Any]) -> str:
-    """A hash of what a recipe says, the same wherever the files lie: paths count by their last part."""
+    """A hash of a recipe's content, the same wherever its files are: only the last part of a path counts."""
     return key_of(without_folders(resolved))

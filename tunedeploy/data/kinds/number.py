@@ -62,7 +62,7 @@ def constant(values: Sequence[float]) -> str | None:
 
 
 def likely(cells: Sequence[Any]) -> float:
-    """What is measured has decimals or many values; a few whole numbers are rather classes."""
+    """Measurements have decimals or many values; a few whole numbers are more likely classes."""
     distinct = len(set(cells))
     if distinct <= 5:
         return 0.2

@@ -111,7 +111,7 @@ def _form(lines: list[str], name: str) -> _Form:
 
 
 def _begins_conll_u(lines: list[str]) -> bool:
-    """Whether the next line that is no comment is one of CoNLL-U."""
+    """Whether the next line that is not a comment is in CoNLL-U."""
     line = next((line for line in lines if line.strip(_BLANK) and not line.startswith("#")), "")
     return line.count("\t") == CONLL_U - 1 and bool(_ID.fullmatch(line.split("\t")[0]))
 

@@ -79,7 +79,7 @@ class AllOfTheOutput:
         return int(self.output.axes[-1])
 
     def numbers(self, evidence: Array) -> Array:
-        """All of it moves little where the outputs do."""
+        """All of the evidence, which moves little where the outputs do."""
         return evidence
 
 
@@ -179,7 +179,7 @@ class Decision(Protocol):
         ...
 
     def numbers(self, evidence: Array) -> Array:
-        """The part of the evidence that moves little where the outputs do, (units, n); ids of tokens are none of it."""
+        """The part of the evidence that moves little where the outputs do, (units, n), without ids of tokens."""
         ...
 
     def centred(self, evidence: Array) -> Array:

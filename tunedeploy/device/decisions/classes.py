@@ -93,7 +93,7 @@ class Classes(OneARow):
 
     @property
     def facts(self) -> dict[str, str]:
-        """Nothing but the kind: the labels stand beside."""
+        """Only the kind; the manifest lists the labels separately."""
         return {"kind": "classes"}
 
     def answers(self, outputs: Arrays, batch: Arrays) -> Answers:

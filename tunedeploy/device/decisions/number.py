@@ -22,7 +22,7 @@ METRICS: Mapping[str, Metric] = {
 }  # fmt: skip
 # Standard deviations of the numbers. On STS-B MiniLM as int8 moves half of 1,379 rows by under 0.04, 98 % by under 0.14
 # and one by 0.32. With the mean or the whole unit lost every row is over it, and so is every row with a shift of 0.5; a
-# lost factor moves rows by where they lie, and is told by the gain.
+# lost factor moves each row in proportion to its number, which the gain shows.
 FAR = 0.5
 FEW = 8  # rows; the spread of fewer says little
 ROUNDING = 1e-6  # of the largest number: numbers that lie closer together are equal but for float32's rounding
@@ -90,7 +90,7 @@ class Number(OneARow):
 
     @property
     def facts(self) -> dict[str, str]:
-        """Nothing but the kind: the graph gives the number as it is."""
+        """Only the kind: the graph gives the number as it is."""
         return {"kind": "number"}
 
     def answers(self, outputs: Arrays, batch: Arrays) -> Answers:

@@ -64,7 +64,7 @@ class Text:
 
     @property
     def facts(self) -> dict[str, str]:
-        """Nothing but the kind."""
+        """Only the kind."""
         return {"kind": "text"}
 
     def units(self, output: Array, batch: Arrays) -> Answers:
@@ -94,7 +94,7 @@ class Text:
         return Change(differs=~same, moved=np.abs(reference[:, MARGIN] - lead))
 
     def numbers(self, evidence: Array) -> Array:
-        """All but the ids, of which the best jumps at a near-tie."""
+        """All but the ids, since the best token's jumps at a near-tie."""
         return evidence[:, [MARGIN, HEIGHT, CERTAINTY]]
 
     def centred(self, evidence: Array) -> Array:

@@ -58,8 +58,8 @@ class Scheme:
 def scheme_of(labels: Sequence[str]) -> Scheme:
     """The scheme that labels are written in.
 
-    They have prefixes where some begin with B- or I-, or all have a prefix, not just E- (E-mail is a label). A label
-    without one, which all are in other sets, makes every run of it an entity.
+    Labels have prefixes if some begin with B- or I-, or if all have one, not just E- (E-mail is a label). A label
+    without a prefix, as all are in other sets, makes every run of it an entity.
     """
     matches = [PREFIXED.fullmatch(label) for label in labels if label != OUTSIDE]
     prefixes = [match for match in matches if match]
@@ -122,7 +122,7 @@ class Tokens(AllOfTheOutput):
 
     @property
     def facts(self) -> dict[str, str]:
-        """Nothing but the kind: the labels stand beside."""
+        """Only the kind; the manifest lists the labels separately."""
         return {"kind": "tokens"}
 
     def units(self, output: Array, batch: Arrays) -> Answers:

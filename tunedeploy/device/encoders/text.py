@@ -66,7 +66,7 @@ def facts_from(raw: Mapping[str, Any]) -> TextFacts:
     return typed.from_json(TextFacts, dict(raw))
 
 
-def facts_json(facts: TextFacts) -> dict[str, Any]:
+def facts_json(facts: TextFacts) -> dict[str, str | int | list[str] | None]:
     """TextFacts as JSON."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(facts).items()}
 
@@ -115,7 +115,7 @@ def sizes(features: Sequence[Features], facts: TextFacts) -> list[int | None]:
 
 
 class TokenizerFile(TypedDict, total=False):
-    """The parts of tokenizer.json that a bundle's facts speak of."""
+    """The parts of tokenizer.json that a bundle's facts describe."""
 
     truncation: dict[str, object] | None
     padding: Any

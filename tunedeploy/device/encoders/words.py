@@ -49,7 +49,7 @@ def facts_from(raw: Mapping[str, Any]) -> WordFacts:
     return typed.from_json(WordFacts, dict(raw))
 
 
-Word = tuple[str, int, int]  # as it stands in the text, and from where to where, in code points
+Word = tuple[str, int, int]  # the word as the text has it, its start and its end in code points
 
 # ---- the words of a text: each code point has a kind, one letter of those below, and a word is a pattern of kinds
 
@@ -118,7 +118,7 @@ def split(text: str) -> list[Word]:
 
 
 def located(row: Row, most: int | None = None) -> tuple[str, list[tuple[int, int]]]:
-    """A row's text, and from where to where in it its words stand, of which `most` are looked for.
+    """A row's text, and the start and end of each word in it, of at most `most` words.
 
     A row of words has them joined by single blanks.
     """
@@ -132,8 +132,8 @@ def located(row: Row, most: int | None = None) -> tuple[str, list[tuple[int, int
 def words_read(row: Row, facts: TextFacts) -> list[str]:
     """The words of a row that are tokenized; the same in training and on every device.
 
-    They stand in the first `max_characters` of `located`. Of a text that is longer the last two are left out: had it
-    been split whole, these might be parts of others, and words are known by their number.
+    They lie in the first `max_characters` of `located`. The last two words of a longer text are left out: in a split of
+    all of it they might be parts of other words, and words are known by their number.
     """
     limit = facts.max_characters
     if row.get("words") is None:
@@ -195,7 +195,7 @@ class WordsEncoder(TextEncoder):
         return collate(features, self._facts, size)
 
     def portable(self, row: Row, at: int, folder: Path) -> dict[str, str | list[str]]:
-        """A raw row as JSON; one of words has its text beside them, in which entities are shown."""
+        """A raw row as JSON; a row of words also has their text, in which entities are shown."""
         if row.get("words") is None:
             return super().portable(row, at, folder)
         return {"text": located(row)[0], "words": list(row["words"])}

@@ -23,7 +23,7 @@ class Program(Protocol):
 
     @property
     def graph(self) -> Graph:
-        """The whole pass: what `forward` takes of a batch, and what it gives; of a single graph the graph itself."""
+        """The whole pass: what `forward` takes from a batch, and what it gives; a single graph itself."""
         ...
 
     @property
@@ -52,7 +52,7 @@ class Program(Protocol):
         ...
 
 
-SEQUENCES = "sequences"  # int64 (batch, steps): the ids that a loop generated, behind the end its facts' `pad_id`
+SEQUENCES = "sequences"  # int64 (batch, steps): the ids that a loop generated; after a row's end, its facts' `pad_id`
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ class Single:
 
     @property
     def facts(self) -> dict[str, str]:
-        """Nothing but the kind."""
+        """Only the kind."""
         return {"kind": "single"}
 
     @property
