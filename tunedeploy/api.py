@@ -95,11 +95,11 @@ def verify(
     """
     from tunedeploy.device.comparison import breach_lines
 
-    made = comparisons_of(Path(path), checks, expect=expect, key=key)
-    breaches = breach_lines(made)
+    comparisons = comparisons_of(Path(path), checks, expect=expect, key=key)
+    breaches = breach_lines(comparisons)
     if breaches:
         raise ParityError(breaches)
-    return made
+    return comparisons
 
 
 def comparisons_of(
@@ -109,7 +109,7 @@ def comparisons_of(
     from tunedeploy.device.comparison import CHECKS
     from tunedeploy.proof.bundle import examine as examine_bundle
 
-    unknown = [one for one in checks or () if one not in CHECKS]
+    unknown = [check for check in checks or () if check not in CHECKS]
     if unknown:
         raise UsageError(f"--checks: unknown check {unknown[0]!r}; known: {', '.join(CHECKS)}")
     if holds_manifest(path):
@@ -121,7 +121,7 @@ def comparisons_of(
     from tunedeploy.stages.verify import examine
 
     forget()  # files may have changed since the last call
-    RunDir(path).record("quantize")  # says what to run first where there is nothing to verify yet
+    RunDir(path).record("quantize")  # raises, with what to run first, where there is nothing to verify yet
     return examine(recipe, RunDir(path), tuple(checks or CHECKS))
 
 
@@ -134,7 +134,7 @@ def sign(bundle: str | Path, key: str | Path) -> Path:
 
     Raises:
         ParityError: a file is missing, changed or added.
-        RunError: it is no bundle, or the key cannot be used.
+        RunError: the folder is not a bundle, or the key cannot be used.
     """
     from tunedeploy.bundling import signing as signature
     from tunedeploy.device.comparison import breach_lines
@@ -142,7 +142,7 @@ def sign(bundle: str | Path, key: str | Path) -> Path:
     from tunedeploy.device.manifest import SIGNATURE
     from tunedeploy.proof.bundle import Bundle
 
-    atomic.sweep(Path(bundle), SIGNATURE)  # what a killed command left is no file of the bundle
+    atomic.sweep(Path(bundle), SIGNATURE)  # leftovers of a killed command are not files of the bundle
     breaches = breach_lines(integrity(Bundle(Path(bundle)), pytest_ran=False))
     if breaches:
         raise ParityError(breaches)
@@ -150,7 +150,7 @@ def sign(bundle: str | Path, key: str | Path) -> Path:
 
 
 def holds_manifest(path: Path) -> bool:
-    """Whether a path is to be looked at as a bundle, be it a broken one, and not as a run."""
+    """Whether a path is treated as a bundle, even a broken one, rather than as a run."""
     return (path / "manifest.json").is_file()
 
 
@@ -158,7 +158,7 @@ def recipe_of(run: Path, overrides: Sequence[str] = ()) -> "Recipe":
     """The recipe of a run folder.
 
     Raises:
-        RunError: it is no run folder.
+        RunError: the folder is not a run folder.
     """
     if not (run / "recipe.yaml").is_file():
         raise RunError(
@@ -170,12 +170,12 @@ def recipe_of(run: Path, overrides: Sequence[str] = ()) -> "Recipe":
 
 
 def check_run(folder: Path, recipe: Path) -> None:
-    """Refuse to put a run where something else is.
+    """Refuse to write a run over something else.
 
     Raises:
         RunError: the folder is a file, lies in one, or holds what no run wrote.
     """
-    is_file = next((one for one in (folder, *folder.parents) if one.is_file()), None)
+    is_file = next((path for path in (folder, *folder.parents) if path.is_file()), None)
     if is_file is not None:
         raise RunError(f"--run {folder}: {is_file} is a file; name a folder")
     if not folder.is_dir() or not any(folder.iterdir()) or (folder / "stages").is_dir():
@@ -189,7 +189,7 @@ def run_folder(run: str | Path | None) -> Path:
     """The run that was named, or the latest under ./runs.
 
     Raises:
-        RunError: none was named and there is none.
+        RunError: no run was named, and ./runs holds none.
     """
     return Path(run) if run is not None else latest(RUNS)
 
@@ -198,7 +198,7 @@ def check_output(output: str | Path | None, run: Path | None = None) -> None:
     """Refuse to replace a folder that is not a bundle, or to copy a run's bundle into itself.
 
     Raises:
-        RunError: it holds something else.
+        RunError: the folder holds something else, or cannot be replaced.
     """
     if output is None:
         return
@@ -214,7 +214,7 @@ def check_output(output: str | Path | None, run: Path | None = None) -> None:
 
 
 def place(run: Path, output: str | Path | None) -> Path:
-    """Copy a run's bundle where it is wanted, in one piece."""
+    """Copy a run's bundle to `output`, completely or not at all, and return the bundle's folder."""
     if output is None or not pipeline.is_main_process() or Path(output).resolve() == (run / "dist").resolve():
         return run / "dist"
     with whole_folder(Path(output).absolute()) as folder:

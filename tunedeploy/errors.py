@@ -12,8 +12,8 @@
         ├── ParityError    two neighbours of the pipeline disagree
         └── BudgetError    accuracy drop, size or latency over the recipe's limit
 
-Those that a device raises stand in device/errors.py, which travels without this file. Anything else that escapes is
-a bug and keeps its traceback.
+Errors that a device raises are defined in device/errors.py, which ships without this file. Anything else that escapes
+is a bug and keeps its traceback.
 """
 
 import errno
@@ -26,7 +26,7 @@ from tunedeploy.device.errors import TunedeployError as TunedeployError
 from tunedeploy.device.errors import UserError as UserError
 from tunedeploy.device.errors import one_line as one_line
 
-# A full, read-only or forbidden place is the user's to change, and so is whatever is wrong with a file that is named.
+# The user can fix a full, read-only or forbidden location, and whatever is wrong with a file that the error names.
 FULL = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG}
 
 

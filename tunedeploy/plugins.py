@@ -29,12 +29,12 @@ AXES = tuple(CONTRACTS)
 
 
 def names(axis: str) -> dict[str, str]:
-    """Name, as a recipe writes it, to one-line description, for every plug-in on an axis, sorted by name."""
+    """The one-line description of every plug-in on an axis, by its name as a recipe writes it; sorted."""
     assert axis in AXES, axis
-    found = {_name(path.stem): _first_line(path) for path in _files(axis)}
+    descriptions = {_name(path.stem): _first_line(path) for path in _files(axis)}
     for name, point in _outside(axis).items():
-        found.setdefault(name, _first_line(_origin(point)))
-    return dict(sorted(found.items()))
+        descriptions.setdefault(name, _first_line(_origin(point)))
+    return dict(sorted(descriptions.items()))
 
 
 @overload
@@ -53,11 +53,11 @@ def load(axis: str, name: str) -> Any:
     """Import one plug-in.
 
     Returns:
-        The plug-in's module; what its Protocol lets it leave out has the default that stands there.
+        The plug-in's module, completed with its Protocol's defaults for optional members.
 
     Raises:
-        UserError: no plug-in has that name, it lacks a member of its Protocol, or the package it stands in needs an
-            extra that is not installed.
+        UserError: no plug-in has that name, it lacks a member of its Protocol, or its package needs an extra that is
+            not installed.
     """
     return _load(axis, name)
 
@@ -104,7 +104,7 @@ def _outside(axis: str) -> dict[str, EntryPoint]:
 
 def _origin(point: EntryPoint) -> Path | None:
     top, *inside = point.module.split(".")
-    spec = importlib.util.find_spec(top)  # of a name with a dot it would import the package
+    spec = importlib.util.find_spec(top)  # given a dotted name, find_spec would import the package
     if spec is None or not inside:
         return Path(spec.origin) if spec and spec.origin else None
     stems = [Path(folder, *inside) for folder in spec.submodule_search_locations or ()]

@@ -1,6 +1,6 @@
-"""How long work tells where it is: stages say it here, and the command line decides how it looks.
+"""Progress of long work: stages report it here, and the command line decides how to show it.
 
-A library call is silent; `listen` sets who hears of it.
+A library call is silent unless `listen` sets a listener.
 """
 
 import time
@@ -11,14 +11,14 @@ from typing import Protocol
 
 
 class Listener(Protocol):
-    """Who is told."""
+    """Receives notes and progress."""
 
     def note(self, text: str) -> None:
         """One line worth reading."""
         ...
 
     def update(self, name: str, done: float, total: float, text: str) -> None:
-        """Where a long task is; `text` may hold a loss."""
+        """How far a long task is; `text` may hold a loss."""
         ...
 
 
@@ -27,7 +27,7 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 @contextmanager
 def listen(listener: Listener) -> Iterator[None]:
-    """Tell `listener` of everything inside the block."""
+    """Send all notes and progress inside the block to `listener`."""
     token = _listener.set(listener)
     try:
         yield
@@ -36,14 +36,14 @@ def listen(listener: Listener) -> Iterator[None]:
 
 
 def note(text: str) -> None:
-    """Say one line."""
+    """Send one line to the listener, if there is one."""
     listener = _listener.get()
     if listener is not None:
         listener.note(text)
 
 
 def tracker(name: str, total: float) -> Callable[..., None]:
-    """A function to be called with what is done and an optional text; tells at most ten times a second."""
+    """A function that takes the amount done and an optional text, and reports at most ten times a second."""
     last = -1.0
 
     def update(done: float, text: str = "") -> None:

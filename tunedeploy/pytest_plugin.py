@@ -21,10 +21,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a configuration that comes from a bundle: with a space for the `=`, pytest takes DIST for its own folder.
+    """Refuse a configuration from a bundle: with a space instead of the `=`, pytest takes DIST for its own folder.
 
     Raises:
-        pytest.UsageError: it does.
+        pytest.UsageError: pytest's configuration lies in a bundle.
     """
     for path in config.getoption("--tunedeploy-bundle"):
         if config.inipath is not None and config.inipath.is_relative_to(Path(path).resolve()):
@@ -33,10 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put a test for each check of each bundle behind what was collected."""
+    """Append a test for each check of each bundle to those collected."""
     bundles = config.getoption("--tunedeploy-bundle")
     if not bundles:
-        return  # nothing of tunedeploy is loaded for those who did not ask
+        return  # without the option, nothing more of tunedeploy is loaded
     from tunedeploy.device.comparison import CHECKS
 
     items += [
@@ -54,7 +54,7 @@ class BundleCheck(pytest.Item):
         self.check = check
 
     def runtest(self) -> None:
-        """Raise ParityError with a line a breach."""
+        """Run the check; it raises ParityError with one line per breach."""
         from tunedeploy import api
 
         api.verify(self.path, [self.check])
@@ -66,5 +66,5 @@ class BundleCheck(pytest.Item):
         return str(super().repr_failure(excinfo))
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
-        """Where it stands in reports."""
+        """Where reports place the test: the bundle's path, no line, the name."""
         return self.path, None, self.name

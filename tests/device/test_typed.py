@@ -91,7 +91,7 @@ def test_another_kind_of_document_is_refused(content: str, tmp_path: Path) -> No
 
 
 def test_a_record_of_facts_is_made_of_its_object() -> None:
-    assert typed.made(Facts, {"sides": [1, 2], "names": ["a"]}) == Facts(sides=(1, 2), names=("a",))
+    assert typed.from_json(Facts, {"sides": [1, 2], "names": ["a"]}) == Facts(sides=(1, 2), names=("a",))
 
 
 @pytest.mark.parametrize(
@@ -109,5 +109,5 @@ def test_a_record_of_facts_is_made_of_its_object() -> None:
 )
 def test_facts_that_differ_are_named(value: Any, line: str) -> None:
     with pytest.raises(typed.Mismatch) as caught:
-        typed.made(Facts, value)
+        typed.from_json(Facts, value)
     assert str(caught.value) == line

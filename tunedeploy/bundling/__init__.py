@@ -1,1 +1,1 @@
-"""What goes into a bundle beside the graphs."""
+"""What goes into a bundle in addition to the graphs."""

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import onnx
@@ -30,7 +30,7 @@ SAME_MACHINE = 0.05  # of the drift: equal kernels on equal input differ by noth
 
 
 class Limits(TypedDict):
-    """What a kit is written by: each variant's files by graph, float32's tolerance, labels and preprocessing."""
+    """What writing a kit needs: each variant's files by graph, float32's tolerance, labels and preprocessing."""
 
     variants: Mapping[str, Mapping[str, str]]
     fp32: float
@@ -46,7 +46,7 @@ def write(folder: Path, *, bundle: Path, parts: Parts, rows: Sequence[Row], limi
         bundle: holds the files of `limits["variants"]`.
         parts: the bundle's preprocessing, graph and decision.
         rows: raw rows, real ones and edges.
-        limits: see there.
+        limits: see `Limits`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     encoder = limits["encoder"]
@@ -57,7 +57,7 @@ def write(folder: Path, *, bundle: Path, parts: Parts, rows: Sequence[Row], limi
     features = encoder.encode(list(rows))
     start = 0
     for number, batch in enumerate(BATCHES):
-        chosen = [features[(start + one) % len(features)] for one in range(batch)]
+        chosen = [features[(start + offset) % len(features)] for offset in range(batch)]
         start += batch
         inputs = encoder.collate(chosen)
         kit.add(f"set{number}", inputs)
@@ -81,13 +81,13 @@ def write(folder: Path, *, bundle: Path, parts: Parts, rows: Sequence[Row], limi
 
 
 def opened(parts: Parts, bundle: Path, files: Mapping[str, str]) -> Pass:
-    """A variant's files, by graph, in sessions that give the same on machines with more cores."""
+    """Sessions of a variant's files, by graph, whose outputs do not depend on the number of cores."""
     paths = {graph: bundle / file for graph, file in files.items()}
     return Pass(program=parts.program, run=Sessions(paths, threads=THREADS))
 
 
 def copy_device(folder: Path) -> None:
-    """Put tunedeploy's own device folder into a kit, file by file, and the test that runs on it beside."""
+    """Copy tunedeploy's own device folder into a kit, file by file, together with the test that uses it."""
     own = Path(device.__file__).parent
     for path in sorted(own.rglob("*.py")):
         target = folder / "device" / path.relative_to(own)
@@ -98,15 +98,15 @@ def copy_device(folder: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Kit:
-    """Golden batches, and what each variant makes of them."""
+    """Golden batches, with each variant's outputs and evidence."""
 
     parts: Parts
     passes: Mapping[str, Pass]
     arrays: dict[str, Array] = field(default_factory=dict)
-    evidence: dict[str, list[Array]] = field(default_factory=dict)  # variant to that of each batch
+    evidence: dict[str, list[Array]] = field(default_factory=dict)  # variant to the evidence of each batch
 
     def add(self, name: str, batch: Inputs) -> None:
-        """Keep a batch and what each variant makes of it."""
+        """Keep a batch with each variant's output and evidence."""
         output = self.parts.program.graph.outputs[0].name
         self.arrays.update({f"{name}/input/{key}": value for key, value in batch.items()})
         for variant, forward in self.passes.items():
@@ -121,8 +121,8 @@ class Kit:
         self.parts.program.forward(recording, batch)
         return recording.calls
 
-    def texts(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """What each variant generates for each row, a row at a time as an app does, where the program generates."""
+    def texts(self, rows: Sequence[Row]) -> dict[str, dict[str, list[str]]]:
+        """The text that each variant generates for each row alone, as in an app; empty if it generates none."""
         if not self.parts.program.generates:
             return {}
         texts = {

@@ -1,4 +1,4 @@
-"""What goes into a bundle, and the manifest that says so."""
+"""The files of a bundle, and the manifest that describes them."""
 
 import shutil
 from collections.abc import Mapping
@@ -47,12 +47,12 @@ def copy(rundir: RunDir, folder: Path, variants: Mapping[str, Variant], labels: 
 
 
 def shipped_file(file: str) -> str:
-    """Where a run's file stands in a bundle."""
+    """The path that a run's file has in a bundle."""
     return f"onnx/{Path(file).name}"
 
 
 def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path) -> Contents:
-    """What the bundle is, for programs; no path, no time, no host name."""
+    """The description of a bundle for programs; it holds no path, no time and no host name."""
     train, export = rundir.record("train").result, rundir.record("export").result
     quantize = rundir.record("quantize").result
     data = data_of(recipe)
@@ -68,13 +68,13 @@ def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path) -> Contents:
         "metric_unit": metric.unit,
         "metric_better": metric.better,
         "graphs": {graph.name: graph.to_json() for graph in parts.program.graphs},
-        "decision": parts.decision.facts,
+        "decision": dict(parts.decision.facts),
         "columns": [column.to_json() for column in plugins.load("tasks", recipe.task).COLUMNS],
         "value": value_of(train),
         "rows": {"train": len(data.train), "eval": len(data.eval)},
         "eval_source": data.eval_source,
         "variants": {name: shipped(variant, folder) for name, variant in quantize["variants"].items()},
-        "preprocessing": parts.encoder.facts,
+        "preprocessing": dict(parts.encoder.facts),
         "opset": export["opset"],
         "ir": export["ir"],
         "fusions": export["fusions"],
@@ -86,12 +86,12 @@ def manifest_of(recipe: "Recipe", rundir: RunDir, folder: Path) -> Contents:
         "instruction_set": instruction_set(),
     }
     if len(parts.program.graphs) > 1:
-        contents["program"] = parts.program.facts
+        contents["program"] = dict(parts.program.facts)
     return contents
 
 
 def shipped(variant: Variant, folder: Path) -> manifest.Variant:
-    """What the manifest says of a variant; the hash is that of `file`, and `files` at the top has all."""
+    """A variant as the manifest describes it; the hash is that of `file`, and the manifest's `files` has all hashes."""
     described: manifest.Variant = {
         "file": shipped_file(variant["file"]),
         "bytes": variant["bytes"],
@@ -109,7 +109,7 @@ def shipped(variant: Variant, folder: Path) -> manifest.Variant:
 
 
 def portable_recipe(recipe: "Recipe") -> manifest.Recipe:
-    """What was asked for, paths cut to their last part."""
+    """The recipe, with paths cut to their last part."""
     resolved = recipe.resolved()
-    asked = {name: part for name, part in resolved.items() if name != "export"}
-    return cast(manifest.Recipe, {**without_folders(resolved), "id": onnx_files.recipe_id(asked)})
+    sections = {name: part for name, part in resolved.items() if name != "export"}
+    return cast(manifest.Recipe, {**without_folders(resolved), "id": onnx_files.recipe_id(sections)})

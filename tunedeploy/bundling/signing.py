@@ -1,6 +1,6 @@
 """Whether a bundle is the one that was built: its id, and an ed25519 signature, 64 bytes in manifest.sig beside it.
 
-The signature is of the manifest's bytes as they are, so `openssl pkeyutl -verify -rawin` reads it too.
+It signs the manifest's bytes as they are, so `openssl pkeyutl -verify -rawin` can verify it too.
 """
 
 from pathlib import Path
@@ -61,10 +61,10 @@ def identity(folder: Path, manifest: bytes, *, expect: str | None, key: Any) -> 
         folder: the bundle's.
         manifest: the bytes of its manifest.
         expect: the bundle's id, or its beginning.
-        key: the public key that it must be signed with; None to let that be.
+        key: the public key that must have signed it; None to skip that check.
 
     Raises:
-        UsageError: `expect` is no id.
+        UsageError: `expect` is not an id.
     """
     comparisons = []
     if expect is not None:

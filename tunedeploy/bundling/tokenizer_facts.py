@@ -41,10 +41,10 @@ def contradictions(config: Mapping[str, Any], tokenizer: Mapping[str, Any], fact
 
 
 def settle(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Make a bundle say of its tokenizer only what is true of it.
+    """Correct what a bundle's configuration states about its tokenizer.
 
-    Checkpoints say things that were true of another tokenizer, or of another way to pad: what contradicts the tokenizer
-    is left out of `tokenizer_config.json`, and `config.json` gets the id that this model was padded with.
+    Checkpoints carry settings of another tokenizer, or of another way to pad: what contradicts the tokenizer is removed
+    from `tokenizer_config.json`, and `config.json` gets the id that this model was padded with.
     """
     if not (folder / "tokenizer.json").is_file() or "pad_id" not in facts:
         return
@@ -67,7 +67,7 @@ def steps(normalizer: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def flags_differ(config: Mapping[str, Any], normalizer: list[Mapping[str, Any]]) -> list[str]:
-    """Flags of casing, accents and Chinese characters; a BERT normalizer has all three, other ones only a step."""
+    """Flags of casing, accents and Chinese characters; a BERT normalizer has all three, any other at most a step."""
     bert = next((step for step in normalizer if step.get("type") == "BertNormalizer"), None)
     true: dict[str, bool | None] = {} if bert is None else {key: bert.get(name) for key, name in FLAGS.items()}
     if bert is None or any(step.get("type") == "Lowercase" for step in normalizer):
@@ -101,7 +101,7 @@ def entries(tokenizer: Mapping[str, Any]) -> dict[str, int]:
 
 
 def text_of(token: Any) -> str | None:
-    """A special token's text, which may stand in a record of its flags."""
+    """A special token's text, which may be in a record with its flags."""
     if isinstance(token, Mapping):
         token = token.get("content")
     return token if isinstance(token, str) else None
@@ -123,6 +123,6 @@ def template(processor: Any) -> Iterator[str]:
 
 
 def listed(part: Mapping[str, Any], key: str) -> list[Any]:
-    """A list of a tokenizer.json; empty where there is something else, which the tokenizers package passes over."""
+    """A list of a tokenizer.json; empty for any other value, which the tokenizers package ignores."""
     value = part.get(key)
     return value if isinstance(value, list) else []

@@ -37,12 +37,9 @@ def init(
     from tunedeploy.commands.init import write_recipe
 
     with heard(as_json):
-        found = write_recipe(data, output)
-    say(
-        as_json,
-        found,
-        lambda: f"{output}: written; {found['why']}\n\n{found['recipe']}\nnext: tunedeploy plan {output}",
-    )
+        written = write_recipe(data, output)
+    text = f"{output}: written; {written['why']}\n\n{written['recipe']}\nnext: tunedeploy plan {output}"
+    say(as_json, written, lambda: text)
 
 
 @app.command()
@@ -52,8 +49,8 @@ def plan(recipe: given.Recipe, overrides: given.Overrides = None, as_json: given
     from tunedeploy.stages.plan import describe
 
     with heard(as_json):
-        found = describe(recipes.read(recipe, overrides or ()))
-    say(as_json, found, lambda: plan_text(found))
+        document = describe(recipes.read(recipe, overrides or ()))
+    say(as_json, document, lambda: plan_text(document))
 
 
 @app.command()
@@ -70,8 +67,8 @@ def train(
 
     with heard(as_json):
         folder = api.train(recipe, overrides or (), run=run, fresh=fresh)
-    found = RunDir(folder).record("train").result
-    say(as_json, {"run": str(folder), **found}, lambda: training_text(folder, found))
+    result = RunDir(folder).record("train").result
+    say(as_json, {"run": str(folder), **result}, lambda: training_text(folder, result))
 
 
 @app.command()
@@ -83,8 +80,9 @@ def merge(run: given.Run = None, as_json: given.Json = False) -> None:
     with heard(as_json):
         folder = api.run_folder(run)
         api.merge(folder)
-    found = RunDir(folder).record("merge").result
-    say(as_json, {"run": str(folder), **found}, lambda: f"{ledger_table(found['comparisons'])}\n\n{folder / 'merged'}")
+    result = RunDir(folder).record("merge").result
+    text = f"{ledger_table(result['comparisons'])}\n\n{folder / 'merged'}"
+    say(as_json, {"run": str(folder), **result}, lambda: text)
 
 
 @app.command()
@@ -140,12 +138,12 @@ def verify(
     from tunedeploy.device.comparison import breach_lines
 
     with heard(as_json):
-        asked = [one.strip() for one in checks.split(",")] if checks is not None else None
-        made = api.comparisons_of(path, asked, expect=expect, key=key)
-    breaches = breach_lines(made, None if api.holds_manifest(path) else path)
-    entries = [one.to_json() for one in made]
+        names = [name.strip() for name in checks.split(",")] if checks is not None else None
+        comparisons = api.comparisons_of(path, names, expect=expect, key=key)
+    breaches = breach_lines(comparisons, None if api.holds_manifest(path) else path)
+    entries = [comparison.to_json() for comparison in comparisons]
     keys = ("id", "name", "ok", "value", "limit", "at_most", "file", "variant")
-    short = [{key: one[key] for key in keys} for one in entries]
+    short = [{key: entry[key] for key in keys} for entry in entries]
     say(as_json, {"ok": not breaches, "checks": short}, lambda: ledger_table(entries))
     if breaches:
         fail(breaches, 3)
@@ -163,8 +161,8 @@ def sign(
 
     with heard(as_json):
         file = api.sign(path, key)
-        found = {"file": str(file), "bundle_id": Bundle(path).id}
-    say(as_json, found, lambda: f"{file}\nbundle id: {found['bundle_id']}")
+        document = {"file": str(file), "bundle_id": Bundle(path).id}
+    say(as_json, document, lambda: f"{file}\nbundle id: {document['bundle_id']}")
 
 
 @app.command("eval")
@@ -178,9 +176,9 @@ def evaluate(
     from tunedeploy.commands.use import evaluate as evaluate_rows
 
     with heard(as_json):
-        found = evaluate_rows(path, data, variant)
-    value = value_text(found["value"], found["unit"])
-    say(as_json, found, lambda: f"{found['metric']}: {value} of {found['rows']} rows")
+        score = evaluate_rows(path, data, variant)
+    value = value_text(score["value"], score["unit"])
+    say(as_json, score, lambda: f"{score['metric']}: {value} of {score['rows']} rows")
 
 
 @app.command()
@@ -196,8 +194,8 @@ def predict(
     from tunedeploy.commands.use import predict as predict_rows
 
     with heard(as_json):
-        found = predict_rows(path, inputs or [], data, variant)
-    say(as_json, {"predictions": found}, lambda: predictions_text(found))
+        predictions = predict_rows(path, inputs or [], data, variant)
+    say(as_json, {"predictions": predictions}, lambda: predictions_text(predictions))
 
 
 @app.command()
@@ -207,8 +205,8 @@ def bench(path: given.Target, as_json: given.Json = False) -> None:
     from tunedeploy.commands.bench import measure
 
     with heard(as_json):
-        found = measure(path)
-    say(as_json, found, lambda: verdict(found))
+        measurement = measure(path)
+    say(as_json, measurement, lambda: verdict(measurement))
 
 
 @app.command()
@@ -225,8 +223,8 @@ def diagnose(
 
     with heard(as_json):
         folder = api.run_folder(run)
-        found = examine(api.recipe_of(folder), RunDir(folder), variant)
-    say(as_json, {"run": str(folder), **found}, lambda: diagnosis_text(found))
+        diagnosis = examine(api.recipe_of(folder), RunDir(folder), variant)
+    say(as_json, {"run": str(folder), **diagnosis}, lambda: diagnosis_text(diagnosis))
 
 
 @app.command()
@@ -251,8 +249,9 @@ def list_names(
     with heard(as_json):
         if axis is not None and axis not in plugins.AXES:
             raise UsageError(f"list: unknown axis {axis!r}; known: {', '.join(plugins.AXES)}")
-        found = {one: plugins.names(one) for one in ([axis] if axis else plugins.AXES)}
-    say(as_json, found, lambda: "\n\n".join(f"{one}\n" + indented(list(names.items())) for one, names in found.items()))
+        listing = {name: plugins.names(name) for name in ([axis] if axis else plugins.AXES)}
+    texts = (f"{name}\n" + indented(list(descriptions.items())) for name, descriptions in listing.items())
+    say(as_json, listing, lambda: "\n\n".join(texts))
 
 
 @app.command()
@@ -261,8 +260,8 @@ def schema(as_json: given.Json = False) -> None:
     from tunedeploy.recipe import read as recipes
 
     with heard(as_json):
-        found = recipes.schema()
-    print(json.dumps(found, indent=2))
+        document = recipes.schema()
+    print(json.dumps(document, indent=2))
 
 
 @app.command()
@@ -271,8 +270,8 @@ def doctor(as_json: given.Json = False) -> None:
     from tunedeploy.commands.doctor import examine
 
     with heard(as_json):
-        found = examine()
-    say(as_json, found, lambda: table(("what", "here"), list(found.items())))
+        facts = examine()
+    say(as_json, facts, lambda: table(("what", "here"), list(facts.items())))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -16,10 +16,10 @@ EVERY_S = 10.0  # between plain progress lines: a log stays short and still show
 
 
 class Console:
-    """A progress.Listener that writes to stderr; silent when told so.
+    """A progress.Listener that writes to stderr, unless it is silent.
 
     Args:
-        silent: say nothing (`--json`, whose document stands alone).
+        silent: print nothing (for `--json`, whose document must be all there is).
     """
 
     def __init__(self, *, silent: bool = False) -> None:
@@ -27,7 +27,7 @@ class Console:
         self.live = not self.silent and sys.stderr.isatty()
         self.open = False
         self.name = ""
-        self.began = self.told = 0.0
+        self.began = self.printed = 0.0
 
     def note(self, text: str) -> None:
         """One line."""
@@ -42,7 +42,7 @@ class Console:
             return
         now = time.monotonic()
         if name != self.name or done <= 0:
-            self.name, self.began, self.told = name, now, now
+            self.name, self.began, self.printed = name, now, now
         left = (now - self.began) / done * (total - done) if done else 0.0
         line = f"{name}: {done:.0f}/{total:.0f} ({done / max(total, 1):.0%}), {clock(left)} left  {text}".rstrip()
         if self.live:
@@ -51,8 +51,8 @@ class Console:
             self.open = done < total
             if done >= total:
                 self.close(force=True)
-        elif now - self.told >= EVERY_S:
-            self.told = now
+        elif now - self.printed >= EVERY_S:
+            self.printed = now
             print(line, file=sys.stderr, flush=True)
         if done >= total:
             self.name = ""
@@ -66,10 +66,10 @@ class Console:
 
 def clock(seconds: float) -> str:
     """Seconds as 45 s, 3:20 min or 2:05 h."""
-    whole = round(seconds)
-    if whole < 100:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
+    total = round(seconds)
+    if total < 100:
+        return f"{total} s"
+    minutes, rest = divmod(total, 60)
     return f"{minutes}:{rest:02d} min" if minutes < 100 else f"{minutes // 60}:{minutes % 60:02d} h"
 
 
@@ -92,7 +92,7 @@ def is_figure(cell: str) -> bool:
 
 
 def figure(value: Any) -> str:
-    """A number with three digits that count, or text as it is."""
+    """A number with three significant digits, or text as it is."""
     return f"{value:.3g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
@@ -102,14 +102,14 @@ def ledger_table(comparisons: Iterable[Mapping[str, Any]]) -> str:
         ("comparison", "stage", "value", "limit", "rows", "verdict"),
         [
             (
-                one["name"],
-                one["stage"],
-                figure(one["value"]),
-                "" if one["limit"] is None else ("<= " if one["at_most"] else ">= ") + figure(one["limit"]),
-                one["rows"],
-                "held" if one["ok"] else "BREACH",
+                entry["name"],
+                entry["stage"],
+                figure(entry["value"]),
+                "" if entry["limit"] is None else ("<= " if entry["at_most"] else ">= ") + figure(entry["limit"]),
+                entry["rows"],
+                "held" if entry["ok"] else "BREACH",
             )
-            for one in comparisons
+            for entry in comparisons
         ],
     )
 
@@ -122,20 +122,20 @@ def variants_table(variants: Mapping[str, "Variant"], metric: str, unit: str) ->
         [
             (
                 name,
-                one["file"],
-                f"{one['bytes'] / 1e6:.2f}",
-                f"{one['metric']:.{places}f}",
-                f"{one['drop']:.{places}f}",
-                f"{one['ms']:.2f}",
+                variant["file"],
+                f"{variant['bytes'] / 1e6:.2f}",
+                f"{variant['metric']:.{places}f}",
+                f"{variant['drop']:.{places}f}",
+                f"{variant['ms']:.2f}",
             )
-            for name, one in variants.items()
+            for name, variant in variants.items()
         ],
     )
 
 
 def plan_text(plan: "Plan") -> str:
     """A plan for people: values with provenance, then weights and estimates."""
-    rows = [(key, figure(one["value"]), one["source"]) for key, one in plan["recipe"].items()]
+    rows = [(key, figure(setting["value"]), setting["source"]) for key, setting in plan["recipe"].items()]
     decided = (f"{name} {value}" for name, value in plan["decided"].items() if name != "preprocessing")
     weights, estimates, data = plan["weights"], plan["estimates"], plan["data"]
     share = weights["trainable"] / weights["total"]
@@ -149,9 +149,9 @@ time: {estimates["minutes"]:.1f} minutes, {estimates["steps"]} steps; memory: {e
 size: fp32 {estimates["fp32_mb"]:.1f}, int8 {estimates["int8_mb"]:.1f}, adapter {estimates["adapter_mb"]:.2f} MB"""
 
 
-def training_text(folder: Path, found: "Train") -> str:
-    """What a training ends with."""
-    metrics = found["metrics"]
+def training_text(folder: Path, result: "Train") -> str:
+    """The text printed after training: report, metrics, run folder, next command."""
+    metrics = result["metrics"]
     text = (folder / "train" / "report.txt").read_text(encoding="utf-8", errors="replace")
     figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name != "rows")
     last = f"{figures} on {metrics['rows']:.0f} rows"
@@ -159,13 +159,13 @@ def training_text(folder: Path, found: "Train") -> str:
 
 
 def indented(rows: list[tuple[str, str]]) -> str:
-    """Names and descriptions, two blanks in."""
+    """Names and descriptions, indented by two blanks."""
     width = max((len(name) for name, _ in rows), default=0)
     return "\n".join(f"  {name.ljust(width)}  {text}".rstrip() for name, text in rows)
 
 
 def bundle_text(document: Mapping[str, Any]) -> str:
-    """What an export ends with: the ledger, the files, the folder."""
+    """The text printed after an export: the ledger, the files, the folder."""
     variants = variants_table(document["variants"], document["metric"], document["unit"])
     shipped = f"bundle: {document['bundle']}\nbundle id: {document['bundle_id']}"
     return f"{ledger_table(document['ledger'])}\n\n{variants}\n\n{shipped}"

@@ -9,29 +9,35 @@ if TYPE_CHECKING:
     from tunedeploy.commands.diagnose import Diagnosis, Divergence, Lossy
 
 SHOWN = 10  # rows of a table; --json has all
-BAR = 40  # signs of the longest bar
+BAR = 40  # characters in the longest bar
 
 
-def diagnosis_text(found: "Diagnosis") -> str:
+def diagnosis_text(diagnosis: "Diagnosis") -> str:
     """Where the differences of a run begin, for people."""
-    parts = [divergence_text(found["torch_vs_onnx"])]
-    parts += [noise_text(name, one) for name, one in found["variants"].items()]
+    parts = [divergence_text(diagnosis["torch_vs_onnx"])]
+    parts += [noise_text(name, noise) for name, noise in diagnosis["variants"].items()]
     return "\n\n".join(parts)
 
 
-def divergence_text(found: "Divergence") -> str:
-    """The first diverging module and those after it; or that there is none."""
-    matched = f"{found['compared']} outputs of modules compared, {found['not_matched']} not matched"
-    first = found["first"]
+def divergence_text(divergence: "Divergence") -> str:
+    """The first diverging module and those after it, or a line that says that there is none."""
+    matched = f"{divergence['compared']} outputs of modules compared, {divergence['not_matched']} not matched"
+    first = divergence["first"]
     if first is None:
         return f"torch vs onnx: {matched}; none is over its tolerance"
     facts = first["facts"]
     where = f" on {first['where']}" if first["where"] else ""
     rows = [
-        (one["name"], one["facts"]["node"], one["facts"]["operator"], figure(one["value"]), figure(one["limit"]))
-        for one in found["over"][:SHOWN]
+        (
+            entry["name"],
+            entry["facts"]["node"],
+            entry["facts"]["operator"],
+            figure(entry["value"]),
+            figure(entry["limit"]),
+        )
+        for entry in divergence["over"][:SHOWN]
     ]
-    return f"""torch vs onnx: {matched}; {len(found["over"])} are over their tolerance
+    return f"""torch vs onnx: {matched}; {len(divergence["over"])} are over their tolerance
 
 first diverging: {first["name"]} ({facts["class"] or "no class"})
   value {facts["value"]} of node {facts["node"]} ({facts["operator"]})
@@ -40,28 +46,34 @@ first diverging: {first["name"]} ({facts["class"] or "no class"})
 {table(("module", "node", "operator", "difference", "allowed"), rows)}"""
 
 
-def noise_text(name: str, found: "Lossy") -> str:
-    """The nodes that lose most, a histogram of all, and the recipe's line that spares the worst."""
+def noise_text(name: str, noise: "Lossy") -> str:
+    """The nodes that lose most, a histogram of all, and the line for the recipe that keeps the worst in float32."""
     rows = [
-        (f"{one['own_db']:.1f}", f"{one['total_db']:.1f}", one["operator"], one["node"] or one["tensor"], one["module"])
-        for one in found["tensors"][:SHOWN]
+        (
+            f"{tensor['own_db']:.1f}",
+            f"{tensor['total_db']:.1f}",
+            tensor["operator"],
+            tensor["node"] or tensor["tensor"],
+            tensor["module"],
+        )
+        for tensor in noise["tensors"][:SHOWN]
     ]
-    most = max((one["count"] for one in found["histogram"]), default=1)
+    most = max((bar["count"] for bar in noise["histogram"]), default=1)
     bars = [
-        (f"{one['from_db']} dB", one["count"], "#" * math.ceil(one["count"] * BAR / most)) for one in found["histogram"]
+        (f"{bar['from_db']} dB", bar["count"], "#" * math.ceil(bar["count"] * BAR / most)) for bar in noise["histogram"]
     ]
-    lost = found["first_lost"]
-    limit = f"{found['lost_db']:g} dB"
+    lost = noise["first_lost"]
+    limit = f"{noise['lost_db']:g} dB"
     begins = f"no tensor is under {limit} in total"
     if lost is not None:
         place = f"{lost['tensor']} ({lost['operator']} {lost['node']}, {lost['module'] or 'the whole model'})"
         begins = f"first under {limit} in total: {place}, {lost['total_db']:.1f} dB"
     cure = (
-        f"{'to' if lost else 'nothing is lost there; all the same, to'} keep the worst in float32:\n{found['recipe']}"
-        if found["recipe"]
-        else f"nothing to exclude: {found['note']}"
+        f"{'to' if lost else 'nothing is lost there; all the same, to'} keep the worst in float32:\n{noise['recipe']}"
+        if noise["recipe"]
+        else f"nothing to exclude: {noise['note']}"
     )
-    return f"""fp32 vs {name}: {found["file"]}; SQNR in dB, own = of the node alone, total = of all up to it
+    return f"""fp32 vs {name}: {noise["file"]}; SQNR in dB, own = of the node alone, total = of all up to it
 
 {table(("own", "total", "operator", "node", "module"), rows)}
 

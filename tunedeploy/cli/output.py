@@ -1,4 +1,4 @@
-"""What the command line says: a result on stdout, progress and errors on stderr, and the exit code."""
+"""What the command line prints: a result on stdout, progress and errors on stderr, and the exit code."""
 
 import json
 import os
@@ -17,14 +17,14 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 def fail(lines: Sequence[str], code: int) -> None:
-    """Say what is wrong on stderr and exit."""
+    """Print what is wrong on stderr and exit."""
     for line in lines:
         print(f"error: {on_one_line(line)}", file=sys.stderr)
     sys.exit(code)
 
 
 def on_one_line(text: str) -> str:
-    """A message without line breaks and control characters, which names of files, labels and others' messages hold."""
+    """A message without the line breaks and control characters of file names, labels and other packages' messages."""
     text = " ".join(part.strip() for part in COLOUR.sub("", text).splitlines() if part.strip())
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
@@ -43,7 +43,7 @@ def heard(as_json: bool) -> Iterator[None]:
         finally:
             console.close()
     if not main:
-        sys.exit(0)  # of a distributed launch one process speaks
+        sys.exit(0)  # in a distributed launch only the main process prints
 
 
 def say(as_json: bool, value: Any, text: Callable[[], str]) -> None:
@@ -53,7 +53,7 @@ def say(as_json: bool, value: Any, text: Callable[[], str]) -> None:
         print(shown, flush=True)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the reader has seen enough; the exit code still counts
-    except UnicodeEncodeError:  # a terminal that knows fewer signs than the labels
+    except UnicodeEncodeError:  # a terminal whose encoding lacks characters of the labels
         print(shown.encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding), flush=True)
 
 

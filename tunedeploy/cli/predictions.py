@@ -1,4 +1,4 @@
-"""What `predict` shows: a row for each input, the columns those of the answer."""
+"""What `predict` shows: a row for each input, with the columns of the answer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,15 +8,15 @@ from tunedeploy.cli.console import table
 
 def predictions_text(predictions: Sequence[Mapping[str, Any]]) -> str:
     """Answers for people, the input last."""
-    keys = list(dict.fromkeys(key for one in predictions for key in one if key != "input"))
-    rows = [(*(cell(key, one.get(key)) for key in keys), one["input"]) for one in predictions]
+    keys = list(dict.fromkeys(key for prediction in predictions for key in prediction if key != "input"))
+    rows = [(*(cell(key, prediction.get(key)) for key in keys), prediction["input"]) for prediction in predictions]
     return table((*keys, "input"), rows)
 
 
 def cell(key: str, value: Any) -> str:
-    """One value; of several things found in a row, each with its label."""
+    """One value as text; several entities of a row each with their label."""
     if isinstance(value, list):
-        return ", ".join(f"{one['text']} ({one['label']})" for one in value) or "none"
+        return ", ".join(f"{entity['text']} ({entity['label']})" for entity in value) or "none"
     if isinstance(value, float):
         return f"{value:.4f}" if key == "probability" else f"{value:.4g}"
     return str(value)

@@ -1,1 +1,1 @@
-"""The verbs beside a run: init, doctor, bench, diagnose, and predict and eval of whatever a path holds."""
+"""The commands around a run: init, doctor, bench, diagnose, and predict and eval of whatever a path holds."""

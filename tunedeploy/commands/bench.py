@@ -70,7 +70,7 @@ def measure(path: Path) -> Bench:
     return {
         "cores": psutil.cpu_count(logical=False),
         "open_ms": opened,
-        "megabytes": {name: round(one["bytes"] / 1e6, 2) for name, one in manifest["variants"].items()},
+        "megabytes": {name: round(variant["bytes"] / 1e6, 2) for name, variant in manifest["variants"].items()},
         "shapes": sets,
     }
 
@@ -86,14 +86,14 @@ def timings(answers: Mapping[str, Callable[[Inputs], object]], inputs: Inputs) -
             if at >= WARM:
                 times[name].append((time.perf_counter() - began) * 1e3)
         update(at + 1)
-    made: dict[str, Timing] = {}
+    summaries: dict[str, Timing] = {}
     for name, values in times.items():
         low, middle, high = statistics.quantiles(values, n=4)
         ratios = [base / own for base, own in zip(times["fp32"], values, strict=True)]
-        made[name] = {
+        summaries[name] = {
             "median_ms": round(middle, 3),
             "q1_ms": round(low, 3),
             "q3_ms": round(high, 3),
             "times_faster": round(statistics.median(ratios), 3),
         }
-    return made
+    return summaries

@@ -35,7 +35,7 @@ QUANTIZED_ROWS = 4  # in one batch, of the shorter half: attention's tensors gro
 BATCH = 3  # rows; every tensor of the model is held for a batch, in torch twice and in onnxruntime
 WRITTEN = ("output of the file as written", 0)  # nodes after the last module belong to none
 FLOAT32 = Ledger(stage="export", file="", variant="fp32")
-DEFAULT = ("default session of onnxruntime", 0)  # stands last among the modules: what its optimiser adds
+DEFAULT = ("default session of onnxruntime", 0)  # listed after all modules: what its optimiser adds
 
 
 class Divergence(TypedDict):
@@ -72,7 +72,7 @@ def examine(recipe: "Recipe", rundir: RunDir, variant: str | None = None) -> Dia
         `torch_vs_onnx` (see `torch_and_onnx`) and `variants`, name to file and `quantization_noise.summary`.
 
     Raises:
-        RunError: a file or the variant is not there, or onnxruntime cannot run it.
+        RunError: a file or the variant is missing, or onnxruntime cannot run it.
         ModelError: a file or the merged folder cannot be read.
     """
     floats = float_files(rundir)
@@ -81,11 +81,11 @@ def examine(recipe: "Recipe", rundir: RunDir, variant: str | None = None) -> Dia
             raise RunError(f"{rundir.path}: has no {file}; run 'tunedeploy export {rundir.path}' first")
     variants = quantized_files(rundir)
     if variant not in (None, "fp32", *variants):
-        there = ", ".join(("fp32", *variants))
-        raise RunError(f"{rundir.path}: has no {variant}; it has {there}")
+        known = ", ".join(("fp32", *variants))
+        raise RunError(f"{rundir.path}: has no {variant}; it has {known}")
     scene = scene_of(recipe, rundir)
     graphs = {graph: Graph(rundir / file) for graph, file in floats.items()}
-    found: Diagnosis = {"torch_vs_onnx": torch_and_onnx(scene, graphs), "variants": {}}
+    diagnosis: Diagnosis = {"torch_vs_onnx": torch_and_onnx(scene, graphs), "variants": {}}
     chosen = {name: files for name, files in variants.items() if variant in (None, name)}
     rows = sorted(range(scene.real), key=lambda at: row_size(scene.features[at]))[: (scene.real + 1) // 2]
     rows = rows[:: max(1, len(rows) // QUANTIZED_ROWS)][:QUANTIZED_ROWS]
@@ -97,8 +97,8 @@ def examine(recipe: "Recipe", rundir: RunDir, variant: str | None = None) -> Dia
             progress.note(f"diagnose: fp32 and {name}" + (f", {graph}" if len(files) > 1 else ""))
             tensors = quantization_noise.noise(graphs[graph], rundir / file, inputs[graph], name)
             key = name if len(files) == 1 else f"{name}, {graph}"
-            found["variants"][key] = {"file": file, **quantization_noise.summary(recipe, name, tensors)}
-    return found
+            diagnosis["variants"][key] = {"file": file, **quantization_noise.summary(recipe, name, tensors)}
+    return diagnosis
 
 
 def quantized_files(rundir: RunDir) -> dict[str, dict[str, str]]:
@@ -108,7 +108,7 @@ def quantized_files(rundir: RunDir) -> dict[str, dict[str, str]]:
         return {name: files_of(variant) for name, variant in recorded.items() if name != "fp32"}
     left: dict[str, dict[str, str]] = {}
     for path in sorted((rundir / FOLDER).glob("*.onnx")):
-        name = Session(path).metadata.get("tunedeploy.variant")  # it is written last
+        name = Session(path).metadata.get("tunedeploy.variant")  # written last, so the file is complete
         graph = path.stem.removesuffix(f"_{name}")
         if name is not None:
             left.setdefault(name, {})[graph] = f"{FOLDER}/{path.name}"
@@ -132,7 +132,7 @@ Key = tuple[str, int]  # a module's path, and how often it was called before
 
 
 def torch_and_onnx(scene: Scene, graphs: Mapping[str, Graph]) -> Divergence:
-    """See `one_graph`; of several graphs all together, in the order in which they are called."""
+    """The divergences of all graphs, see `one_graph`, in the order in which the graphs are called."""
     parts = batches(scene)
     given = inputs_of_calls(scene, [inputs for inputs, _ in parts])
     divergences = [
@@ -148,7 +148,7 @@ def torch_and_onnx(scene: Scene, graphs: Mapping[str, Graph]) -> Divergence:
 
 
 def inputs_of_calls(scene: Scene, batches: Sequence[Inputs]) -> dict[str, list[Inputs]]:
-    """What each graph is given by torch for each batch, in the pass's first call of it."""
+    """The inputs that torch gives each graph for each batch, in the first call of the graph."""
     given: dict[str, list[Inputs]] = {graph.name: [] for graph in scene.program.graphs}
     for batch in batches:
         recording = Recording(scene.torch.run)
@@ -159,7 +159,7 @@ def inputs_of_calls(scene: Scene, batches: Sequence[Inputs]) -> dict[str, list[I
 
 
 def one_graph(scene: Scene, name: str, graph: Graph, parts: Sequence[tuple[Inputs, list[str]]]) -> Divergence:
-    """What every module gives in torch against the value that leaves it in the file, each with its own tolerance.
+    """Each module's output in torch against the value that leaves it in the file, each with its own tolerance.
 
     Returns:
         `compared` and `not_matched`, calls of modules; `first`, the first over its tolerance in the order of
@@ -200,11 +200,11 @@ def one_graph(scene: Scene, name: str, graph: Graph, parts: Sequence[tuple[Input
 
 
 def batches(scene: Scene) -> list[tuple[Inputs, list[str]]]:
-    """Some real rows and all edge rows, those of like length together, with their names."""
+    """Batches of some real rows and all edge rows, grouped by similar length, with the rows' names."""
     chosen = [*range(0, scene.real, max(1, scene.real // REAL_ROWS)), *range(scene.real, len(scene.features))]
     chosen.sort(key=lambda at: row_size(scene.features[at]))
     parts = [chosen[at : at + BATCH] for at in range(0, len(chosen), BATCH)]
-    # A fault may show in larger batches alone; seven short rows take less than three long ones.
+    # A fault may show in larger batches only; seven short rows take less than three long ones.
     parts.append(sorted(range(scene.real), key=lambda at: row_size(scene.features[at]))[: BATCHES[-1]])
     return [
         (scene.trained.collate([scene.features[at] for at in part]), [scene.names[at] for at in part])
@@ -215,23 +215,27 @@ def batches(scene: Scene) -> list[tuple[Inputs, list[str]]]:
 def match(
     single: list[Call], exact: list[Call], leaving: Mapping[str, list[str]], values: Mapping[str, Array]
 ) -> dict[Key, str]:
-    """The value in the graph that each call of a module made, where that is certain.
+    """The value in the graph that each call of a module computed, where that is certain.
 
-    Certain is the only value of its shape that leaves the module; the k-th of k values for the k-th of k calls; or
-    the only one that is within the tolerance. Modules that the exporter folded into others have none.
+    It is certain for the only value of that shape that leaves the module, for the k-th of k values and the k-th of k
+    calls, and for the only value within the tolerance. Modules that the exporter folded into others have none.
     """
     counts = Counter(call.path for call in single)
-    found = {}
+    matched = {}
     for call, reference in zip(single, exact, strict=True):
         likely = [name for name in leaving.get(call.path, ()) if values[name].shape == call.output.shape]
         if len(likely) == counts[call.path]:
-            found[call.path, call.number] = likely[call.number]
+            matched[call.path, call.number] = likely[call.number]
             continue
         figures = {name: measure(call, reference, values[name]) for name in likely}
-        close = [name for name, one in figures.items() if one.difference <= agreement.tolerance(one.floor, one.spread)]
+        close = [
+            name
+            for name, measured in figures.items()
+            if measured.difference <= agreement.tolerance(measured.floor, measured.spread)
+        ]
         if len(close) == 1:
-            found[call.path, call.number] = close[0]
-    return found
+            matched[call.path, call.number] = close[0]
+    return matched
 
 
 def measure(call: Call, reference: Call, value: Array, rows: Sequence[str] = ()) -> Measured:
@@ -247,8 +251,8 @@ def measure(call: Call, reference: Call, value: Array, rows: Sequence[str] = ())
 
 def comparison(graph: Graph, key: Key, kind: str, value: str, figures: list[Measured]) -> Comparison:
     """The figures of all batches as an entry like the ledger's."""
-    worst = max(figures, key=lambda one: one.difference)
-    floor, spread = max(one.floor for one in figures), max(one.spread for one in figures)
+    worst = max(figures, key=lambda measured: measured.difference)
+    floor, spread = max(measured.floor for measured in figures), max(measured.spread for measured in figures)
     path, number = key
     source = origin(graph.makers[value])
     facts = {"value": value, "node": source.node, "operator": source.operator, "class": kind, "noise_floor": floor}

@@ -19,7 +19,7 @@ def examine() -> dict[str, str | int | None]:
         "memory": f"{memory.total / 1e9:.1f} GB, {memory.available / 1e9:.1f} GB free",
         **training(),
         "int8 saturates": "no"
-        if any("vnni" in one or "amx" in one for one in instruction_set())
+        if any("vnni" in feature or "amx" in feature for feature in instruction_set())
         else "may, without VNNI",
         "extra vision": "yes" if importlib.util.find_spec("torchvision") else "no: pip install 'tunedeploy[vision]'",
         "hub": "offline" if os.environ.get("HF_HUB_OFFLINE") == "1" else "allowed",

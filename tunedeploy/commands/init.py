@@ -32,7 +32,7 @@ def write_recipe(data: str, output: Path) -> WrittenRecipe:
     """Choose the task and the columns by what the data holds, and write a recipe.
 
     Raises:
-        RunError: the file is there already, or its folder is not.
+        RunError: the file exists already, or its folder does not.
         DataError: the data cannot be read, or no task fits its columns.
     """
     if output.exists():
@@ -68,14 +68,14 @@ def one_line(key: str, value: Any) -> str:
 
 
 def installed(model: Any) -> bool:
-    """Whether the package that a model stands in is here."""
+    """Whether the package that holds a model is installed."""
     name = model["weights"] if isinstance(model, dict) else model
     package = name.removeprefix("pkg://").partition("/")[0]
     return not name.startswith("pkg://") or importlib.util.find_spec(package) is not None
 
 
 def choose(table: Table, data: str) -> tuple[str, Fit, str]:
-    """The task whose columns the table fits best, those columns, and why it is this task.
+    """The task whose columns the table fits best, those columns, and the reason for the choice.
 
     Raises:
         DataError: the table fits none.
@@ -85,14 +85,14 @@ def choose(table: Table, data: str) -> tuple[str, Fit, str]:
     for task in plugins.names("tasks"):
         try:
             columns = plugins.load("tasks", task).COLUMNS
-        except UserError:  # it stands in a package that lacks another
+        except UserError:  # its package needs another one that is not installed
             continue
         fitting = fit(sample, columns)
         if fitting is not None:
             fits.append((-fitting.score, task, fitting))
     if not fits:
-        there = ", ".join(map(repr, table.header[:20]))
-        raise DataError(f"{data}: no task fits the columns {there}; write the recipe by hand, see README")
+        header = ", ".join(map(repr, table.header[:20]))
+        raise DataError(f"{data}: no task fits the columns {header}; write the recipe by hand, see README")
     (_, task, best), *others = sorted(fits, key=lambda entry: entry[:2])
     beside = "".join(f"; {name} fits less ({other.score:.2f})" for _, name, other in others[:1])
     return task, best, f"{task} fits the columns best ({best.score:.2f}): {best.why}{beside}"

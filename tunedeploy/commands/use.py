@@ -25,10 +25,10 @@ TRAINED = "torch"  # the variant of a run that has not been exported
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """Something that answers raw rows."""
+    """A model that answers raw rows."""
 
     task: str
-    key: str  # the column that an input without a name fills
+    key: str  # the column of an input that is given without a name
     labels: tuple[str, ...]
     metric: str
     names: Mapping[str, Any]  # the recipe's data section, which has the user's column names
@@ -36,13 +36,13 @@ class Model:
     decision: Decision
     parts: Parts
     run: Run
-    what: str  # runs, for the progress
+    what: str  # what runs, as progress and errors name it
 
     def answers(self, rows: Sequence[Row]) -> Answers:
-        """What the metric is computed of.
+        """The answers that the metric is computed from.
 
         Raises:
-            RunError: some of it is NaN or infinity.
+            RunError: some of the evidence is NaN or infinity.
         """
         update = progress.tracker(self.what, len(rows))
         answers = self.parts.answers(self.run, rows, update, metric=self.metric)
@@ -50,7 +50,7 @@ class Model:
             raise RunError(f"{self.what}: gives NaN or infinity")
         return answers
 
-    def shown(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    def shown(self, rows: Sequence[Row]) -> Sequence[Mapping[str, object]]:
         """A record for each row, JSON.
 
         Raises:
@@ -171,7 +171,7 @@ def evaluate(path: Path, data: str | None = None, variant: str | None = None) ->
 
 
 def unlabelled(row: Row, columns: Sequence[Column]) -> bool:
-    """Whether a row lacks what is to be learned."""
+    """Whether a row lacks a target."""
     return any(
         column.key not in row or row[column.key] == column.kind.absent or row[column.key] != row[column.key]
         for column in columns if column.kind.target
@@ -180,7 +180,7 @@ def unlabelled(row: Row, columns: Sequence[Column]) -> bool:
 
 def predict(
     path: Path, inputs: Sequence[str], data: str | None = None, variant: str | None = None
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """The answer to each input, with the input itself.
 
     Args:
@@ -202,41 +202,41 @@ def predict(
         key = model.key
         if model.names.get("text_pair"):
             raise UsageError("predict: this model reads pairs of texts; give them as rows of a file with --data FILE")
-        missing = [one for one in inputs if key == "image" and not Path(one).is_file()]
+        missing = [path for path in inputs if key == "image" and not Path(path).is_file()]
         if missing:
             raise DataError(f"predict: no such image file {missing[0]}")
-        if any("\ud800" <= sign <= "\udfff" for one in inputs for sign in one):
+        if any("\ud800" <= sign <= "\udfff" for text in inputs for sign in text):
             raise DataError("predict: an input is not UTF-8; pass UTF-8, or the rows in a file with --data")
-        rows: list[Row] = [{key: one, "origin": one} for one in inputs]
+        rows: list[Row] = [{key: value, "origin": value} for value in inputs]
         shown = list(inputs)
     else:
         rows = read_rows(data, model, labelled=False)
         shown = [row["text"] if "text" in row else str(row.get("origin")) for row in rows]
     try:
-        found = model.shown(rows)
+        records = model.shown(rows)
     except OSError as error:
         raise DataError(f"predict: {error}") from error
-    return [{"input": text, **one} for text, one in zip(shown, found, strict=True)]
+    return [{"input": text, **record} for text, record in zip(shown, records, strict=True)]
 
 
 def read_rows(data: str, model: Model, *, labelled: bool = True) -> list[Row]:
-    """Rows of a file, labels as indices; without labels where nobody asks for them."""
+    """Rows of a file, labels as indices; without targets unless `labelled`."""
     from tunedeploy.data.read import read_rows as read
 
-    columns = [one for one in model.columns if labelled or not one.kind.target]
+    columns = [column for column in model.columns if labelled or not column.kind.target]
     return read(data, model.names, columns, labels=model.labels)
 
 
 def columns_of_bundle(bundle: Bundle) -> Sequence[Column]:
-    """What labelled rows hold, as the manifest says; bundles of schema 1 are of texts or of images.
+    """The columns of labelled rows, from the manifest; bundles of schema 1 hold texts or images.
 
     Raises:
-        RunError: the manifest says something else.
+        RunError: the manifest does not describe columns.
     """
     described = bundle.manifest.get("columns")
     if described is None:
         return IMAGE_ROWS if bundle.encoder.key == "image" else TEXT_ROWS
     try:
-        return [column_from(one) for one in described]
+        return [column_from(entry) for entry in described]
     except ValueError as error:
         raise RunError(f"{bundle.path / 'manifest.json'}: columns: {error}") from error

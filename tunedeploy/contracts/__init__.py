@@ -1,8 +1,8 @@
 """What a plug-in has to have: one `Protocol` for each axis, satisfied by a module.
 
 A member without a value is required. One with a value, or a function under `@optional`, may be left out: `plugins.load`
-then gives the module the value that stands here, and nowhere else. The types named here are those of other rooms, so
-they are imported for the type checker alone, and this room loads nothing.
+then gives the module the value defined here, and only here. Types of other rooms are imported for the type checker
+alone, so that this room loads nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Plugin(Protocol):
 
 
 def optional(function: Function) -> Function:
-    """Mark a function of a contract that a plug-in may leave out; its body is what happens then."""
+    """Mark a function of a contract that a plug-in may leave out; its body is the default."""
     function.__dict__["optional"] = True
     return function
 
@@ -43,23 +43,23 @@ def required(contract: type) -> list[str]:
 
 
 def defaults(contract: type) -> dict[str, object]:
-    """The other members, with what stands in for one that is left out."""
+    """The optional members, each with its default."""
     return {name: value for name, value in _members(contract).items() if value is not _REQUIRED}
 
 
 def functions(contract: type) -> dict[str, inspect.Signature]:
     """Every function of a contract, by name, with its signature as callers see it."""
-    found = {}
+    signatures = {}
     for base in _protocols(contract):
         for name, value in vars(base).items():
             if isinstance(value, FunctionType) and not name.startswith("_"):
                 own = inspect.signature(value)
-                found[name] = own.replace(parameters=list(own.parameters.values())[1:])
-    return found
+                signatures[name] = own.replace(parameters=list(own.parameters.values())[1:])
+    return signatures
 
 
 def lacks(contract: type, module: object) -> list[str]:
-    """Required members that a module has not."""
+    """Required members that a module lacks."""
     return [name for name in required(contract) if not hasattr(module, name)]
 
 
@@ -78,7 +78,7 @@ def _protocols(contract: type) -> list[type]:
 
 
 def _members(contract: type) -> dict[str, object]:
-    found: dict[str, object] = {}
+    members: dict[str, object] = {}
     for base in _protocols(contract):
         own = vars(base)
         declared = [*inspect.get_annotations(base), *(name for name in own if isinstance(own[name], FunctionType))]
@@ -86,5 +86,5 @@ def _members(contract: type) -> dict[str, object]:
             if not name.startswith("_"):
                 value = own.get(name, _REQUIRED)
                 stands = not isinstance(value, FunctionType) or hasattr(value, "optional")
-                found[name] = value if stands else _REQUIRED
-    return found
+                members[name] = value if stands else _REQUIRED
+    return members

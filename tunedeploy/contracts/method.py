@@ -57,4 +57,4 @@ class Method(Plugin, Protocol):
     def parameter_groups(self, model: nn.Module, options: TuneOptions, lr: float) -> Iterable[ParameterGroup]:
         """What is trained, in groups that each learn at their own rate; `lr` is the recipe's. One group if left out."""
         del options
-        return [{"params": [one for one in model.parameters() if one.requires_grad], "lr": lr}]
+        return [{"params": [parameter for parameter in model.parameters() if parameter.requires_grad], "lr": lr}]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Penalty(Protocol):
-    """What is minimised beside the task's loss."""
+    """What is minimised in addition to the task's loss."""
 
     def __call__(self, model: nn.Module) -> torch.Tensor:
         """A scalar that is added to the mean loss of a step; `model` may be wrapped ("module." before its names)."""
@@ -22,7 +22,7 @@ class Penalty(Protocol):
 
 
 class Objective(Plugin, Protocol):
-    """What is minimised beside the task's loss. Its `Options` are keys of `train`."""
+    """What is minimised in addition to the task's loss. Its `Options` are keys of `train`."""
 
     def Objective(self, model: nn.Module, fresh: frozenset[str], options: TrainOptions) -> Penalty:
         """Make the penalty before the first step; `fresh` names parameters that no checkpoint gave.

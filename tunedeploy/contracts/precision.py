@@ -20,9 +20,9 @@ class Precision(Plugin, Protocol):
 
     # Name of its file in the bundle.
     FILE: str
-    # What its operators stand for in float32; without it answers alone judge the file, and the ledger says so.
+    # What its operators stand for in float32; without it only answers judge the file, and the ledger says so.
     REWRITES: Sequence[Rewrite] | None = None
-    # Whether its products are of integers, which kinds of CPU add up unlike.
+    # Whether it multiplies integers, whose products some kinds of CPU add up differently.
     INTEGERS: bool = False
 
     def candidates(self, source: Path, options: ExportOptions, samples: Sequence[Inputs]) -> list[Setting]:

@@ -14,5 +14,5 @@ class Target(Plugin, Protocol):
     """Where the bundle runs. Its `Options` are keys of `export`."""
 
     def breaches(self, model: ModelProto, size_bytes: int) -> list[str]:
-        """What of a file cannot run there, one line each with its cure; 0 bytes where the size does not count yet."""
+        """Parts of a file that cannot run there, one line each with its cure; 0 bytes where size does not count yet."""
         ...

@@ -35,7 +35,7 @@ class Report(TypedDict):
     metrics: dict[str, float]
     text: str
     files: dict[str, str]
-    details: dict[str, Any]
+    details: Mapping[str, object]
 
 
 class Task(Plugin, Protocol):
@@ -44,7 +44,7 @@ class Task(Plugin, Protocol):
     Its `Options` are keys of `data`. A row is a mapping from the keys of COLUMNS to values.
     """
 
-    # The columns that it reads, in the order in which the user is told of them.
+    # The columns that it reads, in the order in which the user sees them.
     COLUMNS: Sequence[Column]
     # The key of the column that `tunedeploy predict INPUT` fills.
     BARE_INPUT: str
@@ -71,7 +71,7 @@ class Task(Plugin, Protocol):
         ...
 
     def load(self, folder: Path, *, attention: str = "sdpa") -> Assembly:
-        """Read back what `save` wrote; any error of a damaged folder may leave it.
+        """Read back what `save` wrote; a damaged folder may raise any error.
 
         `attention` is "sdpa", or "eager" for an exporter that wants it written out.
         """
@@ -91,7 +91,7 @@ class Task(Plugin, Protocol):
 
     @optional
     def program(self, facts: Mapping[str, Any], labels: Sequence[str]) -> Program:
-        """How the files are called, by the same; one file that is the whole pass if left out."""
+        """How the files are called, from the same arguments; if left out, one file is the whole pass."""
         from tunedeploy.device.programs.single import Single
 
         return Single(graph=self.graph(facts, labels))
@@ -101,9 +101,9 @@ class Task(Plugin, Protocol):
         ...
 
     def targets(self, rows: Sequence[Row], features: Sequence[Features] | None) -> Sequence[Mapping[str, Array]]:
-        """What is to be learned of each row, arrays by name; a first axis is padded with IGNORE to make a batch.
+        """The targets of each row, arrays by name; a first axis is padded with IGNORE to make a batch.
 
-        `features` are the encoded rows where those are kept, which is so for all but images.
+        `features` are the encoded rows where those are kept, as they are for all but images.
         """
         ...
 
@@ -126,7 +126,7 @@ class Task(Plugin, Protocol):
 
     @optional
     def weights(self, targets: Sequence[Mapping[str, Array]]) -> Array:
-        """How many losses each row's sum has, float64 (rows,): 1, or as many as it has tokens."""
+        """How many losses are in each row's sum, float64 (rows,): 1, or the number of its tokens."""
         import numpy as np
 
         return np.ones(len(targets))
@@ -143,11 +143,11 @@ class Task(Plugin, Protocol):
         return None
 
     def metric_name(self, targets: Any, labels: Sequence[str]) -> str:
-        """The metric that tells models on this evaluation split apart, of `decision.targets`."""
+        """The metric that tells models apart on this evaluation split; `targets` are of `decision.targets`."""
         ...
 
     def report(self, answers: Answers, targets: Any, labels: Sequence[str]) -> Report:
-        """How good answers are, of `decision.targets`."""
+        """How good answers are; `targets` are of `decision.targets`."""
         ...
 
     def edge_rows(self, sample: Row) -> list[Row]:
@@ -155,7 +155,7 @@ class Task(Plugin, Protocol):
         ...
 
     def contradictions(self, folder: Path, facts: Mapping[str, Any]) -> list[str]:
-        """Parts of a model folder, by which other programs encode, that say otherwise than the facts."""
+        """Parts of a model folder, read by other programs to encode, that contradict the facts."""
         ...
 
     @optional
@@ -165,6 +165,6 @@ class Task(Plugin, Protocol):
 
     @optional
     def rewritten(self, folder: Path, trained: Encoder) -> list[str]:
-        """Parts of a model folder's preprocessing that are not those of training; none where rows show all of it."""
+        """Parts of a model folder's preprocessing that differ from training's; none where rows show all of it."""
         del folder, trained
         return []

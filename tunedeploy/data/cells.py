@@ -56,29 +56,29 @@ def find_columns(
     Raises:
         DataError: one line for each column that is missing, ambiguous or named twice.
     """
-    found = {column.key: str(wanted[column.key]) for column in columns if wanted.get(column.key)}
-    mistakes = [_missing(table, column, found[column.key]) for column in columns if _is_missing(table, column, found)]
+    names = {column.key: str(wanted[column.key]) for column in columns if wanted.get(column.key)}
+    mistakes = [_missing(table, column, names[column.key]) for column in columns if _is_missing(table, column, names)]
     notes: list[str] = []
-    taken = set(found.values())
+    taken = set(names.values())
     for column in columns:
-        if column.key in found:
+        if column.key in names:
             continue
         guesses = {guess.casefold() for guess in column.candidates()}
         matches = [name for name in table.header if name.casefold() in guesses and name not in taken]
         if len(matches) == 1:
-            found[column.key] = matches[0]
+            names[column.key] = matches[0]
             taken.add(matches[0])
             if matches[0] != column.key:
                 notes.append(f"{table.name}: column {matches[0]!r} taken as data.{column.key}")
         elif matches or column.required:
             mistakes.append(_unclear(table, column, matches))
     named: dict[str, str] = {}
-    for key, name in found.items():
+    for key, name in names.items():
         if named.setdefault(name, key) != key:
             mistakes.append(f"{table.name}: data.{named[name]} and data.{key} both name the column {name!r}; name two")
     if mistakes:
         raise DataError(mistakes)
-    return {key: name for key, name in found.items() if name in table.header}, notes
+    return {key: name for key, name in names.items() if name in table.header}, notes
 
 
 def parse_rows(table: Table, names: Mapping[str, str], columns: Sequence[Column]) -> Rows:
@@ -121,12 +121,12 @@ def groups_of(table: Table, name: str) -> Sequence[bytes]:
         DataError: there is no such column, or a row has no value in it, or a list.
     """
     if name not in table.header:
-        there = f"columns: {_listed(table.header)}{closest(name, table.header)}"
-        raise DataError(f"{table.name}: no column {name!r} (data.group); {there}")
-    found, bad = _attempt(_group, table.column(name))
+        known = f"columns: {_listed(table.header)}{closest(name, table.header)}"
+        raise DataError(f"{table.name}: no column {name!r} (data.group); {known}")
+    digests, bad = _attempt(_group, table.column(name))
     if bad:
         raise DataError(_first(table, bad, f"data.group ({name!r})"))
-    return Digests(found)
+    return Digests(digests)
 
 
 def _group(cell: Any) -> bytes:
@@ -144,7 +144,7 @@ def _parse(cell: Any, kind: Kind, folder: Path) -> Any:
 
 
 def _unequal(table: Table, values: Mapping[str, Sequence[Any]], columns: Sequence[Column]) -> list[str]:
-    """One line a pair of parallel columns, for the first row that has more items in one than in the other."""
+    """One line per pair of parallel columns, for the first row that has more items in one than in the other."""
     mistakes = []
     for column in columns:
         first, second = values.get(column.parallel or ""), values.get(column.key)
@@ -163,14 +163,16 @@ def _unequal(table: Table, values: Mapping[str, Sequence[Any]], columns: Sequenc
 def _identities(
     table: Table, values: Mapping[str, Sequence[Any]], columns: Sequence[Column]
 ) -> tuple[Digests, list[tuple[str, ...]], Digests]:
-    """Of each row, the digest of its inputs, its label texts, and the digest of both and of its other targets."""
-    there = [column for column in columns if column.key in values]
-    inputs = [column for column in there if not column.kind.target]
-    others = [column for column in there if column.kind.target and column.kind.labels is None]
+    """For each row, the digest of its inputs, its label texts, and the digest of both and of its other targets."""
+    present = [column for column in columns if column.key in values]
+    inputs = [column for column in present if not column.kind.target]
+    others = [column for column in present if column.kind.target and column.kind.labels is None]
     keys = Digests(map(digest, _contents(table, inputs, values)))
-    found = [map(find, values[column.key]) for column in there if (find := column.kind.labels) is not None]
+    label_names = [map(find, values[column.key]) for column in present if (find := column.kind.labels) is not None]
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # most rows have their labels in common with others
-    labels = map(tuple, map(chain.from_iterable, zip(*found, strict=True))) if found else repeat((), len(keys))
+    labels = (
+        map(tuple, map(chain.from_iterable, zip(*label_names, strict=True))) if label_names else repeat((), len(keys))
+    )
     texts = [shared.setdefault(names, names) for names in labels]
     rest = _contents(table, others, values) if others else repeat((), len(keys))
     parts = zip(keys, texts, rest, strict=True)
@@ -199,7 +201,7 @@ def _contents(
 
 
 def _tried(work: Callable[[Any], Any], cell: Any) -> Any:
-    """What the work gives, or its ValueError."""
+    """The result of the work, or its ValueError."""
     try:
         return work(cell)
     except ValueError as error:
@@ -220,9 +222,9 @@ def _first(table: Table, bad: Mapping[int, str], column: str) -> list[str]:
     return [f"{table.places[row]}: {column}: {reason}{more}"]
 
 
-def _is_missing(table: Table, column: Column, found: Mapping[str, str]) -> bool:
+def _is_missing(table: Table, column: Column, names: Mapping[str, str]) -> bool:
     optional = not column.required and column.kind.absent is not None
-    return column.key in found and found[column.key] not in table.header and not optional
+    return column.key in names and names[column.key] not in table.header and not optional
 
 
 def _missing(table: Table, column: Column, name: str) -> str:

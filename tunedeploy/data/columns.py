@@ -28,7 +28,7 @@ class Column:
         """Names tried when the recipe leaves the column out; an optional column with no guesses is not looked for."""
         return (self.key, *self.guesses) if self.required or self.guesses else ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The column as a bundle's manifest has it; `column_from` reads it back."""
         parallel = {} if self.parallel is None else {"parallel": self.parallel}
         plain = {"key": self.key, "kind": self.kind.name, "required": self.required, "guesses": list(self.guesses)}
@@ -53,7 +53,7 @@ def column_from(record: Mapping[str, Any]) -> Column:
     return Column(key=key, kind=kind(name), required=required, guesses=tuple(guesses), parallel=parallel)
 
 
-# What rows for the two kinds of input hold, here and not in their tasks: bundles of schema 1 do not name their columns.
+# The columns for texts and for images, here rather than in their tasks: bundles of schema 1 do not name their columns.
 TEXT_ROWS = (
     Column(
         key="text",

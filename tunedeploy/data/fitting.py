@@ -9,10 +9,10 @@ from tunedeploy.data.kinds import Kind
 from tunedeploy.data.table import Table
 
 SAMPLE = 500  # rows that are looked at, evenly spread: files are often sorted by their labels
-WIDE = 40  # columns in which something is looked for whose name says nothing
+WIDE = 40  # columns that are tried by their cells, where no name fits
 READABLE = 0.9  # share of cells that a kind must take: a few bad ones are for `plan` to name
 LIKELY = 0.5  # how much cells must look like a kind where no name speaks for it
-UNNAMED = 0.6  # what that is worth beside a column of a usual name
+UNNAMED = 0.6  # weight of a column found so, relative to one with a usual name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Fit:
 
 @dataclass
 class Sample:
-    """Some cells of a table, and how well they are of each kind."""
+    """Some cells of a table, and how well they fit each kind."""
 
     table: Table
     _cells: dict[str, list[Any]] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Sample:
         return self._cells[name]
 
     def score(self, name: str, kind: Kind) -> float:
-        """How much a column is of a kind: 0 where most of its cells cannot be read as one."""
+        """How well a column fits a kind: 0 where less than READABLE of its cells can be read as such."""
         key = (name, kind.name)
         if key not in self._scores:
             cells = self.cells(name)
@@ -51,13 +51,13 @@ class Sample:
         return self._scores[key]
 
     def is_parallel(self, first: str, second: str, columns: tuple[Kind, Kind]) -> bool:
-        """Whether two columns have as many items in most rows."""
+        """Whether two columns have equally many items in most rows."""
         pairs = [
-            (len(columns[0].parse(one, self.table.folder)), len(columns[1].parse(other, self.table.folder)))
-            for one, other in zip(self.cells(first), self.cells(second), strict=False)
-            if self._reads(one, columns[0]) and self._reads(other, columns[1])
+            (len(columns[0].parse(left, self.table.folder)), len(columns[1].parse(right, self.table.folder)))
+            for left, right in zip(self.cells(first), self.cells(second), strict=False)
+            if self._reads(left, columns[0]) and self._reads(right, columns[1])
         ]
-        return sum(one == other for one, other in pairs) >= READABLE * max(len(pairs), 1)
+        return sum(left == right for left, right in pairs) >= READABLE * max(len(pairs), 1)
 
     def _reads(self, cell: Any, kind: Kind) -> bool:
         try:
@@ -68,33 +68,33 @@ class Sample:
 
 
 def fit(sample: Sample, columns: Sequence[Column]) -> Fit | None:
-    """The table's columns that stand for a task's; None where one that it requires has none.
+    """The table's columns that stand for a task's; None where one that the task requires has no counterpart.
 
-    A usual name counts for more than looks, but what a column cannot hold it does not stand for, whatever its name.
+    A usual name counts for more than content, but a column never stands for a kind that its cells cannot be read as.
     """
     named = _by_name(sample, columns)
     chosen = _by_cells(sample, [column for column in columns if column.required], named)
     if any(column.required and column.key not in chosen for column in columns):
         return None
-    there = [column for column in columns if column.key in chosen]
-    kinds = {column.key: column.kind for column in there}
-    for column in there:
+    present = [column for column in columns if column.key in chosen]
+    kinds = {column.key: column.kind for column in present}
+    for column in present:
         if column.parallel in chosen and not sample.is_parallel(
             chosen[column.parallel], chosen[column.key], (kinds[column.parallel], column.kind)
         ):
             return None
     scores = [
-        sample.score(chosen[column.key], column.kind) * (1 if column.key in named else UNNAMED) for column in there
+        sample.score(chosen[column.key], column.kind) * (1 if column.key in named else UNNAMED) for column in present
     ]
-    told = [
+    reasons = [
         f"{chosen[column.key]!r} as {column.kind.name}, by its {'name' if column.key in named else 'cells'}"
-        for column in there
+        for column in present
     ]
-    return Fit(columns=chosen, score=sum(scores) / len(scores), why="; ".join(told))
+    return Fit(columns=chosen, score=sum(scores) / len(scores), why="; ".join(reasons))
 
 
 def _by_name(sample: Sample, columns: Sequence[Column]) -> dict[str, str]:
-    """The first of each column's usual names that is there and holds what it should."""
+    """For each column, the first of its usual names that the table has and whose cells fit."""
     names = {name.casefold(): name for name in reversed(sample.table.header)}
     chosen: dict[str, str] = {}
     for column in columns:

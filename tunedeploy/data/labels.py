@@ -1,4 +1,4 @@
-"""Label texts in the order a person expects ("2" before "10"), and what is odd about them."""
+"""Label texts in the order a person expects ("2" before "10"), and what is suspicious about them."""
 
 import re
 from collections import defaultdict

@@ -140,8 +140,8 @@ def _tables(section: Mapping[str, Any], notes: list[str]) -> tuple[Table, Table 
 def _two_sources(train: Source, wanted: str, notes: list[str]) -> tuple[Table, Table, str]:
     if wanted.isidentifier() and not Path(wanted).exists():
         known = ", ".join(repr(split) for split in train.splits if split != ALL)
-        there = f"splits: {known}{closest(wanted, train.splits)}" if known else "it has no splits, so name a file"
-        raise DataError(f"{train.name}: no split {wanted!r} for data.eval; {there}")
+        cure = f"splits: {known}{closest(wanted, train.splits)}" if known else "it has no splits, so name a file"
+        raise DataError(f"{train.name}: no split {wanted!r} for data.eval; {cure}")
     held_out = open_source(wanted)
     if _is_same(train, held_out):
         raise DataError(f"{train.name}: data.train and data.eval are the same; name another or leave data.eval out")
@@ -172,7 +172,7 @@ def _labels(train: Rows, known: tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 def _check_learnable(train: Rows, columns: Sequence[Column], known: tuple[str, ...] | None) -> None:
-    """Raise DataError for a target that is the same in every training row; one of a known label is let be."""
+    """Raise DataError for a target that is the same in every training row; labels that were known before are exempt."""
     for column in columns:
         constant = column.kind.constant
         if constant is None or column.key not in train.values or (known is not None and column.kind.labels is not None):
@@ -204,8 +204,8 @@ def _split(rows: Rows, table: Table, section: Mapping[str, Any], notes: list[str
     if groups and len(set(groups)) == 1:
         raise DataError(f"{rows.name}: every row has the same {group!r}; data.group needs two values, or leave it out")
     if group and not section.get("group"):
-        kept = f"{len(set(groups))} {group}s are kept whole by the split"
-        notes.append(f"{rows.name}: {kept}; data.group names another column")
+        grouping = f"{len(set(groups))} {group}s are kept whole by the split"
+        notes.append(f"{rows.name}: {grouping}; data.group names another column")
     side = automatic_split(groups or rows.inputs, rows.labels, share)
     train = rows.take([row for row, held_out in enumerate(side) if not held_out])
     held_out = rows.take([row for row, held_out in enumerate(side) if held_out])
@@ -215,9 +215,9 @@ def _split(rows: Rows, table: Table, section: Mapping[str, Any], notes: list[str
         shown = ", ".join(map(repr, alone[:5])) + (", ..." if len(alone) > 5 else "")
         which = f"are in one {group!r} only" if group else "have one distinct row"
         notes.append(f"{rows.name}: {len(alone)} classes {which} and are not evaluated: {shown}")
-    real = len(held_out) / len(rows)  # of classes of a few rows each, one is kept of every class
-    said = f", in fact {real:.0%}" if abs(real - share) > 0.05 else ""
-    return train, held_out, f"automatic {share * 100:g} %" + (f" by {group!r}" if group else "") + said
+    real = len(held_out) / len(rows)  # differs where classes have few rows, of which each gets one
+    deviation = f", in fact {real:.0%}" if abs(real - share) > 0.05 else ""
+    return train, held_out, f"automatic {share * 100:g} %" + (f" by {group!r}" if group else "") + deviation
 
 
 def _limited(train: Rows, limit: int, notes: list[str]) -> Rows:
@@ -235,12 +235,12 @@ def _limited(train: Rows, limit: int, notes: list[str]) -> Rows:
 def _check_counts(train: Rows, held_out: Rows) -> None:
     for rows, purpose in ((train, "train on"), (held_out, "evaluate on")):
         if len(rows) < MIN_ROWS:
-            there = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
-            raise DataError(f"{rows.name}: {there} to {purpose}; at least {MIN_ROWS} are needed, add some")
+            count = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
+            raise DataError(f"{rows.name}: {count} to {purpose}; at least {MIN_ROWS} are needed, add some")
 
 
 def _content(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> dict[str, Iterable[Any]]:
-    """Canonical column -> what is stored, labels as indices, and of what the file lacks its `absent`; "origin" last."""
+    """Canonical column -> stored values: labels as indices, `absent` where the file lacks the column; "origin" last."""
     index = {text: number for number, text in enumerate(labels)}
     content: dict[str, Iterable[Any]] = {}
     for column in columns:
@@ -257,7 +257,7 @@ def _encoded(encode: Callable[[Any, Mapping[str, int]], Any], index: Mapping[str
 
 
 def _dataset(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> "datasets.Dataset":
-    """The rows in Arrow, a part at a time: of what is stored there are never more than `PART` Python values."""
+    """The rows in Arrow, made in parts, so that never more than `PART` values of a column exist in Python."""
     import datasets
     import pyarrow as pa  # type: ignore[import-untyped]
 
@@ -270,4 +270,5 @@ def _dataset(rows: Rows, columns: Sequence[Column], labels: Sequence[str]) -> "d
         for _ in range(0, max(len(rows), 1), PART)
     ]
     table = datasets.table.InMemoryTable(pa.concat_tables(parts))
-    return datasets.Dataset(table, fingerprint=digest(rows.content).hex())  # else all of it is pickled to make one
+    # Without a fingerprint, datasets pickles all rows to compute one.
+    return datasets.Dataset(table, fingerprint=digest(rows.content).hex())

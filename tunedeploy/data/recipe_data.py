@@ -30,14 +30,14 @@ def forget() -> None:
 
 
 def data_of_run(recipe: "Recipe", run: Path) -> Data:
-    """The data that a run was trained on; against other rows no comparison and no score says anything.
+    """The data that a run was trained on; comparisons and scores on other rows would mean nothing.
 
     Raises:
         RunError: what the recipe names has changed since.
     """
     data, path = data_of(recipe), run / "data" / "fingerprint.json"
-    kept = read_json(path) if path.is_file() else None
-    if kept is not None and not (isinstance(kept, dict) and kept.get("fingerprint") == data.fingerprint):
+    recorded = read_json(path) if path.is_file() else None
+    if recorded is not None and not (isinstance(recorded, dict) and recorded.get("fingerprint") == data.fingerprint):
         raise RunError(
             f"{run}: the data of {recipe.data.train} has changed since training; put the old rows back, or train again"
         )

@@ -72,7 +72,7 @@ def clean_name(name: str) -> str:
 
 
 def check_names(name: str, header: Sequence[str]) -> None:
-    """Raise DataError if two columns have the same name; nameless columns can't be asked for and are let be."""
+    """Raise DataError if two columns have the same name; nameless columns can't be asked for and are ignored."""
     twice = [repr(column) for column, count in Counter(header).items() if count > 1 and column]
     if twice:
         raise DataError(f"{name}: the column name {', '.join(twice)} occurs twice; rename one")

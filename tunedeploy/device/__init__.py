@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that runs where there is no torch: a bundle opened, raw rows encoded, outputs compared, answers decided.
+"""Everything that runs without torch: opening bundles, encoding raw rows, comparing outputs, deciding answers.
 
-It needs numpy and onnxruntime, and encoders need tokenizers or Pillow: nothing else, nothing of tunedeploy either, so
-imports are relative. The folder travels in every bundle as `parity/device/`, where the parity kit and apps run it.
+It needs numpy and onnxruntime, and encoders need tokenizers or Pillow: nothing else, not even the rest of tunedeploy,
+so imports are relative. Every bundle holds this folder as `parity/device/`, where the parity kit and apps run it.
 """

@@ -91,5 +91,5 @@ def gain(reference: Array, other: Array) -> float:
 
 @np.errstate(invalid="ignore")
 def tells_gain(reference: Array, other: Array) -> bool:
-    """Whether centred arrays tell the gain of a file: a temperature leaves their correlation at 1, noise does not."""
+    """Whether centred arrays reveal the gain of a file: a temperature leaves their correlation at 1, noise does not."""
     return bool((reference * other).sum() >= CLEAR * np.sqrt((reference**2).sum() * (other**2).sum()))

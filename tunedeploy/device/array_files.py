@@ -19,7 +19,7 @@ def read_array(path: Path) -> Any:
     """Read a .npy file, or a .npz file as a dict.
 
     Raises:
-        RunError: the file is missing or is none, or would take far more memory than it has bytes.
+        RunError: the file is missing or is not such a file, or would take far more memory than it has bytes.
     """
     try:
         check_size(path)
@@ -31,7 +31,7 @@ def read_array(path: Path) -> Any:
 
 
 def check_size(path: Path) -> None:
-    """Refuse a file whose headers speak of more than its size explains.
+    """Refuse a file whose headers declare more than its size explains.
 
     Raises:
         ValueError: they do, or they cannot be read.
@@ -45,7 +45,7 @@ def check_size(path: Path) -> None:
 
 
 def declared_bytes(path: Path) -> int:
-    """Bytes of the arrays that a file's headers speak of.
+    """Bytes of the arrays that a file's headers declare.
 
     Raises:
         ValueError: a header cannot be read.

@@ -29,7 +29,7 @@ class Bundle:
         path: the folder with manifest.json.
 
     Raises:
-        RunError: it is no bundle.
+        RunError: the folder is not a bundle.
     """
 
     def __init__(self, path: Path) -> None:
@@ -100,16 +100,16 @@ class Bundle:
 
     @property
     def graph(self) -> Graph:
-        """The whole pass: what of a batch goes in, and what comes out."""
+        """The whole pass: which arrays of a batch go in, and what comes out."""
         return self.program.graph
 
     @cached_property
     def parts(self) -> Parts:
-        """All of it that needs no file of weights."""
+        """The encoder, program and decision, which need no weights."""
         return Parts(encoder=self.encoder, program=self.program, decision=self.decision)
 
     def session(self, variant: str = "fp32") -> Session:
-        """The session of a variant's file, of several that which makes the answers."""
+        """The session of a variant's file; of several files, that of the one that makes the answers."""
         return self.sessions(variant).last
 
     def sessions(self, variant: str = "fp32") -> Sessions:
@@ -169,14 +169,14 @@ class Bundle:
         """
         if isinstance(inputs, str | bytes | Mapping):
             raise TypeError("predict takes a list of inputs; write predict([one])")
-        rows = [one if isinstance(one, Mapping) else {self.encoder.key: one} for one in inputs]
-        if self.manifest["recipe"]["data"].get("text_pair") and any(one.get("text_pair") is None for one in rows):
+        rows = [value if isinstance(value, Mapping) else {self.encoder.key: value} for value in inputs]
+        if self.manifest["recipe"]["data"].get("text_pair") and any(row.get("text_pair") is None for row in rows):
             raise TypeError("this model reads pairs; give rows with 'text' and 'text_pair'")
         if not rows:
             return []
         if self.program.generates:
             return [{"text": text} for text in self.parts.generated(self.run(variant), rows)]
-        return self.decision.show(self.answers(rows, variant), rows)
+        return [dict(record) for record in self.decision.show(self.answers(rows, variant), rows)]
 
     def score(self, rows: Sequence[Row], variant: str = "fp32", progress: Callable[[int], Any] | None = None) -> float:
         """The bundle's metric on labelled rows."""
@@ -190,22 +190,22 @@ class Bundle:
             checks: names out of CHECKS.
             strict: what pytest leaves beside the kit counts as an added file.
         """
-        made: list[Comparison] = []
+        comparisons: list[Comparison] = []
         if "integrity" in checks:
             look = partial(integrity, self, pytest_ran=not strict)
-            made += tried(look, stage="bundle", file=MANIFEST)
-        asked = [one for one in CHECKS[1:] if one in checks]
-        if asked:
-            made += tried(verify.against_goldens, self, asked, stage="bundle", file=FOLDER)
-        return made
+            comparisons += tried(look, stage="bundle", file=MANIFEST)
+        golden_checks = [check for check in CHECKS[1:] if check in checks]
+        if golden_checks:
+            comparisons += tried(verify.against_goldens, self, golden_checks, stage="bundle", file=FOLDER)
+        return comparisons
 
     def facts_kept(self, arrays: Mapping[str, Array], checks: Collection[str]) -> list[Comparison]:
-        """More that the bundle says of itself; where tunedeploy is installed it looks at it (see bundle_checks)."""
+        """Further statements of the bundle about itself, checked where tunedeploy is installed; see proof.bundle."""
         del arrays, checks
         return []
 
     def graph_kept(self, variant: str) -> list[Comparison]:
-        """More of a variant's graph; a device has no package that reads one."""
+        """Further checks of a variant's graph; a device has no package that reads one."""
         del variant
         return []
 
@@ -225,6 +225,6 @@ def load_bundle(path: str | Path) -> Bundle:
     """Open a bundle folder.
 
     Raises:
-        RunError: it is no bundle.
+        RunError: the folder is not a bundle.
     """
     return Bundle(Path(path))

@@ -1,4 +1,4 @@
-"""One comparison of two things that should agree, and what is a breach before any number is."""
+"""One comparison of two things that should agree, and breaches of files that cannot be compared at all."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ class Comparison:
 
     `id` is a key of `sentences.SENTENCES` and `name` the sentence that stands there; `variant` is the one whose file is
     compared, or ''.
-    `value` must not exceed `limit` where `at_most`, nor be below it otherwise; without a limit it is only told.
+    `value` must not exceed `limit` where `at_most`, nor be below it otherwise; without a limit it is only reported.
     `where` names the row, batch and shape of the worst value; `seconds` is what it took, with an equal part of the
     work that it shared with others.
     """
@@ -47,14 +47,14 @@ class Comparison:
         """Whether the value is finite and within its limit."""
         return within(self.value, self.limit, at_most=self.at_most)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The record, with its verdict; a value that is not finite is written as text, since JSON has none."""
         record = asdict(self) | {"ok": self.ok}
-        facts = {name: _finite(one) for name, one in self.facts.items()}
+        facts = {name: _finite(value) for name, value in self.facts.items()}
         return record | {"value": _finite(self.value), "limit": _finite(self.limit), "facts": facts}
 
     def line(self) -> str:
-        """The breach in one line: file, what, number, limit, row. The first of what must not be needs no number."""
+        """The breach in one line: file, what, number, limit, row. A lone thing that must not exist needs no number."""
         counts = self._is_count()
         if counts and (self.value, self.limit, self.rows) == (1, 0, 0):
             return f"{self.stage}: {self.file}: {self.name}" + (f": {self.where}" if self.where else "")
@@ -67,11 +67,13 @@ class Comparison:
     def _is_count(self) -> bool:
         """Whether the value counts things: it and its limit are whole, and have no unit."""
         numbers = (self.value, self.limit)
-        return not self.unit and all(one is not None and np.isfinite(one) and one == int(one) for one in numbers)
+        return not self.unit and all(
+            number is not None and np.isfinite(number) and number == int(number) for number in numbers
+        )
 
 
 class Details(TypedDict, total=False):
-    """What else a comparison may say, see there."""
+    """The optional fields of a comparison, see `Comparison`."""
 
     unit: str
     rows: int
@@ -98,7 +100,7 @@ class Ledger:
     ) -> Comparison:
         """A breach where the value is over its limit; where that is None, as `informational`.
 
-        `words` stand in the sentence, as the variant does.
+        `words` fill the placeholders of the sentence, as the variant does.
         """
         assert id in SENTENCES, f"{id!r} has no sentence"
         name = SENTENCES[id].format_map({"variant": self.variant, **(words or {})})
@@ -118,11 +120,11 @@ def _finite(value: Any) -> Any:
 
 
 def tried(check: Callable[..., Iterable[Comparison]], *arguments: Any, stage: str, file: str) -> list[Comparison]:
-    """What a check finds. A file that cannot be read, loaded or run is a breach too, with the reason in its line."""
+    """A check's comparisons. A file that cannot be read, loaded or run is a breach too, with the reason in its line."""
     began = time.monotonic()
     try:
-        made = list(check(*arguments))
-        return timed(made, time.monotonic() - began)
+        comparisons = list(check(*arguments))
+        return timed(comparisons, time.monotonic() - began)
     except (RunError, ModelError, OSError, KeyError) as error:
         return [unusable(error, stage=stage, file=file)]
 
@@ -133,20 +135,20 @@ def unusable(error: Exception, *, stage: str, file: str) -> Comparison:
     return Ledger(stage=stage, file=file).at_most("failures", 1, 0, where=reason.splitlines()[0])
 
 
-def breach_lines(made: Iterable[Comparison], run: Path | None = None) -> list[str]:
-    """One line a breach. In a run, the first one inside a graph says how to find where it begins."""
-    breaches = [one for one in made if not one.ok]
-    lines = [one.line() for one in breaches]
-    inside = next((at for at, one in enumerate(breaches) if one.id in OF_ANSWERS), None)
+def breach_lines(comparisons: Iterable[Comparison], run: Path | None = None) -> list[str]:
+    """One line per breach. In a run, the first one inside a graph says how to find where it begins."""
+    breaches = [comparison for comparison in comparisons if not comparison.ok]
+    lines = [breach.line() for breach in breaches]
+    inside = next((at for at, breach in enumerate(breaches) if breach.id in OF_ANSWERS), None)
     if run is not None and inside is not None and breaches[inside].stage in ("export", "quantize"):
         lines[inside] += f"; run 'tunedeploy diagnose {run}' to find where it begins"
     return lines
 
 
-def timed(made: Sequence[Comparison], seconds: float) -> list[Comparison]:
-    """The same, with an equal part each of the time that they took together beyond what they know of already."""
-    share = (seconds - sum(one.seconds for one in made)) / max(len(made), 1)
-    return [replace(one, seconds=round(one.seconds + share, 3)) for one in made]
+def timed(comparisons: Sequence[Comparison], seconds: float) -> list[Comparison]:
+    """The comparisons, each with an equal part of the seconds that are not recorded in any of them yet."""
+    share = (seconds - sum(comparison.seconds for comparison in comparisons)) / max(len(comparisons), 1)
+    return [replace(comparison, seconds=round(comparison.seconds + share, 3)) for comparison in comparisons]
 
 
 def names_kept(ledger: Ledger, session: Session, graph: Graph) -> Comparison:

@@ -8,7 +8,7 @@ _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class TunedeployError(Exception):
-    """Base of the tree. `lines` holds one message a problem; `exit_code` is the process's."""
+    """Base of the tree. `lines` holds one message per problem; `exit_code` is the process's."""
 
     exit_code = 1
 

@@ -95,7 +95,7 @@ def _entries(content: mmap.mmap, span: tuple[int, int], kind: str, depth: int) -
 
 
 def _fields(content: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number, begin and end of each field of a message that has a length of its own."""
+    """Number, start and end of each length-delimited field of a message."""
     while at < end:
         tag, at = _varint(content, at)
         wire = tag & 7

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def cache_again(ledger: Ledger, bundle: "Bundle", goldens: Goldens) -> list[Comparison]:
     """The float32 pass in several calls, the state of each handed to the next, against the golden outputs."""
     if ledger.variant != "fp32":
-        return []  # integers share a scale a call, so other calls round otherwise
+        return []  # integers share one scale per call, so other calls round differently
     name, run = bundle.graph.outputs[0].name, bundle.run(ledger.variant)
     worst, where, cuts = 0.0, "", 0
     for group, output in zip(goldens.groups, goldens.outputs(ledger.variant), strict=True):
@@ -34,7 +34,7 @@ def cache_again(ledger: Ledger, bundle: "Bundle", goldens: Goldens) -> list[Comp
 
 
 def texts_again(ledger: Ledger, bundle: "Bundle", goldens: Goldens, *, exact: bool) -> list[Comparison]:
-    """What a variant generates for each golden row is what it generated; elsewhere up to a near-tie on its way."""
+    """A variant generates the golden text of each row; on another machine, unless it met a near-tie on the way."""
     if not bundle.program.generates:
         return []
     golden = goldens.golden
@@ -52,7 +52,7 @@ def texts_again(ledger: Ledger, bundle: "Bundle", goldens: Goldens, *, exact: bo
 
 
 def smallest_margin(bundle: "Bundle", variant: str, row: object) -> float:
-    """How far the best token of a generated text lies before the second, where it is closest."""
+    """The smallest lead of the best token over the second in a generated text."""
     batch = bundle.encoder.collate(bundle.encoder.encode([row]))  # type: ignore[list-item]
     sequences = bundle.program.answer(bundle.run(variant), batch)[SEQUENCES]
     scores = bundle.outputs(bundle.program.forced(batch, sequences), variant)[bundle.graph.outputs[0].name]

@@ -1,4 +1,4 @@
-"""The goldens of a bundle's parity kit, checked once for name, type and shape, so that what compares can trust them."""
+"""The goldens of a bundle's parity kit, checked once for name, type and shape, so that comparisons can trust them."""
 
 import math
 import re
@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -45,11 +45,11 @@ class Golden(TypedDict):
     """golden.json."""
 
     labels: list[str]
-    preprocessing: dict[str, Any]
+    preprocessing: dict[str, object]
     input_tolerance: float
     rows: list[Row]
     texts: NotRequired[dict[str, list[str]]]  # variant to what it generates for each row
-    tokenizer_probe: NotRequired[dict[str, Any]]
+    tokenizer_probe: NotRequired[dict[str, object]]
 
 
 class MadeOn(TypedDict):
@@ -60,7 +60,7 @@ class MadeOn(TypedDict):
 
 
 class Rule(TypedDict):
-    """How a variant is judged; see bundling.kit.rule."""
+    """How a variant is judged; see bundling.kit.Kit.rule."""
 
     file: str
     max_abs: float
@@ -98,7 +98,7 @@ class Goldens:
 
 def inputs_of(arrays: Mapping[str, Array], group: str) -> dict[str, Array]:
     """The inputs of one group of a golden.npz."""
-    return {name.rpartition("/")[2]: one for name, one in arrays.items() if name.startswith(f"{group}/input/")}
+    return {name.rpartition("/")[2]: array for name, array in arrays.items() if name.startswith(f"{group}/input/")}
 
 
 def read_goldens(folder: Path, manifest: Manifest, graph: Graph) -> Goldens:
@@ -123,7 +123,7 @@ def read_goldens(folder: Path, manifest: Manifest, graph: Graph) -> Goldens:
 
 
 def onnx_test_folder(program: Program, graph: str, number: int) -> str:
-    """Where in a kit a batch stands in ONNX's own test format; of several graphs each has a folder."""
+    """The folder in a kit for a batch in ONNX's own test format; with several graphs, each has its own."""
     name = f"test_data_set_{number}"
     return name if len(program.graphs) == 1 else f"{graph}/{name}"
 
@@ -133,8 +133,8 @@ def raw_row(folder: Path, row: Row, *, at: int, needed: str) -> RawRow:
 
     Args:
         folder: the bundle's.
-        row: the row, and `at` its number.
-        at: named in errors.
+        row: the row.
+        at: its number, named in errors.
         needed: the key that a row of this task has.
 
     Raises:
@@ -161,9 +161,12 @@ def read_arrays(folder: Path) -> dict[str, Array]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            if sum(one.file_size for one in members) > LARGEST:
+            if sum(member.file_size for member in members) > LARGEST:
                 raise ValueError(f"its arrays are larger than {LARGEST >> 20} MB")
-            return {one.filename.removesuffix(".npy"): _array(archive.read(one), one.filename) for one in members}
+            return {
+                member.filename.removesuffix(".npy"): _array(archive.read(member), member.filename)
+                for member in members
+            }
     except UNREADABLE as error:
         raise RunError(f"{path}: cannot be read: {str(error)[:120]}") from error
 
@@ -173,7 +176,7 @@ def _array(content: bytes, name: str) -> Array:
     header = HEADER.fullmatch(content[10 : 10 + size])
     if not content.startswith(MAGIC) or header is None:
         raise ValueError(f"{name!r} is not an array of float32 or int64")
-    shape = tuple(int(one) for one in header[2].split(b", "))
+    shape = tuple(int(side) for side in header[2].split(b", "))
     values = np.frombuffer(content, np.dtype(f"<{header[1].decode()}"), offset=10 + size)
     if math.prod(shape) != len(values):
         raise ValueError(f"{name!r} has {len(values)} values, expected {shape}")
@@ -200,7 +203,7 @@ def _problems_of_group(group: str, arrays: Mapping[str, Array], graph: Graph) ->
         yield f"{group}: its arrays have {', '.join(map(str, sorted(rows)))} rows"
     inputs = inputs_of(arrays, group)
     if any(value.name not in inputs for value in graph.inputs):
-        return  # and named as missing already
+        return  # already reported as missing
     output = graph.outputs[0]
     expected = graph.shapes(inputs)[output.name]
     for name, array in mine.items():

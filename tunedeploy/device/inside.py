@@ -36,9 +36,9 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def entries_below(folder: Path) -> Iterator[tuple[str, bool]]:
-    """Name of everything below a folder but folders, sorted, and whether it is a regular file; follows no link."""
+    """Names of all but folders below a folder, sorted, and whether each is a regular file; follows no link."""
     with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda one: one.name):
+        for entry in sorted(entries, key=lambda item: item.name):
             if entry.is_dir(follow_symlinks=False):
                 yield from ((f"{entry.name}/{name}", regular) for name, regular in entries_below(Path(entry.path)))
             else:

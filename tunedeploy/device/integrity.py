@@ -16,27 +16,27 @@ def integrity(bundle: "Bundle", *, pytest_ran: bool = True) -> list[Comparison]:
 
     Args:
         bundle: opened.
-        pytest_ran: let pass what pytest leaves beside the kit, compiled tests for one: code that no hash is of.
+        pytest_ran: allow what pytest leaves beside the kit, such as compiled tests, which is code without a hash.
     """
     folder, listed = bundle.path, bundle.manifest["files"]
     entries = dict(entries_below(folder))
-    made = [(name, "file-not-regular") for name, regular in entries.items() if not regular]
+    breaches = [(name, "file-not-regular") for name, regular in entries.items() if not regular]
     for name, digest in listed.items():
         if name in (MANIFEST, SIGNATURE):
-            made.append((name, "file-not-listable"))
+            breaches.append((name, "file-not-listable"))
         elif name not in entries:
-            made.append((name, "file-missing"))
+            breaches.append((name, "file-missing"))
         elif entries[name] and sha256(inside(folder, name)) != digest:
-            made.append((name, "file-changed"))
+            breaches.append((name, "file-changed"))
     known = {*listed, MANIFEST, SIGNATURE}
-    made += [
+    breaches += [
         (name, "file-added")
         for name, regular in entries.items()
         if regular and name not in known and not (pytest_ran and _by_pytest(name))
     ]
-    if not made:
+    if not breaches:
         return [entry("bundle-files", MANIFEST, 0)]
-    return [entry(id, name, 1) for name, id in made]
+    return [entry(id, name, 1) for name, id in breaches]
 
 
 def entry(id: str, file: str, value: int, where: str = "") -> Comparison:

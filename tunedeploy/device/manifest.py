@@ -35,7 +35,7 @@ class Variant(TypedDict):
 
 
 class Columns(TypedDict):
-    """Names of the user's columns, of those that are known here."""
+    """The user's names for the columns that are known here."""
 
     text: NotRequired[str | None]
     text_pair: NotRequired[str | None]
@@ -61,9 +61,9 @@ class Contents(TypedDict):
     metric_unit: NotRequired[str]
     metric_better: NotRequired[str]
     graphs: NotRequired[dict[str, Signature]]
-    program: NotRequired[dict[str, Any]]  # how several graphs are called; a single one is called once
-    decision: NotRequired[dict[str, Any]]
-    columns: NotRequired[list[dict[str, Any]]]  # of labelled rows; see data.columns.Column
+    program: NotRequired[dict[str, object]]  # how several graphs are called; a single one is called once
+    decision: NotRequired[dict[str, object]]
+    columns: NotRequired[list[dict[str, object]]]  # of labelled rows; see data.columns.Column
     eval_source: NotRequired[str]
     variants: dict[str, Variant]
     preprocessing: dict[str, Any]
@@ -96,7 +96,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def bundle_id(content: bytes) -> str:
-    """What tells this bundle from any other: SHA-256 of its manifest, which holds that of every other file."""
+    """The identity of a bundle: SHA-256 of its manifest, which holds that of every other file."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -104,7 +104,7 @@ def parse_manifest(content: bytes, path: Path) -> Manifest:
     """The manifest of its bytes; `path` is the bundle's folder.
 
     Raises:
-        RunError: it lacks a key, or tells something else under it.
+        RunError: a key is missing, or its value has another type or contradicts another.
     """
     place = str(path / MANIFEST)
     manifest = typed.parse(content, Manifest, place)

@@ -51,7 +51,7 @@ class Parts:
         return replace(answers, texts=self.generated(run, rows))
 
     def generated(self, run: Run, rows: Sequence[Row], progress: Callable[[int], Any] | None = None) -> tuple[str, ...]:
-        """The text that an app gets for each row; the right answers are not looked at."""
+        """The text that an app gets for each row; the right answers are not used."""
         texts: list[str] = []
         for features, numbers in self.blocks(rows):
             texts += self.generated_of_features(run, features)

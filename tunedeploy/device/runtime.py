@@ -33,7 +33,7 @@ class Session:
     def __init__(self, path: Path, *, threads: int | None = None, fused: bool = True, exact: bool = False) -> None:
         self.path = path
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # errors are raised; said twice they are two lines
+        options.log_severity_level = 4  # errors are raised; logging them too would show them twice
         if threads is not None:
             options.intra_op_num_threads = threads
         if not fused:
@@ -48,8 +48,8 @@ class Session:
                 f"{path}: onnxruntime {onnxruntime.__version__} cannot load it: {_on_one_line(error)}"
             ) from error
         try:
-            self.inputs = [one.name for one in self.session.get_inputs()]
-            self.outputs = [one.name for one in self.session.get_outputs()]
+            self.inputs = [value.name for value in self.session.get_inputs()]
+            self.outputs = [value.name for value in self.session.get_outputs()]
             self.metadata: dict[str, str] = dict(self.session.get_modelmeta().custom_metadata_map)
         except UnicodeDecodeError as error:
             raise RunError(f"{path}: holds a name that is not UTF-8") from error
@@ -81,7 +81,7 @@ def _on_one_line(error: Exception) -> str:
 
 
 def _raise_unless_its_own(error: Exception) -> None:
-    """Let pass what onnxruntime raises: its exceptions share no base class but Exception.
+    """Raise the error unless it is onnxruntime's: its exceptions share no base class but Exception.
 
     One whose message quotes a name of the file that is not UTF-8 arrives as a UnicodeDecodeError.
     """

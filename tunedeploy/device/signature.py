@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 
@@ -40,8 +40,8 @@ class Value:
 class Signature(TypedDict):
     """A graph as a manifest has it: each value with the attributes that say something."""
 
-    inputs: list[dict[str, Any]]
-    outputs: list[dict[str, Any]]
+    inputs: list[dict[str, object]]
+    outputs: list[dict[str, object]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class Graph:
         }
 
     def shapes(self, inputs: Arrays) -> dict[str, tuple[str | int, ...]]:
-        """The shape of each output for these inputs; a word stands where the inputs do not say it.
+        """The shape of each output for these inputs; an axis that they do not determine keeps its word.
 
         Raises:
             KeyError: an input is missing.
@@ -108,7 +108,7 @@ def _size(axis: str | int, sizes: Mapping[str | int, int]) -> str | int:
 def elements(value: Value, output: Array, inputs: Arrays) -> tuple[Array, Array]:
     """The part of an output that means something: (elements, ...), and the row of the batch each is of, (elements,).
 
-    Where the whole output is valid an element is a row; else it is a place of a row that the mask does not leave out.
+    Where the whole output is valid an element is a row; else it is a place of a row that the mask keeps.
     Padding to another length changes neither.
     """
     if value.valid is None:
@@ -117,9 +117,13 @@ def elements(value: Value, output: Array, inputs: Arrays) -> tuple[Array, Array]
     return output[mask], np.nonzero(mask)[0]
 
 
-def _described(values: Sequence[Value]) -> list[dict[str, Any]]:
+def _described(values: Sequence[Value]) -> list[dict[str, object]]:
     return [
-        {key: list(one) if isinstance(one, tuple) else one for key, one in asdict(value).items() if one}
+        {
+            key: list(attribute) if isinstance(attribute, tuple) else attribute
+            for key, attribute in asdict(value).items()
+            if attribute
+        }
         for value in values
     ]
 
@@ -128,11 +132,11 @@ def read_graph(name: str, described: Signature) -> Graph:
     """A graph as a manifest has it.
 
     Raises:
-        Mismatch: a value of it has no name or no axes, or what it has means nothing.
+        Mismatch: a value has no name or no axes, or one of its attributes means nothing.
     """
     where = f"graphs.{name}"
     inputs, outputs = (
-        tuple(typed.made(Value, value, f"{where}.{side}[{at}]") for at, value in enumerate(values))
+        tuple(typed.from_json(Value, value, f"{where}.{side}[{at}]") for at, value in enumerate(values))
         for side, values in (("inputs", described["inputs"]), ("outputs", described["outputs"]))
     )
     names = [value.name for value in (*inputs, *outputs)]
@@ -154,7 +158,7 @@ class Call:
 
 
 class Recording:
-    """A Run that keeps what passes through another."""
+    """A Run that records the calls of another one."""
 
     def __init__(self, run: Run) -> None:
         self.run = run

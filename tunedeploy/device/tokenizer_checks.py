@@ -1,4 +1,4 @@
-"""A bundle's tokenizer against the probe in its goldens: what no golden row shows, every entry and every script."""
+"""A bundle's tokenizer against the probe in its goldens: every entry and every script, which no golden row shows."""
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -15,8 +15,8 @@ FILE = "tokenizer.json"
 TOKENIZER = Ledger(stage="bundle", file=FILE)
 
 
-def probed(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What goldens tell of the tokenizer of a folder; nothing where there is none.
+def probed(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, object]]:
+    """What goldens record of a folder's tokenizer; nothing where there is none.
 
     Args:
         folder: of the bundle.
@@ -28,8 +28,8 @@ def probed(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if not (folder / FILE).is_file():
         return {}
     pairs = any(row.get("text_pair") is not None for row in rows)
-    made = digests(folder / FILE, pairs=pairs)
-    return {"tokenizer_probe": {"version": tokenizer_probe.VERSION, "tokenizers": version("tokenizers"), **made}}
+    probe = digests(folder / FILE, pairs=pairs)
+    return {"tokenizer_probe": {"version": tokenizer_probe.VERSION, "tokenizers": version("tokenizers"), **probe}}
 
 
 def digests(path: Path, *, pairs: bool) -> tokenizer_probe.Probe:
@@ -47,7 +47,7 @@ def digests(path: Path, *, pairs: bool) -> tokenizer_probe.Probe:
 
 
 def as_probed(folder: Path, golden: Mapping[str, Any]) -> list[Comparison]:
-    """Parts of the probe that come out otherwise; bundles from before the probe have nothing to compare.
+    """Parts of the probe that come out differently; bundles from before the probe have nothing to compare.
 
     Raises:
         RunError: the goldens hold no probe, or one of a later version; or the tokenizer refuses a text.

@@ -26,7 +26,7 @@ NAMES = {
     list: "a list",
     dict: "an object",
 }
-OBJECT = dict[str, Any]  # any JSON object, to be held to nothing further: `read(path, OBJECT)`
+OBJECT = dict[str, Any]  # any JSON object, with no further checks: `read(path, OBJECT)`
 T = TypeVar("T")
 
 
@@ -48,7 +48,7 @@ def read(path: Path, kind: type[T]) -> T:
 
 
 def parse(content: bytes | str, kind: type[T], place: str) -> T:
-    """The same of bytes that have been read; `place` begins the error's line."""
+    """As `read`, of content that has been read already; `place` begins the error's line."""
     try:
         text = content.decode() if isinstance(content, bytes) else content
         value = json.loads(text, parse_constant=_refused, object_pairs_hook=_without_twins)
@@ -72,14 +72,14 @@ def deeper_than(value: Any, levels: int) -> bool:
     """Whether JSON has more levels of objects and lists than that."""
     level = [value]
     for _ in range(levels + 1):
-        inner = [one for one in level if isinstance(one, dict | list) and one]
+        inner = [node for node in level if isinstance(node, dict | list) and node]
         if not inner:
             return False
-        level = [one for part in inner for one in (part.values() if isinstance(part, dict) else part)]
+        level = [child for part in inner for child in (part.values() if isinstance(part, dict) else part)]
     return True
 
 
-def made(kind: type[T], value: Any, where: str = "") -> T:
+def from_json(kind: type[T], value: Any, where: str = "") -> T:
     """A frozen dataclass from its JSON object; lists become tuples.
 
     Raises:
@@ -96,7 +96,7 @@ def made(kind: type[T], value: Any, where: str = "") -> T:
         elif field.default is dataclasses.MISSING:
             raise Mismatch(f"{_at(where, field.name)}: missing")
     try:
-        return kind(**{key: tuple(one) if isinstance(one, list) else one for key, one in value.items()})
+        return kind(**{key: tuple(item) if isinstance(item, list) else item for key, item in value.items()})
     except ValueError as error:
         raise Mismatch(f"{where}: {error}" if where else str(error)) from error
 
@@ -108,7 +108,7 @@ def check(value: Any, kind: Any, where: str = "") -> None:
         Mismatch: at the first place where it differs.
     """
     origin = get_origin(kind)
-    if kind is Any:
+    if kind in (Any, object):
         return
     if is_typeddict(kind):
         _check_keys(value, kind, where)
@@ -118,8 +118,8 @@ def check(value: Any, kind: Any, where: str = "") -> None:
         _check_items(value, origin, get_args(kind), where)
     elif origin is dict:
         _check_kind(value, dict, where)
-        for key, one in value.items():
-            check(one, get_args(kind)[1], _at(where, key))
+        for key, item in value.items():
+            check(item, get_args(kind)[1], _at(where, key))
     else:
         _check_kind(value, kind, where)
 
@@ -149,8 +149,8 @@ def _check_items(value: Any, origin: Any, kinds: tuple[Any, ...], where: str) ->
         kinds = kinds[:1] * len(value)
     if len(value) != len(kinds):
         raise Mismatch(f"{where}: expected {len(kinds)} values, got {len(value)}")
-    for at, (one, kind) in enumerate(zip(value, kinds, strict=True)):
-        check(one, kind, f"{where}[{at}]")
+    for at, (item, kind) in enumerate(zip(value, kinds, strict=True)):
+        check(item, kind, f"{where}[{at}]")
 
 
 def _check_kind(value: Any, kind: Any, where: str) -> None:
@@ -176,8 +176,8 @@ def _refused(name: str) -> Any:
     raise ValueError(f"{name} is not a number of JSON")
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object, whose keys are all different: of two equal ones every reader takes another."""
+def _without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object whose keys are all different: readers disagree on which of two equal ones counts."""
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("a key is there twice")

@@ -36,31 +36,31 @@ def against_goldens(bundle: "Bundle", checks: Sequence[str]) -> list[Comparison]
     """Goldens of the parity kit, run again: inputs from raw rows, outputs from inputs, answers from outputs."""
     goldens = read_goldens(bundle.path, bundle.manifest, bundle.graph)
     golden, arrays = goldens.golden, goldens.arrays
-    made: list[Comparison] = []
+    comparisons: list[Comparison] = []
     if "preprocessing" in checks:
-        made += tried(inputs_again, bundle, golden, arrays, stage="bundle", file="parity/golden.npz")
-        made += tried(labels_alike, bundle, golden, stage="bundle", file="labels.json")
-        made += tried(preprocessing_alike, bundle, golden, stage="bundle", file=MANIFEST)
-        made += tried(as_probed, bundle.path, golden, stage="bundle", file="tokenizer.json")
-    made += tried(bundle.facts_kept, arrays, checks, stage="bundle", file="manifest.json")
-    made += rules_kept(bundle, goldens)
-    for variant, one in bundle.manifest["variants"].items():
+        comparisons += tried(inputs_again, bundle, golden, arrays, stage="bundle", file="parity/golden.npz")
+        comparisons += tried(labels_alike, bundle, golden, stage="bundle", file="labels.json")
+        comparisons += tried(preprocessing_alike, bundle, golden, stage="bundle", file=MANIFEST)
+        comparisons += tried(as_probed, bundle.path, golden, stage="bundle", file="tokenizer.json")
+    comparisons += tried(bundle.facts_kept, arrays, checks, stage="bundle", file="manifest.json")
+    comparisons += rules_kept(bundle, goldens)
+    for variant, entry in bundle.manifest["variants"].items():
         if variant in goldens.rules["variants"]:
-            made += tried(variant_again, bundle, variant, goldens, checks, stage="bundle", file=one["file"])
-    return made
+            comparisons += tried(variant_again, bundle, variant, goldens, checks, stage="bundle", file=entry["file"])
+    return comparisons
 
 
 def rules_kept(bundle: "Bundle", goldens: Goldens) -> list[Comparison]:
-    """Every variant is held to a rule, and every rule is of a variant."""
-    listed = {name: one["file"] for name, one in bundle.manifest["variants"].items()}
-    ruled = {name: one["file"] for name, one in goldens.rules["variants"].items()}
-    odd = len(set(listed.items()) ^ set(ruled.items())) + (not ruled)
-    return [Ledger(stage="bundle", file="parity/tolerances.json").at_most("golden-rules", odd, 0)]
+    """Every variant has a rule, and every rule is that of a variant."""
+    listed = {name: variant["file"] for name, variant in bundle.manifest["variants"].items()}
+    ruled = {name: rule["file"] for name, rule in goldens.rules["variants"].items()}
+    unmatched = len(set(listed.items()) ^ set(ruled.items())) + (not ruled)
+    return [Ledger(stage="bundle", file="parity/tolerances.json").at_most("golden-rules", unmatched, 0)]
 
 
 def variant_again(bundle: "Bundle", variant: str, goldens: Goldens, checks: Sequence[str]) -> list[Comparison]:
-    """One variant's names, outputs and answers; outputs by decisions where integer kernels may round otherwise."""
-    made: list[Comparison] = []
+    """One variant's names, outputs and answers; outputs by decisions where integer kernels may round differently."""
+    comparisons: list[Comparison] = []
     rule, made_on = goldens.rules["variants"][variant], goldens.rules["made_on"]
     here = made_on == made_on | {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__}
     ledger = Ledger(stage="bundle", file=rule["file"], variant=variant)
@@ -68,19 +68,19 @@ def variant_again(bundle: "Bundle", variant: str, goldens: Goldens, checks: Sequ
         for graph in bundle.program.graphs:
             session = bundle.sessions(variant).of_graph[graph.name]
             file = session.path.relative_to(bundle.path).as_posix()
-            made.append(names_kept(replace(ledger, file=file), session, graph))
-        made += bundle.graph_kept(variant)
+            comparisons.append(names_kept(replace(ledger, file=file), session, graph))
+        comparisons += bundle.graph_kept(variant)
     if {"parity", "metric"} & set(checks):
         got = Outputs(bundle, goldens, outputs_again(bundle, variant, goldens))
         expected = Outputs(bundle, goldens, goldens.outputs(variant))
         if "parity" in checks:
-            made.append(gain_kept(ledger, Outputs(bundle, goldens, goldens.outputs("fp32")), expected, got))
-            made.append(outputs_kept(ledger, rule, expected, got, exact=here or variant == "fp32"))
-            made += cache_again(ledger, bundle, goldens)
+            comparisons.append(gain_kept(ledger, Outputs(bundle, goldens, goldens.outputs("fp32")), expected, got))
+            comparisons.append(outputs_kept(ledger, rule, expected, got, exact=here or variant == "fp32"))
+            comparisons += cache_again(ledger, bundle, goldens)
         if "metric" in checks:
-            made.append(answers_kept(ledger, "golden-answers", rule, expected, got))
-            made += texts_again(ledger, bundle, goldens, exact=here)
-    return made
+            comparisons.append(answers_kept(ledger, "golden-answers", rule, expected, got))
+            comparisons += texts_again(ledger, bundle, goldens, exact=here)
+    return comparisons
 
 
 class Outputs:
@@ -97,8 +97,8 @@ class Outputs:
         self.valid = np.concatenate([part for part, _ in parts])
         self.rows = np.concatenate([row + start for (_, row), start in zip(parts, starts, strict=False)])
         answers = [bundle.decision.answers({value.name: output}, batch) for output, batch in pairs]
-        self.evidence = np.concatenate([one.evidence for one in answers])
-        self.unit_rows = np.concatenate([one.row + start for one, start in zip(answers, starts, strict=False)])
+        self.evidence = np.concatenate([answer.evidence for answer in answers])
+        self.unit_rows = np.concatenate([answer.row + start for answer, start in zip(answers, starts, strict=False)])
 
 
 def inputs_again(bundle: "Bundle", golden: Golden, arrays: Mapping[str, Array]) -> list[Comparison]:
@@ -122,12 +122,12 @@ def another_decoder(manifest: Mapping[str, Any]) -> str:
     Pillow's versions differ: 13 scales tall images in another order than 12, by up to 23 steps of 8 bits when bicubic.
     """
     name = "pillow" if manifest["preprocessing"].get("kind") == "image" else "tokenizers"
-    made = manifest.get("versions", {}).get(name)
+    recorded = manifest.get("versions", {}).get(name)
     try:
         here = version(name)
     except PackageNotFoundError:
         return ""
-    return "" if made in (None, here) else f" (made with {name} {made}, here {here})"
+    return "" if recorded in (None, here) else f" (made with {name} {recorded}, here {here})"
 
 
 def metadata_of_files(bundle: "Bundle") -> Iterator[tuple[str, Mapping[str, str]]]:
@@ -142,7 +142,7 @@ def labels_alike(bundle: "Bundle", golden: Golden) -> list[Comparison]:
     config = typed.read(inside(bundle.path, "config.json"), Config)
     names, ids = config.get("id2label", {}), config.get("label2id", {})
     labels = [typed.read(inside(bundle.path, "labels.json"), list[str]), list(bundle.labels)]
-    if bundle.labels:  # of numbers there are none, and configurations have some all the same
+    if bundle.labels:  # numbers have no labels, yet configurations list some
         labels.append([names.get(str(at), "") for at in range(len(names))])
         labels.append(sorted(ids, key=lambda label: ids[label]))
     for place, metadata in metadata_of_files(bundle):
@@ -157,20 +157,20 @@ def preprocessing_alike(bundle: "Bundle", golden: Golden) -> list[Comparison]:
     for place, metadata in metadata_of_files(bundle):
         stored = metadata["tunedeploy.preprocessing"]
         facts.append(typed.parse(stored, typed.OBJECT, f"{place}: tunedeploy.preprocessing"))
-    odd = bundle.encoder.contradictions(bundle.path)
-    others = sum(one != golden["preprocessing"] for one in facts) + len(odd)
+    contradictions = bundle.encoder.contradictions(bundle.path)
+    others = sum(stated != golden["preprocessing"] for stated in facts) + len(contradictions)
     described = Ledger(stage="bundle", file=MANIFEST)
-    return [described.at_most("preprocessing-facts", others, 0, rows=len(facts) + 1, where=", ".join(odd))]
+    return [described.at_most("preprocessing-facts", others, 0, rows=len(facts) + 1, where=", ".join(contradictions))]
 
 
 def outputs_again(bundle: "Bundle", variant: str, goldens: Goldens) -> list[Array]:
-    """Outputs of now for every group of golden inputs."""
+    """The outputs, computed now, for every group of golden inputs."""
     name = bundle.graph.outputs[0].name
     return [bundle.outputs(goldens.inputs(group), variant)[name] for group in goldens.groups]
 
 
 def gain_kept(ledger: Ledger, fp32: Outputs, expected: Outputs, got: Outputs) -> Comparison:
-    """The gain over float32's goldens; where quantization moves those further than they lie apart, over its own."""
+    """The gain over float32's goldens, or over the variant's own where quantization noise drowns that comparison."""
     centred = fp32.decision.centred
     tells = tells_gain(centred(fp32.evidence), centred(expected.evidence))
     base, name = (fp32, "fp32") if tells else (expected, ledger.variant)

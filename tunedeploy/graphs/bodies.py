@@ -1,4 +1,4 @@
-"""Bodies of If, Loop and Scan: graphs inside of a node, which read values of the graph around them by name alone."""
+"""Bodies of If, Loop and Scan: graphs inside a node, which read values of the enclosing graph by name."""
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
@@ -7,36 +7,36 @@ import onnx
 
 
 def bodies(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.GraphProto]]:
-    """The graphs inside of a node, each with the name of its attribute."""
+    """The graphs inside a node, each with the name of its attribute."""
     for attribute in node.attribute:
         for body in (*([attribute.g] if attribute.type == onnx.AttributeProto.GRAPH else []), *attribute.graphs):
             yield attribute.name, body
 
 
 def own_names(body: onnx.GraphProto) -> set[str]:
-    """The names that a body gives itself: its inputs, its stored tensors, and what its nodes make."""
+    """The names that a body defines: its inputs, its initializers and the outputs of its nodes."""
     names = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
     names |= {tensor.values.name for tensor in body.sparse_initializer}
     return names | {name for node in body.node for name in node.output}
 
 
 def reads(node: onnx.NodeProto) -> list[str]:
-    """All names that a node reads: its inputs, and what its bodies take from the graph around it."""
+    """All names that a node reads: its inputs, and what its bodies capture from the enclosing graph."""
     return [*node.input, *(name for name in captured(node) if name not in node.input)]
 
 
 def captured(node: onnx.NodeProto) -> list[str]:
-    """The names that the bodies of a node read and do not give themselves, each once, in the order of reading."""
-    found: dict[str, None] = {}
+    """The names that the bodies of a node read but do not define, each once, in the order of reading."""
+    names: dict[str, None] = {}
     for _, body in bodies(node):
         inner = [name for part in body.node for name in reads(part)] + [value.name for value in body.output]
         known = own_names(body)
-        found |= dict.fromkeys(name for name in inner if name and name not in known)
-    return list(found)
+        names |= dict.fromkeys(name for name in inner if name and name not in known)
+    return list(names)
 
 
 def rename_captured(node: onnx.NodeProto, new: Mapping[str, str]) -> None:
-    """Let the bodies of a node read other values of the graph around it."""
+    """Rename values of the enclosing graph where the bodies of a node read them."""
     for _, body in bodies(node):
         inner = {name: other for name, other in new.items() if name not in own_names(body)}
         for part in body.node:
@@ -48,10 +48,10 @@ def rename_captured(node: onnx.NodeProto, new: Mapping[str, str]) -> None:
 
 
 def flattened(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A model to be read and not to be run, in which the nodes of bodies stand among all others.
+    """A model to be read, not run, in which the nodes of bodies are moved to the main graph.
 
-    A node with bodies reads what they give behind its own inputs. Values of bodies have other names, since two bodies
-    may use one name for two values; an input of a body is called by its place, since it has no maker.
+    A node with bodies reads their outputs after its own inputs. Values of bodies are renamed, since two bodies may use
+    one name for two values; an input of a body is named by its position, since no node makes it.
     """
     if not any(True for node in model.graph.node for _ in bodies(node)):
         return model
@@ -73,7 +73,7 @@ def spread(
         node: of the graph or of a body.
         flat: what is appended to.
         called: the name in the flat graph of a value that the node reads or makes.
-        place: numbers for bodies, and how many bodies stand around those of this node, counted from 1.
+        place: numbers for bodies, and the depth of this node's bodies, counted from 1.
     """
     given: list[str] = []
     shapes: dict[str, str] = {}
@@ -87,17 +87,17 @@ def spread(
         flat.sparse_initializer.extend(body.sparse_initializer)
         given += [inner(value.name) for value in body.output]
         shapes[attribute] = f"{shapes.get(attribute, '')}{len(body.input)} to {len(body.output)};"
-    made = flat.node.add()
-    made.CopyFrom(node)
-    del made.attribute[:]
-    made.attribute.extend(one for one in node.attribute if one.name not in shapes)
-    made.attribute.extend(onnx.helper.make_attribute(name, text) for name, text in shapes.items())
-    made.input[:] = [*(called(name) for name in node.input), *given]
-    made.output[:] = [called(name) for name in node.output]
+    copy = flat.node.add()
+    copy.CopyFrom(node)
+    del copy.attribute[:]
+    copy.attribute.extend(attribute for attribute in node.attribute if attribute.name not in shapes)
+    copy.attribute.extend(onnx.helper.make_attribute(name, text) for name, text in shapes.items())
+    copy.input[:] = [*(called(name) for name in node.input), *given]
+    copy.output[:] = [called(name) for name in node.output]
 
 
 def names_in(body: onnx.GraphProto, outside: Callable[[str], str], number: int, depth: int) -> Callable[[str], str]:
-    """The names of the flat graph for those that are read and given in a body."""
+    """A function from the names in a body to those in the flat graph."""
     own = {name: f"{name} in body {number}" for name in own_names(body)} | {"": ""}
     own |= {value.name: f"input {at} of a body at depth {depth}" for at, value in enumerate(body.input)}
     return lambda name: own[name] if name in own else outside(name)

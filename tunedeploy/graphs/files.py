@@ -21,7 +21,7 @@ from tunedeploy.run.folder import key_of, without_folders
 ONE_FILE = 2**31 - 2**24  # bytes of weights in a file: protobuf's limit, less room for all that is no weight
 MOVED = 1024  # bytes of a tensor from which on it goes into the file beside
 PAGE = 4096  # offsets in it are multiples, so that it can be mapped into memory
-KEPT = ("pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy")  # which module of the PyTorch model a node is
+KEPT = ("pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy")  # the PyTorch module that a node belongs to
 
 
 def read(path: Path) -> onnx.ModelProto:
@@ -33,7 +33,7 @@ def read(path: Path) -> onnx.ModelProto:
     try:
         return onnx.load(path)
     except Exception as error:
-        # protobuf's own error has no public name; another bug keeps its trace.
+        # protobuf's own error has no public name; any other error is a bug and keeps its traceback.
         if not isinstance(error, OSError) and type(error).__name__ not in ("DecodeError", "ValidationError"):
             raise
         raise RunError(f"{path}: is not an ONNX file: {str(error)[:200]}") from error
@@ -48,10 +48,10 @@ def clean(model: onnx.ModelProto) -> None:
         graph.doc_string = ""
         for node in graph.node:
             node.doc_string = ""
-            kept = [one for one in node.metadata_props if one.key in KEPT]
+            properties = [prop for prop in node.metadata_props if prop.key in KEPT]
             del node.metadata_props[:]
-            node.metadata_props.extend(kept)
-            graphs += [one.g for one in node.attribute if one.HasField("g")]
+            node.metadata_props.extend(properties)
+            graphs += [attribute.g for attribute in node.attribute if attribute.HasField("g")]
         if isinstance(graph, onnx.GraphProto):
             for value in [*graph.input, *graph.output, *graph.initializer]:
                 value.doc_string = ""
@@ -63,7 +63,7 @@ def clean(model: onnx.ModelProto) -> None:
 
 def describe(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
     """Put facts into `metadata_props`, as JSON where they are not text, sorted by name."""
-    have = {one.key: one.value for one in model.metadata_props if one.key.startswith("tunedeploy.")}
+    have = {prop.key: prop.value for prop in model.metadata_props if prop.key.startswith("tunedeploy.")}
     new = {
         f"tunedeploy.{name}": value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
         for name, value in facts.items()
@@ -136,7 +136,7 @@ def open_session(model: onnx.ModelProto, options: Any = None) -> Any:
 
 
 def operators(model: onnx.ModelProto) -> dict[str, int]:
-    """How many nodes of each operator, those of other domains with their domain."""
+    """How many nodes there are of each operator; operators of other domains are named with their domain."""
     names = (f"{node.domain}.{node.op_type}" if node.domain else node.op_type for node in model.graph.node)
     return dict(sorted(Counter(names).items()))
 
@@ -144,22 +144,24 @@ def operators(model: onnx.ModelProto) -> dict[str, int]:
 def training_nodes(model: onnx.ModelProto) -> list[str]:
     """Nodes that compute as in training: random ones, and dropout or batch normalisation in training mode.
 
-    onnxruntime passes over some of them, other run times do not.
+    onnxruntime ignores some of them; other runtimes do not.
     """
     flags = {
-        one.name: bool(onnx.numpy_helper.to_array(one).any()) for one in model.graph.initializer if len(one.dims) == 0
+        tensor.name: bool(onnx.numpy_helper.to_array(tensor).any())
+        for tensor in model.graph.initializer
+        if len(tensor.dims) == 0
     }
-    found = []
+    nodes = []
     for node in model.graph.node:
-        mode = any(one.name == "training_mode" and one.i for one in node.attribute)
+        mode = any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute)
         mode |= node.op_type == "Dropout" and len(node.input) > 2 and flags.get(node.input[2], True)
         if mode or node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial"):
-            found.append(f"{node.op_type} {node.name}".strip())
-    return found
+            nodes.append(f"{node.op_type} {node.name}".strip())
+    return nodes
 
 
 def fusions(path: Path) -> dict[str, int]:
-    """Fused operators that onnxruntime makes of a file in its default session."""
+    """The fused operators, counted, that onnxruntime's default session makes from a file."""
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
@@ -172,9 +174,9 @@ def fusions(path: Path) -> dict[str, int]:
 
 def opset(model: onnx.ModelProto) -> int:
     """The version of the standard operator set."""
-    return next(int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx"))
+    return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
 
 
 def recipe_id(resolved: Mapping[str, Any]) -> str:
-    """A hash of what a recipe says, the same wherever the files lie: paths count by their last part."""
+    """A hash of a recipe's content, the same wherever its files are: only the last part of a path counts."""
     return key_of(without_folders(resolved))

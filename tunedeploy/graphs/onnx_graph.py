@@ -1,4 +1,4 @@
-"""Look inside an ONNX graph: run it with any value as an output, say which module a node is, feed values in between."""
+"""Look inside an ONNX graph: run it with any value as an output, find the module of a node, feed values in between."""
 
 import ast
 import contextlib
@@ -25,7 +25,7 @@ SMALL = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8, onnx.TensorProto.INT4, o
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """A node, and the innermost module of the PyTorch model that it computes for; no module where torch says none."""
+    """A node, and the innermost module of the PyTorch model that it computes for; '' where torch names none."""
 
     node: str
     operator: str
@@ -34,11 +34,11 @@ class Origin:
 
 
 class Graph:
-    """An ONNX file in memory, with who makes and who reads each value. The file itself is never written.
+    """An ONNX file in memory, with the maker and the readers of each value. The file itself is never written.
 
     Args:
         path: the .onnx file.
-        model: what to look into in its place, as messages about this file.
+        model: used instead of the file's content; messages still name the file.
 
     Raises:
         ModelError: it is not an ONNX file.
@@ -49,12 +49,12 @@ class Graph:
         try:
             self.model = onnx.load(path) if model is None else model
         except Exception as error:
-            # The errors of protobuf and of onnx's checker have no base but Exception; another bug keeps its trace.
+            # The errors of protobuf and of onnx's checker have no base but Exception; other errors are bugs.
             if type(error).__name__ not in ("DecodeError", "ValidationError"):
                 raise
             raise ModelError(f"{path}: is not an ONNX file: {str(error)[:200]}") from error
-        self.inputs = [one.name for one in self.model.graph.input]
-        self.outputs = [one.name for one in self.model.graph.output]
+        self.inputs = [value.name for value in self.model.graph.input]
+        self.outputs = [value.name for value in self.model.graph.output]
 
     @cached_property
     def makers(self) -> dict[str, onnx.NodeProto]:
@@ -64,64 +64,64 @@ class Graph:
     @cached_property
     def readers(self) -> dict[str, list[onnx.NodeProto]]:
         """Value to the nodes that read it."""
-        found: dict[str, list[onnx.NodeProto]] = {}
+        readers: dict[str, list[onnx.NodeProto]] = {}
         for node in self.model.graph.node:
             for name in dict.fromkeys(reads(node)):
-                found.setdefault(name, []).append(node)
-        return found
+                readers.setdefault(name, []).append(node)
+        return readers
 
     @cached_property
     def stored(self) -> dict[str, onnx.TensorProto]:
         """Weights and constants by name."""
-        return {one.name: one for one in self.model.graph.initializer}
+        return {tensor.name: tensor for tensor in self.model.graph.initializer}
 
     def leaving(self) -> dict[str, list[str]]:
         """Module path to the values that its nodes make for nodes of other modules, in the graph's order."""
-        found: dict[str, list[str]] = {}
+        leaving: dict[str, list[str]] = {}
         for name, node in self.makers.items():
-            readers = [modules(one) for one in self.readers.get(name, ())]
+            readers = [modules(reader) for reader in self.readers.get(name, ())]
             for path in modules(node):
-                if name in self.outputs or any(path not in one for one in readers):
-                    found.setdefault(path, []).append(name)
-        return found
+                if name in self.outputs or any(path not in paths for paths in readers):
+                    leaving.setdefault(path, []).append(name)
+        return leaving
 
     def read_as(self, name: str) -> str:
-        """The value as its readers get it: behind its QuantizeLinear and DequantizeLinear where all read that."""
+        """The value as its readers get it: after its QuantizeLinear and DequantizeLinear where all read that."""
         after = self.readers.get(name, [])
-        if [one.op_type for one in after] != ["QuantizeLinear"] or name in self.outputs:
+        if [reader.op_type for reader in after] != ["QuantizeLinear"] or name in self.outputs:
             return name
         back = self.readers.get(after[0].output[0], [])
-        return str(back[0].output[0]) if [one.op_type for one in back] == ["DequantizeLinear"] else name
+        return str(back[0].output[0]) if [reader.op_type for reader in back] == ["DequantizeLinear"] else name
 
     def between(self, value: str, known: Collection[str]) -> list[onnx.NodeProto]:
-        """The nodes that make a value out of known ones and of stored ones, the last first."""
+        """The nodes that compute a value from known and stored ones, the last first."""
         return self._behind([value], known)
 
     def part(self, wanted: Collection[str], known: Collection[str] = ()) -> onnx.ModelProto:
-        """The part of the file that makes some values out of known ones and of its inputs, and gives just those."""
+        """The part of the file that computes `wanted` from known values and the inputs, and outputs nothing else."""
         needed = {first_output(node) for node in self._behind(wanted, known)}
         model = self.empty()
         model.graph.node.extend(node for node in self.model.graph.node if first_output(node) in needed)
         read = {*wanted, *(name for node in model.graph.node for name in reads(node))}
-        model.graph.initializer.extend(one for one in self.model.graph.initializer if one.name in read)
+        model.graph.initializer.extend(tensor for tensor in self.model.graph.initializer if tensor.name in read)
         model.graph.sparse_initializer.extend(self.model.graph.sparse_initializer)
         model.graph.input.extend(value for value in self.model.graph.input if value.name in read)
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(wanted))
         return model
 
     def _behind(self, values: Collection[str], known: Collection[str]) -> list[onnx.NodeProto]:
-        found: dict[str, onnx.NodeProto] = {}
+        nodes: dict[str, onnx.NodeProto] = {}
         names = list(values)
         for name in names:  # grows while it is walked
             node = self.makers.get(name)
-            if node is None or first_output(node) in found or (name in known and name not in values):
+            if node is None or first_output(node) in nodes or (name in known and name not in values):
                 continue
-            found[first_output(node)] = node
+            nodes[first_output(node)] = node
             names += reads(node)
-        return list(found.values())
+        return list(nodes.values())
 
     def elements(self, inputs: Inputs) -> dict[str, int]:
-        """How many numbers each computed value of one batch has; no more of them are held at a time than it takes.
+        """How many elements each computed value of a batch has; values are freed as soon as they are counted and read.
 
         Raises:
             RunError: onnxruntime can neither load nor run it as written.
@@ -132,8 +132,8 @@ class Graph:
         model.graph.node.extend(onnx.helper.make_node("Size", [name], [size]) for name, size in sizes.items())
         kind = onnx.TensorProto.INT64
         model.graph.output.extend(onnx.helper.make_tensor_value_info(size, kind, []) for size in sizes.values())
-        found = self.session(model, sizes_first=True)(inputs)
-        return {name: int(found[size]) for name, size in sizes.items()}
+        counts = self.session(model, sizes_first=True)(inputs)
+        return {name: int(counts[size]) for name, size in sizes.items()}
 
     def run(self, inputs: Inputs, names: Collection[str]) -> dict[str, Array]:
         """Named values of one batch, as the file is written: nothing is fused, and no name is lost.
@@ -164,14 +164,14 @@ class Graph:
         return self._run(part, inputs | {given[name]: fed[name] for name in read}, names)
 
     def _giving(self, names: Collection[str]) -> onnx.ModelProto:
-        """A copy of the model that gives these values too; a value without a type gets it from onnxruntime."""
-        whole = onnx.ModelProto()
-        whole.CopyFrom(self.model)
-        whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in self.outputs)
-        return whole
+        """A copy of the model with these values as outputs too; onnxruntime infers the types."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in self.outputs)
+        return model
 
     def empty(self) -> onnx.ModelProto:
-        """A model with this file's versions of operators, and nothing in it."""
+        """An empty model with this file's versions of operators."""
         model = onnx.ModelProto(ir_version=self.model.ir_version)
         model.opset_import.extend(self.model.opset_import)
         model.functions.extend(self.model.functions)
@@ -204,12 +204,12 @@ class Graph:
             RunError: onnxruntime cannot load it as written.
         """
         kinds = {"float": "float32", "double": "float64"}
-        found = {}
+        types = {}
         for value in self._load(self.part(names)).get_outputs():
             kind = str(value.type).removeprefix("tensor(").removesuffix(")")
             if kind != value.type and kind != "string":
-                found[value.name] = np.dtype(kinds.get(kind, kind))
-        return found
+                types[value.name] = np.dtype(kinds.get(kind, kind))
+        return types
 
     def _load(self, model: onnx.ModelProto, *, sizes_first: bool = False) -> Any:
         options = onnxruntime.SessionOptions()
@@ -254,12 +254,12 @@ def well_formed(path: Path) -> Iterator[None]:
 
 
 def first_output(node: onnx.NodeProto) -> str:
-    """The first output of a node that has a name; none makes a value twice."""
+    """The first named output of a node, which identifies it: no value has two makers."""
     return next((name for name in node.output if name), "")
 
 
 def modules(node: onnx.NodeProto) -> list[str]:
-    """Paths of the modules that a node stands in, the whole model ('') first; none where torch wrote none."""
+    """Paths of the modules that contain a node, the whole model ('') first; none where torch wrote none."""
     paths = _metadata(node, KEPT[0])[:-1]  # the last is the node's own name
     return [] if OUTSIDE in paths else paths
 
@@ -274,8 +274,8 @@ def origin(node: onnx.NodeProto) -> Origin:
 
 
 def _metadata(node: onnx.NodeProto, key: str) -> list[str]:
-    text = next((one.value for one in node.metadata_props if one.key == key), "[]")
-    return [str(one) for one in ast.literal_eval(text)]
+    text = next((prop.value for prop in node.metadata_props if prop.key == key), "[]")
+    return [str(name) for name in ast.literal_eval(text)]
 
 
 def heaviest(nodes: Iterable[onnx.NodeProto], stored: Mapping[str, onnx.TensorProto]) -> onnx.NodeProto:

@@ -1,6 +1,6 @@
 """Read an ONNX graph as the float32 program that it stands for, whatever its nodes are called.
 
-A converted file says the same as the float32 file in other operators. A precision names the rewrites that it uses
+A converted file expresses the float32 program in other operators. A precision names the rewrites that it uses
 (`precisions/int8.py`: REWRITES); read through them, both files are the same expression, node by node, but for what was
 rounded. Nothing is computed here: see `proof.inside.origins` for the comparison.
 """
@@ -122,7 +122,7 @@ class Reading:
 
     def __init__(self, graph: Graph, rewrites: Sequence[Rewrite] = ()) -> None:
         self.graph = Graph(graph.path, flattened(graph.model))
-        self._whole, self.rewrites = graph.model, (constant, identity, *rewrites, gemm)
+        self._original, self.rewrites = graph.model, (constant, identity, *rewrites, gemm)
         self._values: dict[str, Value | Passed] = {}
 
     def of(self, source: Source) -> tuple[str, Value, tuple[Rounding, ...]]:
@@ -137,7 +137,7 @@ class Reading:
         raise ModelError(f"{self.graph.path}: its nodes make a circle")
 
     def stored(self, name: str) -> Array | None:
-        """A stored tensor; None where the value is computed or not there."""
+        """A stored tensor; None where the value is computed or missing."""
         if not name:
             return None
         _, value, roundings = self.of(name)
@@ -152,7 +152,7 @@ class Reading:
     def kinds(self) -> dict[str, int]:
         """Element types of values, as far as ONNX can infer them."""
         kinds: dict[str, int] = {}
-        for model in [self.graph.model, *([] if self._whole is self.graph.model else [self._whole])]:
+        for model in [self.graph.model, *([] if self._original is self.graph.model else [self._original])]:
             inferred = onnx.shape_inference.infer_shapes(model).graph
             values = [*inferred.value_info, *inferred.input, *inferred.output]
             kinds |= {value.name: value.type.tensor_type.elem_type for value in values}

@@ -1,8 +1,8 @@
 """The ways in which converters write a rounded program: what their operators stand for in float32.
 
-A rewrite looks at one node of a file and says what its output is, or None where it has nothing to say. Whatever does
-not fit the pattern to the letter (another scale on the way back, a product with another zero point) is left as it is,
-finds no node in the float32 file, and is a breach.
+A rewrite looks at one node of a file and says what its output is, or returns None. Whatever does not fit the pattern
+exactly (another scale on the way back, a product with another zero point) is left as it is, matches no node of the
+float32 file, and is a breach.
 """
 
 import numpy as np
@@ -43,8 +43,8 @@ def dequantized(reading: Reading, node: onnx.NodeProto, result: int) -> Value | 
             rows = Stored(name=maker.input[0], array=table, rounding=rounding)
             return Computed(operator="Gather", attributes=attributes(maker), inputs=(rows, maker.input[1]), node=maker)
     if maker is not None and maker.op_type == "QuantizeLinear" and rounding.scale.size == 1 and not maker.domain:
-        there = rounding_of(reading, maker)
-        if there is not None and same(there, rounding):
+        quantization = rounding_of(reading, maker)
+        if quantization is not None and same(quantization, rounding):
             return Passed(source=maker.input[0], rounding=rounding)
     return None
 
@@ -113,7 +113,11 @@ def half(reading: Reading, node: onnx.NodeProto, result: int) -> Value | Passed 
 def filled(reading: Reading, node: onnx.NodeProto, result: int) -> Value | None:
     """A ConstantOfShape reads the number that it repeats, which is rounded like any stored one."""
     del reading, result
-    if node.op_type != "ConstantOfShape" or node.domain or [one.name for one in node.attribute] != ["value"]:
+    if (
+        node.op_type != "ConstantOfShape"
+        or node.domain
+        or [attribute.name for attribute in node.attribute] != ["value"]
+    ):
         return None
     number = Stored(name=node.output[0], array=onnx.numpy_helper.to_array(node.attribute[0].t))
     return Computed(operator=node.op_type, attributes={}, inputs=(*node.input, number), node=node)

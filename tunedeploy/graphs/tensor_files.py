@@ -1,4 +1,4 @@
-"""Tensors of ONNX test sets (TensorProto), read without the onnx package, which a device has not."""
+"""Tensors of ONNX test sets (TensorProto), read without the onnx package, which a device lacks."""
 
 RAW = 9  # the field of a TensorProto that holds its values' bytes
 
@@ -33,7 +33,7 @@ def _packed(part: bytes) -> list[int]:
 
 
 def _varint(content: bytes, at: int) -> tuple[int, int]:
-    """A number in seven bits a byte, and where it ends; a cut one ends with the content."""
+    """A varint, seven bits a byte, and the offset behind it; a truncated one ends with the content."""
     value = shift = 0
     while at < len(content):
         byte = content[at]

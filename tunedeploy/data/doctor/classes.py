@@ -2,10 +2,10 @@
 
 from collections import Counter
 
-from tunedeploy.data.doctor.report import FEW, Finding, Values, found
+from tunedeploy.data.doctor.report import FEW, Finding, Values, findings_of
 from tunedeploy.data.labels import NUMBER, twins
 
-NUMBERS = 20  # classes above which, if all of them are numbers, they are rather measured than named
+NUMBERS = 20  # more classes than this, all of them numbers, are likely to be measurements
 MAJORITY = 0.7  # share of the largest class above which accuracy misleads and macro-F1 is to be read
 
 
@@ -27,13 +27,15 @@ def classes(column: Values) -> list[Finding]:
     alike = [" / ".join(group) for group in twins(column.labels)]
     many = len(column.labels)
     numeric = many > NUMBERS and all(map(NUMBER.fullmatch, column.labels))
-    asked = (
+    question = (
         f"{many} classes that are all numbers ({', '.join(column.labels[:3])}, ...); did you mean to predict a number?"
     )
     return [
         common,
-        *found("rare", "warning", rare, f"{len(rare)} of {many} classes with fewer than {FEW} training rows"),
-        *found("not_evaluated", "warning", unseen, f"{len(unseen)} of {many} classes without evaluation rows"),
-        *([Finding(name="numbers", severity="warning", text=asked, count=many)] if numeric else []),
-        *found("same_name", "warning", alike, f"{len(alike)} names of classes that differ only in case or blanks"),
+        *findings_of("rare", "warning", rare, f"{len(rare)} of {many} classes with fewer than {FEW} training rows"),
+        *findings_of("not_evaluated", "warning", unseen, f"{len(unseen)} of {many} classes without evaluation rows"),
+        *([Finding(name="numbers", severity="warning", text=question, count=many)] if numeric else []),
+        *findings_of(
+            "same_name", "warning", alike, f"{len(alike)} names of classes that differ only in case or blanks"
+        ),
     ]

@@ -1,7 +1,7 @@
 """Say what is wrong with a data set before hours are spent on it: duplicates, leaks, imbalance, truncation and more.
 
-Nothing here raises: whatever stops training is an error of `read`; the rest is a finding, and the user's to judge.
-What is wrong with labels, tags or numbers, the kind of the column knows.
+Nothing here raises: whatever stops training is an error of `read`; the rest is a finding for the user to judge.
+Each kind of column finds what is wrong with its own labels, tags or numbers.
 """
 
 from collections import Counter
@@ -11,13 +11,13 @@ from typing import Any
 
 from tunedeploy.data.columns import Column
 from tunedeploy.data.doctor.near import Pairs, near_images, near_texts
-from tunedeploy.data.doctor.report import EXAMPLES, FEW, Finding, Report, Severity, Values, found
+from tunedeploy.data.doctor.report import EXAMPLES, FEW, Finding, Report, Severity, Values, findings_of
 from tunedeploy.data.doctor.rows import Cells, Rows, gather
 from tunedeploy.data.read import Data
 
 Length = Callable[[Mapping[str, Any]], int]  # row -> tokens
 
-NEAR_ROWS = 50_000  # more are sampled: the pairs of these take seconds
+NEAR_ROWS = 50_000  # larger sets are sampled: the pairs of this many take seconds
 NEAR_CHARACTERS = 10_000_000
 NEAR_TEXT = 100_000  # characters of a row that are compared; they take 128 hashes of 8 bytes each
 LENGTH_ROWS = 20_000  # a tokenizer takes about 0.1 ms a row
@@ -59,7 +59,7 @@ def examine(
 
 
 def _counts(rows: Rows, cells: Cells, labels: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Split -> label -> how many rows have it, or words."""
+    """Split -> label -> how many rows, or words, have it."""
     counts: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
     for row, value in enumerate(cells):
         counts[row >= rows.train].update(value if isinstance(value, list) else [value])
@@ -74,9 +74,11 @@ def _blanks(rows: Rows) -> list[Finding]:
     gone = [row for row, look in enumerate(rows.looks) if look is None]
     place = rows.places.__getitem__
     return [
-        *found("blank", "warning", rows.blank, f"{_of(rows.blank, rows)} rows with a blank text; remove them", place),
-        *found("blank", "warning", flat, f"{_of(flat, rows)} images of one colour; remove them", place),
-        *found("unreadable", "warning", gone, f"{_of(gone, rows)} images no longer readable", place),
+        *findings_of(
+            "blank", "warning", rows.blank, f"{_of(rows.blank, rows)} rows with a blank text; remove them", place
+        ),
+        *findings_of("blank", "warning", flat, f"{_of(flat, rows)} images of one colour; remove them", place),
+        *findings_of("unreadable", "warning", gone, f"{_of(gone, rows)} images no longer readable", place),
     ]
 
 
@@ -85,7 +87,7 @@ def _leaks(rows: Rows) -> list[Finding]:
     first = _first_of(islice(rows.keys, rows.train))
     pairs = [(row, first[key]) for row, key in enumerate(rows.keys) if row >= rows.train and key in first]
     text = f"{len(pairs)} of {len(rows) - rows.train} evaluation rows also trained on; remove them from one side"
-    return found("leak", "warning", pairs, text, lambda pair: _equation(rows, pair))
+    return findings_of("leak", "warning", pairs, text, lambda pair: _equation(rows, pair))
 
 
 def _conflicts(rows: Rows, labels: Sequence[str]) -> list[Finding]:
@@ -107,7 +109,7 @@ def _conflicts(rows: Rows, labels: Sequence[str]) -> list[Finding]:
     cure = f"; decide for one {target.key}" if other.startswith("another") else "; decide for one"
     text = f"{_of(pairs, rows)} rows with the input of an earlier one and {other}{cure if is_classed else ''}"
     severity: Severity = "warning" if is_classed else "info"
-    return found("conflict", severity, pairs, text, lambda pair: " = ".join(map(place, pair)))
+    return findings_of("conflict", severity, pairs, text, lambda pair: " = ".join(map(place, pair)))
 
 
 def _duplicates(rows: Rows) -> list[Finding]:
@@ -119,7 +121,7 @@ def _duplicates(rows: Rows) -> list[Finding]:
     pairs = [(row, first[side]) for row, side in enumerate(sides) if first[side] != row]
     severity: Severity = "warning" if len(pairs) > MUCH * len(rows) else "info"
     text = f"{_of(pairs, rows)} rows equal to an earlier one of their split; remove them"
-    return found("duplicate", severity, pairs, text, lambda pair: _equation(rows, pair))
+    return findings_of("duplicate", severity, pairs, text, lambda pair: _equation(rows, pair))
 
 
 def _near(rows: Rows) -> list[Finding]:
@@ -134,34 +136,34 @@ def _near(rows: Rows) -> list[Finding]:
         pairs = near_texts(rows.texts(chosen, NEAR_TEXT))
     inside: dict[int, int] = {}
     across: dict[int, int] = {}
-    for one, other in ((chosen[first], chosen[second]) for first, second in pairs.tolist()):
-        (across if one < rows.train <= other else inside).setdefault(other, one)
+    for earlier, later in ((chosen[first], chosen[second]) for first, second in pairs.tolist()):
+        (across if earlier < rows.train <= later else inside).setdefault(later, earlier)
     held_out = sum(row >= rows.train for row in chosen)
-    said = f" (a sample of {len(chosen)} distinct rows)" if sampled else ""
-    leaks = f"{len(across)} of {held_out} evaluation rows nearly equal to a training row{said}"
-    twin = f"{len(inside)} of {len(chosen)} rows nearly equal to an earlier one of their split{said}"
+    sample_note = f" (a sample of {len(chosen)} distinct rows)" if sampled else ""
+    leaks = f"{len(across)} of {held_out} evaluation rows nearly equal to a training row{sample_note}"
+    twin = f"{len(inside)} of {len(chosen)} rows nearly equal to an earlier one of their split{sample_note}"
     return [
-        *found("near_leak", "warning", list(across.items()), leaks, lambda pair: _equation(rows, pair)),
-        *found("near_duplicate", "info", list(inside.items()), twin, lambda pair: _equation(rows, pair)),
+        *findings_of("near_leak", "warning", list(across.items()), leaks, lambda pair: _equation(rows, pair)),
+        *findings_of("near_duplicate", "info", list(inside.items()), twin, lambda pair: _equation(rows, pair)),
     ]
 
 
 def _sample(rows: Rows) -> tuple[list[int], bool]:
     """Rows to compare, ascending, one for each distinct input on a side; and whether some were left out."""
     first = _first_of(rows.keys)
-    kept = [row for row, key in enumerate(rows.keys) if first[key] == row]
+    distinct = [row for row, key in enumerate(rows.keys) if first[key] == row]
     if rows.looks:
-        kept = [row for row in kept if rows.looks[row] is not None]
+        distinct = [row for row in distinct if rows.looks[row] is not None]
     else:
-        kept = [row for row in kept if rows.sizes and rows.sizes[row]]
+        distinct = [row for row in distinct if rows.sizes and rows.sizes[row]]
     total, chosen = 0, []
-    shuffled = sorted(kept, key=lambda row: rows.keys[row][::-1])  # by the last bytes: the first decide the split
+    shuffled = sorted(distinct, key=lambda row: rows.keys[row][::-1])  # by the last bytes: the first decide the split
     for row in shuffled[:NEAR_ROWS]:
         total += 0 if rows.looks else min(rows.sizes[row], NEAR_TEXT)
         if total > NEAR_CHARACTERS:
             break
         chosen.append(row)
-    return sorted(chosen), len(chosen) < len(kept)
+    return sorted(chosen), len(chosen) < len(distinct)
 
 
 def _pictures(rows: Rows) -> list[Finding]:
@@ -183,9 +185,9 @@ def _truncated(data: Data, length: Length, max_length: int) -> list[Finding]:
     cut = [origin for tokens, origin in lengths if tokens > max_length]
     share = len(cut) / max(len(lengths), 1)
     longest = max((tokens for tokens, _ in lengths), default=0)
-    said = f" (of every {step}th row)" if step > 1 else ""
+    step_note = f" (of every {step}th row)" if step > 1 else ""
     severity: Severity = "warning" if share > TRUNCATED else "info"
-    text = f"{share:.1%} of the rows cut at {max_length} tokens; the longest has {longest}{said}"
+    text = f"{share:.1%} of the rows cut at {max_length} tokens; the longest has {longest}{step_note}"
     return [Finding(name="truncated", severity=severity, text=text, count=len(cut), examples=tuple(cut[:EXAMPLES]))]
 
 

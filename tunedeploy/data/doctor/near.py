@@ -23,7 +23,7 @@ BANDS = 16  # of 8 hashes: a pair of similarity 0.8 is found with 95 %, one of 0
 SIMILAR = 0.8  # share of common shingles from which two texts count as near duplicates
 NEAR_BITS = 3  # of 64: re-encoded and resized copies stay below
 CORRELATED = 0.97  # of 16 x 16 thumbnails: tiny images share step hashes by chance, not thumbnails
-NEIGHBOURS = 8  # rows after it, in a bucket, that a row is compared with; and with the bucket's first
+NEIGHBOURS = 8  # rows before it in its bucket that a row is compared with, beside the bucket's first
 
 Pairs = NDArray[np.int64]  # (pairs, 2), first index below second, sorted
 
@@ -76,9 +76,9 @@ def near_images(seen: Sequence[Look]) -> Pairs:
     pairs = _candidates(bands)
     first, second = pairs.T
     pairs = pairs[np.bitwise_count(steps[first] ^ steps[second]) <= NEAR_BITS]
-    alike = [_same_picture(seen[one], seen[other]) for one, other in pairs.tolist()]
-    kept: Pairs = pairs[np.array(alike, dtype=bool)]
-    return kept
+    alike = [_same_picture(seen[left], seen[right]) for left, right in pairs.tolist()]
+    similar: Pairs = pairs[np.array(alike, dtype=bool)]
+    return similar
 
 
 def _look(image: Mapping[str, Any]) -> Look | None:
@@ -96,17 +96,17 @@ def _look(image: Mapping[str, Any]) -> Look | None:
 
 
 def _grey(image: Image.Image) -> Image.Image:
-    """The image in grey, what is transparent in white."""
+    """The image in grey, transparent parts in white."""
     if not image.has_transparency_data:
         return image.convert("L")
     clear = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("L")
 
 
-def _same_picture(one: Look, other: Look) -> bool:
-    if one.flat or other.flat:
-        return bool(np.abs(one.thumbnail - other.thumbnail).max() < 2)  # noise of an encoder
-    return bool(np.corrcoef(one.thumbnail, other.thumbnail)[0, 1] >= CORRELATED)
+def _same_picture(first: Look, second: Look) -> bool:
+    if first.flat or second.flat:
+        return bool(np.abs(first.thumbnail - second.thumbnail).max() < 2)  # noise of an encoder
+    return bool(np.corrcoef(first.thumbnail, second.thumbnail)[0, 1] >= CORRELATED)
 
 
 def _min_hashes(texts: Sequence[str]) -> NDArray[np.uint32]:
@@ -128,7 +128,7 @@ def _min_hashes(texts: Sequence[str]) -> NDArray[np.uint32]:
 
 
 def _shingles(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """A hash of the characters from each one on, padded behind the end, and where each text starts."""
+    """A hash of the shingle from each character on, padded behind the end, and where each text starts."""
     padding = "\0" * (SHINGLE - 1)
     codes = np.frombuffer(padding.join([*texts, ""]).encode("utf-32-le", "replace"), dtype=np.uint32).astype(np.uint64)
     lengths = np.array([len(text) for text in texts])
@@ -148,7 +148,7 @@ def _shingles(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int6
 
 def _candidates(bands: NDArray[np.uint64]) -> Pairs:
     """Pairs of rows that agree in a band. bands: (rows, bands)."""
-    found = [np.zeros(0, dtype=np.int64)]  # a pair as one number: many times faster to sort than two
+    codes = [np.zeros(0, dtype=np.int64)]  # a pair as one number: many times faster to sort than two
     for keys in bands.T:
         order = np.argsort(keys, kind="stable")
         ordered = keys[order]
@@ -156,8 +156,8 @@ def _candidates(bands: NDArray[np.uint64]) -> Pairs:
         places = np.arange(len(order))
         for earlier in (first, *(places - step for step in range(1, NEIGHBOURS + 1))):
             same = (earlier >= first) & (earlier < places)
-            found.append(order[earlier[same]] * len(order) + order[places[same]])
-    pairs = np.sort(np.concatenate(found))
+            codes.append(order[earlier[same]] * len(order) + order[places[same]])
+    pairs = np.sort(np.concatenate(codes))
     pairs = pairs[np.diff(pairs, prepend=-1) > 0]
     return np.stack(np.divmod(pairs, max(len(bands), 1)), axis=1)
 

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import median, quantiles
 
-from tunedeploy.data.doctor.report import Finding, Values, found
+from tunedeploy.data.doctor.report import Finding, Values, findings_of
 
 SAME = 0.95  # share of one value above which always giving it is hard to beat
-FAR = 10.0  # quartile ranges beyond the quartiles: no normal spread reaches that, and its square rules the loss
+FAR = 10.0  # interquartile ranges beyond the quartiles: no normal spread reaches that; its square rules the loss
 CLASSES = 20  # distinct whole numbers up to which they may be classes
 ENOUGH = 20  # rows below which quartiles say little
 
@@ -22,12 +22,16 @@ def numbers(column: Values) -> list[Finding]:
     flat = held_out[:1] if len(set(held_out)) == 1 else []
     is_few = len(counts) <= CLASSES < len(train) and all(number.is_integer() for number in counts)
     listed = ", ".join(f"{number:g}" for number in sorted(counts)[:3])
-    asked = f"only {len(counts)} distinct whole numbers ({listed}, ...); did you mean classification?"
+    question = f"only {len(counts)} distinct whole numbers ({listed}, ...); did you mean classification?"
     return [
         Finding(name="numbers", severity="info", text=span, count=len(train)),
-        *found("near_constant", "warning", same, f"{count / len(train):.1%} of the training rows have one number"),
-        *found("not_evaluated", "warning", flat, "every evaluation row has one number, so no ranking is measured"),
-        *([Finding(name="few_values", severity="info", text=asked, count=len(counts))] if is_few else []),
+        *findings_of(
+            "near_constant", "warning", same, f"{count / len(train):.1%} of the training rows have one number"
+        ),
+        *findings_of(
+            "not_evaluated", "warning", flat, "every evaluation row has one number, so no ranking is measured"
+        ),
+        *([Finding(name="few_values", severity="info", text=question, count=len(counts))] if is_few else []),
         *_outliers(column, train),
     ]
 
@@ -39,4 +43,4 @@ def _outliers(column: Values, train: Sequence[float]) -> list[Finding]:
     low, high = first - FAR * (third - first), third + FAR * (third - first)
     far = [(row, value) for row, value in enumerate(train) if not low <= value <= high] if third > first else []
     text = f"{len(far)} of {len(train)} training rows with a number far beyond the others; check them"
-    return found("outlier", "warning", far, text, lambda pair: f"{column.places[pair[0]]} ({pair[1]:g})")
+    return findings_of("outlier", "warning", far, text, lambda pair: f"{column.places[pair[0]]} ({pair[1]:g})")

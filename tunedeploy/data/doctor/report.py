@@ -1,4 +1,4 @@
-"""What the doctor found, as records, as JSON and as lines for a person."""
+"""The doctor's findings, as records, as JSON and as lines for a person."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,7 +8,7 @@ Severity = Literal["info", "warning"]
 
 MAX_LINES = 12  # what fits on a terminal beside the plan
 EXAMPLES = 5
-FEW = 8  # of a class, of a kind of tag, or pixels: what hardly teaches anything
+FEW = 8  # rows of a class, words of a type of tag, or pixels: too few to learn much from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +35,9 @@ class Report:
     classes: Mapping[str, Mapping[str, int]]  # split -> label -> rows, or words with the tag; empty without labels
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]  # what `read` repaired or guessed
-    counted: tuple[str, str] = ("classes", "rows")  # what `classes` has, and what has them
+    counted: tuple[str, str] = ("classes", "rows")  # what `classes` counts, and the unit: rows, or words of tags
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The report as plain values for JSON."""
         return {
             "rows": dict(self.rows),
@@ -63,7 +63,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Values:
-    """A target column of both splits, training rows first, for what a kind finds in it."""
+    """A target column of both splits, training rows first, as `Kind.findings` gets it."""
 
     train: int  # count of training rows
     values: Sequence[Any]  # as stored: labels are indices
@@ -76,7 +76,7 @@ class Values:
         return values[: self.train], values[self.train :]
 
 
-def found(
+def findings_of(
     name: str, severity: Severity, examples: Sequence[Any], text: str, show: Callable[[Any], str] = str
 ) -> list[Finding]:
     """One finding, or none without examples; there is one example for each row concerned, and `show` names it."""

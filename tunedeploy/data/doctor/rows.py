@@ -14,7 +14,7 @@ BATCH = 1000  # rows out of Arrow at a time
 
 
 class Cells(Sequence[Any]):
-    """A column of both splits, training rows first, read from Arrow as it is gone through."""
+    """A column of both splits, training rows first, read from Arrow during iteration."""
 
     def __init__(self, data: Data, key: str) -> None:
         self._sides = [side.select_columns([key]).with_format("arrow") for side in (data.train, data.eval)]
@@ -59,7 +59,7 @@ class Rows:
         return len(self.keys)
 
     def texts(self, rows: Sequence[int], most: int) -> list[str]:
-        """What is written in some rows, in order, each cut at `most` characters."""
+        """The texts of some rows, in order, each cut at `most` characters."""
         parts = [[read(value) for value in self.cells[key].at(rows)] for key, read in readers(self.columns)]
         return ["\n".join(row)[:most] for row in zip(*parts, strict=True)]
 
@@ -71,21 +71,23 @@ def readers(columns: Sequence[Column]) -> list[tuple[str, Callable[[Any], str]]]
 
 def gather(data: Data, columns: Sequence[Column]) -> Rows:
     """Go through both splits once, column by column."""
-    there = [column for column in columns if column.key in data.train.column_names]
-    cells = {column.key: Cells(data, column.key) for column in there}
-    pictured = next((column for column in there if column.kind.picture and not column.kind.target), None)
+    present = [column for column in columns if column.key in data.train.column_names]
+    cells = {column.key: Cells(data, column.key) for column in present}
+    pictured = next((column for column in present if column.kind.picture and not column.kind.target), None)
     look = pictured.kind.picture if pictured else None
-    sizes, blank = _sizes([(read, cells[key]) for key, read in readers(there)])
+    sizes, blank = _sizes([(read, cells[key]) for key, read in readers(present)])
     return Rows(
         train=len(data.train),
         places=Cells(data, "origin"),
-        keys=_digests([column for column in there if not column.kind.target], cells, len(data.train) + len(data.eval)),
-        answers=_digests([column for column in there if column.kind.target], cells, len(data.train) + len(data.eval)),
+        keys=_digests(
+            [column for column in present if not column.kind.target], cells, len(data.train) + len(data.eval)
+        ),
+        answers=_digests([column for column in present if column.kind.target], cells, len(data.train) + len(data.eval)),
         sizes=sizes,
         blank=blank,
         looks=looks(map(look, cells[pictured.key])) if pictured and look else [],
         cells=cells,
-        columns=there,
+        columns=present,
     )
 
 

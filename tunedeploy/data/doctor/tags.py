@@ -1,13 +1,13 @@
 """What is wrong with tags of words: types of a few words, one type under two names, entities begun in two ways.
 
-That most words are `O` is how text is, and no imbalance.
+In most texts most words are `O`, which is no imbalance.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from tunedeploy.data.doctor.report import FEW, Finding, Values, found
+from tunedeploy.data.doctor.report import FEW, Finding, Values, findings_of
 from tunedeploy.data.labels import twins
 
 OUTSIDE = "O"
@@ -32,21 +32,25 @@ def tags(column: Values) -> list[Finding]:
     many = len(types)
     return [
         _common(counts[0]),
-        *found("rare", "warning", rare, f"{len(rare)} of {many} types of tags on fewer than {FEW} training words"),
-        *found("not_evaluated", "warning", unseen, f"{len(unseen)} of {many} types of tags on no evaluation word"),
-        *found("same_name", "warning", alike, f"{len(alike)} names of tags that differ only in case or blanks"),
+        *findings_of(
+            "rare", "warning", rare, f"{len(rare)} of {many} types of tags on fewer than {FEW} training words"
+        ),
+        *findings_of(
+            "not_evaluated", "warning", unseen, f"{len(unseen)} of {many} types of tags on no evaluation word"
+        ),
+        *findings_of("same_name", "warning", alike, f"{len(alike)} names of tags that differ only in case or blanks"),
         *_two_schemes(column, marked, unmarked),
     ]
 
 
 def _parts(name: str) -> tuple[str, str]:
-    """Where in what is tagged the word stands, and what it is: B and PER of B-PER."""
+    """The prefix and the type of a tag: B and PER of B-PER."""
     match = _TAG.fullmatch(name)
     return (match[1], match[2]) if match else ("", name)
 
 
 def _begins(parts: Sequence[tuple[str, str]]) -> Iterator[bool]:
-    """Of each entity that does not follow one of its own type, whether its first tag says that it begins."""
+    """For each entity that does not follow one of its own type, whether its first tag marks a beginning."""
     before = OUTSIDE
     for place, kind in parts:
         if place and kind != before:
@@ -66,9 +70,9 @@ def _common(counts: Counter[str]) -> Finding:
 
 
 def _two_schemes(column: Values, marked: list[int], unmarked: list[int]) -> list[Finding]:
-    """Rows whose entities begin otherwise than those of most rows; none where all of them begin alike."""
+    """Rows whose entities begin differently from those of most rows; none where all begin alike."""
     if not marked or not unmarked:
         return []
     rows, begun, usual = (unmarked, "I-", "B-") if len(unmarked) <= len(marked) else (marked, "B-", "I-")
     text = f"{len(rows)} rows with an entity that begins with {begun}, not {usual} as in the others; write it one way"
-    return found("scheme", "warning", rows, text, column.places.__getitem__)
+    return findings_of("scheme", "warning", rows, text, column.places.__getitem__)

@@ -22,7 +22,7 @@ class Kind:
     parse: Callable[[Any, Path], Any]  # (cell, folder of relative paths) -> value; ValueError("why") on a bad cell
     content: Callable[[Any], bytes]  # value -> the bytes that tell rows apart; ValueError("why") if unreadable
     slow: bool = False  # `content` opens a file: rows are checked on several threads
-    target: bool = False  # to be learned: no input, so it decides neither on a split nor on what is a duplicate
+    target: bool = False  # to be learned, not an input: decides neither the split nor what is a duplicate
     labels: Callable[[Any], Sequence[str]] | None = None  # of a target: value -> names of classes in it
     encode: Callable[[Any, Mapping[str, int]], Any] | None = None  # (value, name -> index) -> what is stored
     absent: Any = None  # stored when an optional column is not in a file; None: the column is left out
@@ -30,7 +30,7 @@ class Kind:
     picture: Callable[[Any], Mapping[str, Any]] | None = None  # value -> {"path", "bytes"} that the search looks at
     constant: Callable[[Sequence[Any]], str | None] | None = None  # of a target: values -> why nothing is to be learned
     findings: Callable[["Values"], "list[Finding]"] | None = None  # of a target: what the doctor says of its values
-    counted: tuple[str, str] = ("classes", "rows")  # what `labels` has, and what has one each
+    counted: tuple[str, str] = ("classes", "rows")  # what `labels` names, and what has one each
     repairs: Callable[[str, Sequence[Any]], list[str]] | None = None  # (column, cells) -> what reading them changed
     likely: Callable[[Sequence[Any]], float] = lambda cells: 0.5  # how much cells that it parses look like it, 0 to 1
 
@@ -44,12 +44,12 @@ def names() -> tuple[str, ...]:
 
 
 def kind(name: str) -> Kind:
-    """The kind of that name.
+    """The kind called `name`.
 
     Raises:
         ValueError: there is no such kind.
     """
     if name not in names():
         raise ValueError(f"unknown kind of column {name!r}; known: {', '.join(names())}")
-    found: Kind = getattr(importlib.import_module(f"{__name__}.{name}"), name.upper())
-    return found
+    defined: Kind = getattr(importlib.import_module(f"{__name__}.{name}"), name.upper())
+    return defined

@@ -13,7 +13,7 @@ _PRINTED = re.compile(r"\[[\"'].*[\"']\]", re.DOTALL)  # as Python and numpy pri
 
 
 def items(cell: Any, what: str) -> list[Any]:
-    """The items of a cell, of which there is at least one; `what` they are, in the plural, for messages.
+    """The items of a cell, at least one; `what` names them in messages, in the plural.
 
     Raises:
         ValueError: no list and no text, or an empty one.

@@ -48,7 +48,7 @@ def constant(values: Sequence[str]) -> str | None:
 
 
 def likely(cells: Sequence[Any]) -> float:
-    """Classes come again and again; numbers with fractions are measured, unless there are very few of them."""
+    """Classes recur; numbers with fractions are measurements, unless there are very few different ones."""
     distinct = len(set(cells))
     if distinct == 1:
         return 0.3

@@ -50,7 +50,7 @@ def _is_file(path: Path) -> bool:
 
 
 def content(value: Mapping[str, Any]) -> bytes:
-    """SHA-256 of the image file's bytes, after decoding it whole.
+    """SHA-256 of the image file's bytes, after decoding all of it.
 
     Raises:
         ValueError: empty, not an image, truncated or too large to decode safely.

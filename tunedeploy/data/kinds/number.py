@@ -55,14 +55,14 @@ def has_fraction(cell: Any) -> bool:
 
 
 def constant(values: Sequence[float]) -> str | None:
-    """What is wrong with numbers that are all one."""
+    """What is wrong with numbers that are all equal."""
     if not values or min(values) < max(values):
         return None
     return f"every training row has the number {values[0]:g}, so there is nothing to learn; check the column"
 
 
 def likely(cells: Sequence[Any]) -> float:
-    """What is measured has decimals or many values; a few whole numbers are rather classes."""
+    """Measurements have decimals or many values; a few whole numbers are more likely classes."""
     distinct = len(set(cells))
     if distinct <= 5:
         return 0.2

@@ -40,13 +40,13 @@ def encode(value: Sequence[str], index: Mapping[str, int]) -> list[int]:
 
 
 def constant(values: Sequence[Sequence[str]]) -> str | None:
-    """What is wrong with tags that are all one."""
+    """What is wrong with tags that are all the same."""
     names = {name for tags in values for name in tags}
     return f"every word has the tag {next(iter(names))!r}; at least two tags are needed" if len(names) == 1 else None
 
 
 def likely(cells: Sequence[Any]) -> float:
-    """Few names that come again and again, mostly."""
+    """Tags are mostly few names that recur."""
     names = [str(name) for cell in cells for name in items(cell, "tags")]
     return max(0.1, 1.0 - 2.0 * max(len(set(names)) - 2, 0) / max(len(names), 1))
 

@@ -27,7 +27,7 @@ CONLL_U = 10  # columns
 
 @dataclass(frozen=True, kw_only=True)
 class _Form:
-    """How the lines of a file are cut."""
+    """How the lines of a file are split into columns."""
 
     tabs: bool
     width: int
@@ -93,7 +93,7 @@ def looks_like_conll(path: Path) -> bool:
 
 
 def _form(lines: list[str], name: str) -> _Form:
-    """How the file is cut, by its first word."""
+    """How the lines are split, judged by that of the first word."""
     for number, line in enumerate(lines, start=1):
         if not line.strip(_BLANK) or line.startswith(DOCUMENT):
             continue
@@ -111,7 +111,7 @@ def _form(lines: list[str], name: str) -> _Form:
 
 
 def _begins_conll_u(lines: list[str]) -> bool:
-    """Whether the next line that is no comment is one of CoNLL-U."""
+    """Whether the next line that is not a comment is in CoNLL-U."""
     line = next((line for line in lines if line.strip(_BLANK) and not line.startswith("#")), "")
     return line.count("\t") == CONLL_U - 1 and bool(_ID.fullmatch(line.split("\t")[0]))
 
@@ -153,9 +153,9 @@ def _trouble(cells: list[str], form: _Form, *, is_last: bool) -> str:
 
 
 def _documents(sentences: list[_Sentence]) -> Iterator[str]:
-    """Of each sentence the name of its document: the document's first sentence, numbered where several begin alike.
+    """The name of each sentence's document: the document's first sentence, numbered where several begin alike.
 
-    Not its place in the file, so that a document added before it does not change it.
+    It does not depend on the place in the file, so that adding a document before it does not change it.
     """
     seen: Counter[str] = Counter()
     last, name = -1, ""

@@ -104,7 +104,7 @@ def _columns(text: str, name: str, delimiter: str) -> tuple[list[str], list[list
 def _records(text: str, name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Each record with the number of its first line."""
     limit = csv.field_size_limit(MAX_CELL)
-    lines = TextIOWrapper(BytesIO(text.encode()), "utf-8", newline="")  # StringIO has four bytes for a character
+    lines = TextIOWrapper(BytesIO(text.encode()), "utf-8", newline="")  # StringIO takes four bytes a character
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     line = 1
     try:

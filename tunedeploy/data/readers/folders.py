@@ -18,14 +18,14 @@ SPLITS = ("train", *EVAL_SPLITS)
 def find_splits(folder: Path, split_name: Callable[[Path], str]) -> dict[str, Path]:
     """Split name -> folder or file of it; empty when the folder has no `train` split (its sub-folders are classes).
 
-    `split_name` is that of a file, or empty for one that no reader knows.
+    `split_name` gives the name of a file's split, empty for a file that no reader knows.
 
     `train/` is a split only if it holds folders and no image itself: a class may be called "train" (beside "bus").
     """
-    found = {entry.name.casefold(): entry for entry in _entries(folder) if entry.is_dir()}
-    found = {name: path for name, path in found.items() if name in SPLITS}
-    if "train" in found and _holds_folders(found["train"]):
-        return found
+    splits = {entry.name.casefold(): entry for entry in _entries(folder) if entry.is_dir()}
+    splits = {name: path for name, path in splits.items() if name in SPLITS}
+    if "train" in splits and _holds_folders(splits["train"]):
+        return splits
     files = [(entry, entry.name.casefold().partition(".")[0]) for entry in _entries(folder)]
     named = {name: entry for entry, name in files if name in SPLITS and split_name(entry).casefold() == name}
     return named if "train" in named else {}

@@ -17,7 +17,7 @@ from tunedeploy.data.table import Places, Table, rename, shown
 from tunedeploy.errors import DataError
 
 LISTS = {"List", "LargeList", "Sequence"}  # as `datasets` has called them over time
-LOGGERS = ("datasets", "huggingface_hub")  # they tell of each retry; we tell once, at the end
+LOGGERS = ("datasets", "huggingface_hub")  # they log each retry; we report once, at the end
 
 
 def open_hub(name: str) -> dict[str, Callable[[], Table]]:
@@ -45,12 +45,12 @@ def open_hub(name: str) -> dict[str, Callable[[], Table]]:
 
 
 def class_names(schema: Any, column: str) -> tuple[str, ...] | None:
-    """The names of the `ClassLabel` that `datasets` wrote of one column into an Arrow schema, or None.
+    """The names of the `ClassLabel` that `datasets` wrote for one column into an Arrow schema, or None.
 
-    It may hold lists of classes. No other column is looked at, so that an odd one that nobody asked for is no obstacle.
+    The column may hold lists of classes. Other columns are ignored, so that a malformed, unused one does no harm.
 
     Raises:
-        ValueError: it has something else than names there.
+        ValueError: the schema has something other than names there.
     """
     try:
         feature = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][column]

@@ -3,13 +3,12 @@
 import json
 from array import array
 from pathlib import Path
-from typing import Any
 
 from tunedeploy.data.readers.delimited import read_text
 from tunedeploy.data.table import MISSING, Places, Table
 from tunedeploy.errors import DataError
 
-Record = dict[str, Any]
+Record = dict[str, object]
 
 
 def read_json(path: Path, name: str) -> Table:

@@ -79,7 +79,7 @@ class AllOfTheOutput:
         return int(self.output.axes[-1])
 
     def numbers(self, evidence: Array) -> Array:
-        """All of it moves little where the outputs do."""
+        """All of the evidence, which moves little where the outputs do."""
         return evidence
 
 
@@ -154,7 +154,7 @@ class Decision(Protocol):
         ...
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, object]:
         """`kind`, the file's name, and what else `opened` takes but the labels; JSON."""
         ...
 
@@ -171,7 +171,7 @@ class Decision(Protocol):
         ...
 
     def margins(self, evidence: Array) -> Array:
-        """How far each answer is from another one, (units,); infinite where a small change makes none."""
+        """How far each answer is from another one, (units,); infinite where a small change makes no other."""
         ...
 
     def compare(self, first: Array, second: Array) -> Change:
@@ -179,11 +179,11 @@ class Decision(Protocol):
         ...
 
     def numbers(self, evidence: Array) -> Array:
-        """The part of the evidence that moves little where the outputs do, (units, n); ids of tokens are none of it."""
+        """The part of the evidence that moves little where the outputs do, (units, n), without ids of tokens."""
         ...
 
     def centred(self, evidence: Array) -> Array:
-        """The evidence less what says nothing, float64, so that a factor on it shows as the gain."""
+        """The evidence without its meaningless part, float64, so that a factor on it shows as the gain."""
         ...
 
     def described(self, first: Array, second: Array) -> dict[str, float]:
@@ -191,7 +191,7 @@ class Decision(Protocol):
         ...
 
     def targets(self, rows: Sequence[Row]) -> Any:
-        """What `score` compares with, of labelled rows."""
+        """What `score` compares answers with, from labelled rows."""
         ...
 
     def score(self, metric: str, answers: Answers, targets: Any) -> float:
@@ -202,7 +202,7 @@ class Decision(Protocol):
         """
         ...
 
-    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    def show(self, answers: Answers, rows: Sequence[Row]) -> Sequence[Mapping[str, object]]:
         """A record for each row, JSON: what `predict` gives."""
         ...
 

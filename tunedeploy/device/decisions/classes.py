@@ -1,6 +1,6 @@
 """One label a row: the best of its logits, and how sure that is.
 
-The evidence are the logits, (rows, labels).
+The evidence is the logits, (rows, labels).
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ def score(metric: str, logits: Array, label_ids: Array) -> float:
     guesses = logits.argmax(1)
     if metric == "accuracy":
         return float((guesses == label_ids).mean() * 100)
-    return float(np.mean([_f1(guesses == one, label_ids == one) for one in np.unique(label_ids)]) * 100)
+    return float(np.mean([_f1(guesses == label_id, label_ids == label_id) for label_id in np.unique(label_ids)]) * 100)
 
 
 def _f1(guessed: Array, true: Array) -> float:
@@ -92,8 +92,8 @@ class Classes(OneARow):
         return Value(name=OUTPUT, axes=("batch", len(self.labels)), role="scores")
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """Nothing but the kind: the labels stand beside."""
+    def facts(self) -> dict[str, str]:
+        """Only the kind; the manifest lists the labels separately."""
         return {"kind": "classes"}
 
     def answers(self, outputs: Arrays, batch: Arrays) -> Answers:
@@ -124,7 +124,7 @@ class Classes(OneARow):
         """See the function `score`."""
         return score(metric, answers.evidence, targets)
 
-    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    def show(self, answers: Answers, rows: Sequence[Row]) -> list[Answer]:
         """The best label and its probability for each row, see Answer."""
         del rows
         chances = probabilities(answers.evidence)

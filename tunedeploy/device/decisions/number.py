@@ -22,7 +22,7 @@ METRICS: Mapping[str, Metric] = {
 }  # fmt: skip
 # Standard deviations of the numbers. On STS-B MiniLM as int8 moves half of 1,379 rows by under 0.04, 98 % by under 0.14
 # and one by 0.32. With the mean or the whole unit lost every row is over it, and so is every row with a shift of 0.5; a
-# lost factor moves rows by where they lie, and is told by the gain.
+# lost factor moves each row in proportion to its number, which the gain shows.
 FAR = 0.5
 FEW = 8  # rows; the spread of fewer says little
 ROUNDING = 1e-6  # of the largest number: numbers that lie closer together are equal but for float32's rounding
@@ -32,15 +32,15 @@ DIGITS = 6  # that are shown: float32 has seven, the last of which is rounding
 @np.errstate(invalid="ignore")
 def correlation(first: Array, second: Array) -> float:
     """Pearson's, of two (rows,); NaN where either is constant or has a value that is not finite."""
-    one, two = (np.asarray(values, np.float64) for values in (first, second))
-    if not (np.isfinite(one).all() and np.isfinite(two).all()) or len(one) < 2:
+    x, y = (np.asarray(values, np.float64) for values in (first, second))
+    if not (np.isfinite(x).all() and np.isfinite(y).all()) or len(x) < 2:
         return float("nan")
-    if np.ptp(one) == 0 or np.ptp(two) == 0:
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
-    one, two = one - one.mean(), two - two.mean()
+    x, y = x - x.mean(), y - y.mean()
     # Each is divided by its largest value first, since the square of a large or a small one has no float64.
-    one, two = one / np.abs(one).max(), two / np.abs(two).max()
-    return float((one * two).sum() / np.sqrt((one**2).sum() * (two**2).sum()))
+    x, y = x / np.abs(x).max(), y / np.abs(y).max()
+    return float((x * y).sum() / np.sqrt((x**2).sum() * (y**2).sum()))
 
 
 def ranks(values: Array) -> Array:
@@ -89,8 +89,8 @@ class Number(OneARow):
         return Value(name=OUTPUT, axes=("batch", 1))
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """Nothing but the kind: the graph gives the number as it is."""
+    def facts(self) -> dict[str, str]:
+        """Only the kind: the graph gives the number as it is."""
         return {"kind": "number"}
 
     def answers(self, outputs: Arrays, batch: Arrays) -> Answers:
@@ -115,7 +115,7 @@ class Number(OneARow):
 
     @np.errstate(invalid="ignore")
     def described(self, first: Array, second: Array) -> dict[str, float]:
-        """By how much the second's numbers are larger in the mean."""
+        """By how much the second's numbers are larger on average."""
         return {"mean_shift": float((np.asarray(second, np.float64) - first).mean())}
 
     def targets(self, rows: Sequence[Row]) -> Array:
@@ -126,7 +126,7 @@ class Number(OneARow):
         """See the function `score`."""
         return score(metric, answers.evidence[:, 0], targets)
 
-    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, float]]:
         """{"number"} for each row, to as many digits as float32 knows."""
         del rows
         return [{"number": float(f"{number:.{DIGITS}g}")} for number in answers.evidence[:, 0]]

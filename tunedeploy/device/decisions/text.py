@@ -1,8 +1,8 @@
 """A text that is written token by token.
 
 A unit is a token of the right answer, which is given as the prefix of the next: so two files are compared step by step,
-and a token that one gets wrong does not change what it is asked next. What an app shows is generated beside, and judged
-by the metrics of texts. The logits are kept nowhere: the evidence of a unit is five numbers.
+and a token that one gets wrong does not change what it is asked next. What an app shows is generated separately, and
+judged by the metrics of texts. No logits are kept: the evidence of a unit is five numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,8 +63,8 @@ class Text:
         return WIDTH
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """Nothing but the kind."""
+    def facts(self) -> dict[str, str]:
+        """Only the kind."""
         return {"kind": "text"}
 
     def units(self, output: Array, batch: Arrays) -> Answers:
@@ -88,12 +88,13 @@ class Text:
     @np.errstate(invalid="ignore")
     def compare(self, first: Array, second: Array) -> Change:
         """Which tokens differ, and by how much the lead of the first's best token moved."""
-        one, other = (np.asarray(evidence, np.float64) for evidence in (first, second))
-        lead = np.where(one[:, BEST] == other[:, BEST], other[:, MARGIN], -other[:, MARGIN])
-        return Change(differs=~(one[:, BEST] == other[:, BEST]), moved=np.abs(one[:, MARGIN] - lead))  # NaN differs
+        reference, other = (np.asarray(evidence, np.float64) for evidence in (first, second))
+        same = reference[:, BEST] == other[:, BEST]  # NaN differs
+        lead = np.where(same, other[:, MARGIN], -other[:, MARGIN])
+        return Change(differs=~same, moved=np.abs(reference[:, MARGIN] - lead))
 
     def numbers(self, evidence: Array) -> Array:
-        """All but the ids, of which the best jumps at a near-tie."""
+        """All but the ids, since the best token's jumps at a near-tie."""
         return evidence[:, [MARGIN, HEIGHT, CERTAINTY]]
 
     def centred(self, evidence: Array) -> Array:
@@ -102,7 +103,7 @@ class Text:
 
     @np.errstate(invalid="ignore")
     def described(self, first: Array, second: Array) -> dict[str, float]:
-        """By how much the second is more certain of the right tokens in the mean."""
+        """By how much the second is more certain of the right tokens on average."""
         change = np.asarray(second[:, CERTAINTY], np.float64) - first[:, CERTAINTY]
         return {"mean_log_probability": float(change.mean())}
 
@@ -132,7 +133,7 @@ class Text:
         with np.errstate(over="ignore"):  # beyond float64 it is infinite
             return float(np.exp(-evidence[:, CERTAINTY].mean()))
 
-    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, str]]:
         """{"text"} for each row: what was generated for it."""
         assert answers.texts is not None, "they were not asked for"
         del rows

@@ -1,6 +1,6 @@
 """One label a word: named entities, chunks, parts of speech.
 
-The evidence are the logits where each word's first token stands, (words, labels). Entities are read from labels by the
+The evidence is the logits where each word's first token stands, (words, labels). Entities are read from labels by the
 rules of conlleval (Tjong Kim Sang and De Meulder 2003), which give every sequence a meaning, also an invalid one.
 """
 
@@ -58,13 +58,13 @@ class Scheme:
 def scheme_of(labels: Sequence[str]) -> Scheme:
     """The scheme that labels are written in.
 
-    They have prefixes where some begin with B- or I-, or all have a prefix, not just E- (E-mail is a label). A label
-    without one, which all are in other sets, makes every run of it an entity.
+    Labels have prefixes if some begin with B- or I-, or if all have one, not just E- (E-mail is a label). A label
+    without a prefix, as all are in other sets, makes every run of it an entity.
     """
     matches = [PREFIXED.fullmatch(label) for label in labels if label != OUTSIDE]
-    found = [match for match in matches if match]
-    prefixed = any(match[1] in "BI" and match[2] for match in found) or (
-        len(found) == len(matches) and any(match[1] in "BISU" for match in found)
+    prefixes = [match for match in matches if match]
+    prefixed = any(match[1] in "BI" and match[2] for match in prefixes) or (
+        len(prefixes) == len(matches) and any(match[1] in "BISU" for match in prefixes)
     )
     parts = []
     for label in labels:
@@ -121,8 +121,8 @@ class Tokens(AllOfTheOutput):
         return Value(name=classes.OUTPUT, axes=axes, role="scores", valid="attention_mask")
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """Nothing but the kind: the labels stand beside."""
+    def facts(self) -> dict[str, str]:
+        """Only the kind; the manifest lists the labels separately."""
         return {"kind": "tokens"}
 
     def units(self, output: Array, batch: Arrays) -> Answers:
@@ -177,7 +177,7 @@ class Tokens(AllOfTheOutput):
         right = sum(int((guess == true).sum()) for guess, true in zip(guesses, targets, strict=True))
         return 100 * right / max(1, sum(map(len, targets)))
 
-    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, list[Entity]]]:
         """The entities of each row, see Entity, in its text or in its words joined by single blanks.
 
         The probability is that of its least certain word.
@@ -192,11 +192,11 @@ class Tokens(AllOfTheOutput):
         for (text, spans), tags, part, place in zip(texts, guesses, parts, places, strict=True):
             certain = np.zeros(len(tags))
             certain[place] = chances[part]
-            found = [
+            records = [
                 entity(text, spans[start:end], scheme.names[kind], certain[start:end])
                 for kind, start, end in entities(tags, scheme)
             ]
-            shown.append({"entities": found})
+            shown.append({"entities": records})
         return shown
 
 

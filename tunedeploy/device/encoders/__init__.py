@@ -38,7 +38,7 @@ class Encoder(Protocol):
     small: bool
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, Any]:
         """What a device must know to encode alike, JSON."""
         ...
 
@@ -57,7 +57,7 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Decodes(Protocol):
-    """What the encoder of a program that generates does beside."""
+    """What the encoder of a generating program does in addition."""
 
     def decode(self, ids: Array) -> list[str]:
         """Generated ids, int64 (batch, steps), as texts, (batch,)."""
@@ -73,12 +73,12 @@ class DeviceEncoder(Encoder, Protocol):
         """What of a batch goes into the graph."""
         ...
 
-    def portable(self, row: Row, at: int, folder: Path) -> dict[str, Any]:
+    def portable(self, row: Row, at: int, folder: Path) -> dict[str, str | list[str]]:
         """A raw row as JSON, its number `at` naming the files that it needs in `folder`."""
         ...
 
     def contradictions(self, folder: Path) -> list[str]:
-        """Parts of the files by which other programs encode that say otherwise than the facts."""
+        """Parts of the files, read by other programs to encode, that contradict the facts."""
         ...
 
 

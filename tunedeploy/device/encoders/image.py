@@ -119,7 +119,7 @@ class ImageEncoder:
         self._facts = facts
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, Any]:
         """The ImageFacts as JSON."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self._facts).items()}
 
@@ -150,7 +150,7 @@ class ImageEncoder:
         """See the function `contradictions`."""
         return contradictions(folder, self.facts)
 
-    def portable(self, row: Row, at: int, folder: Path) -> dict[str, Any]:
+    def portable(self, row: Row, at: int, folder: Path) -> dict[str, str | list[str]]:
         """A raw row as JSON, with its image in `folder`, named after the row's number.
 
         A PNG or JPEG stays as it is; any other image becomes a PNG of its upright RGB pixels.
@@ -179,10 +179,10 @@ def opened(folder: Path, facts: Mapping[str, Any]) -> ImageEncoder:
 
 
 def contradictions(folder: Path, facts: Mapping[str, Any]) -> list[str]:
-    """Keys of `preprocessor_config.json`, by which others encode, that say otherwise than the facts."""
-    there = typed.read(inside(folder, "preprocessor_config.json"), typed.OBJECT)
+    """Keys of `preprocessor_config.json`, read by other programs to encode, that contradict the facts."""
+    config = typed.read(inside(folder, "preprocessor_config.json"), typed.OBJECT)
     wanted = processor_of_facts(facts_from(facts))
-    return sorted(key for key in {*there, *wanted} if there.get(key) != wanted.get(key))
+    return sorted(key for key in {*config, *wanted} if config.get(key) != wanted.get(key))
 
 
 def facts_from(raw: Mapping[str, Any]) -> ImageFacts:
@@ -191,10 +191,10 @@ def facts_from(raw: Mapping[str, Any]) -> ImageFacts:
     Raises:
         Mismatch: a key is missing, unknown or has another value than it can have.
     """
-    return typed.made(ImageFacts, dict(raw))
+    return typed.from_json(ImageFacts, dict(raw))
 
 
-def processor_of_facts(facts: ImageFacts) -> dict[str, Any]:
+def processor_of_facts(facts: ImageFacts) -> dict[str, object]:
     """ImageFacts as the `preprocessor_config.json` that transformers and transformers.js read."""
     square = {"height": facts.resize, "width": facts.resize}
     return {

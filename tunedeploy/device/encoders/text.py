@@ -16,7 +16,7 @@ from . import Array, Features, Inputs, Row
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 LARGEST = 2**31  # of an id
 # A tokenizer splits a text before it truncates it: 10 MB take 3 GB and a minute. English has 4 to 5 characters a token,
-# so this much more than the model sees is hardly ever missed; short limits get a page, against runs of blanks.
+# so what lies beyond is hardly ever missed; short limits get a page, in case of runs of blanks.
 CHARACTERS_A_TOKEN = 64
 LEAST_CHARACTERS = 10_000
 
@@ -63,10 +63,10 @@ def facts_from(raw: Mapping[str, Any]) -> TextFacts:
     Raises:
         Mismatch: a key is missing, unknown or has another value than it can have.
     """
-    return typed.made(TextFacts, dict(raw))
+    return typed.from_json(TextFacts, dict(raw))
 
 
-def facts_json(facts: TextFacts) -> dict[str, Any]:
+def facts_json(facts: TextFacts) -> dict[str, str | int | list[str] | None]:
     """TextFacts as JSON."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(facts).items()}
 
@@ -110,14 +110,14 @@ def values(inputs: Sequence[str]) -> tuple[Value, ...]:
 def sizes(features: Sequence[Features], facts: TextFacts) -> list[int | None]:
     """One token, the shortest, an odd and the longest length of these rows."""
     lengths = sorted(len(row["input_ids"]) for row in features)
-    odd = lengths[len(lengths) // 2] | 1
-    return [1, lengths[0], min(odd, facts.max_length), lengths[-1]]
+    middle = lengths[len(lengths) // 2] | 1
+    return [1, lengths[0], min(middle, facts.max_length), lengths[-1]]
 
 
 class TokenizerFile(TypedDict, total=False):
-    """The parts of tokenizer.json that a bundle's facts speak of."""
+    """The parts of tokenizer.json that a bundle's facts describe."""
 
-    truncation: dict[str, Any] | None
+    truncation: dict[str, object] | None
     padding: Any
 
 
@@ -142,7 +142,7 @@ class TextEncoder:
         self._facts = facts
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, Any]:
         """The TextFacts as JSON."""
         return facts_json(self._facts)
 
@@ -167,7 +167,7 @@ class TextEncoder:
         """See the function `contradictions`."""
         return contradictions(folder, self.facts)
 
-    def portable(self, row: Row, at: int, folder: Path) -> dict[str, Any]:
+    def portable(self, row: Row, at: int, folder: Path) -> dict[str, str | list[str]]:
         """A raw row as JSON; what JSON cannot hold is a file in `folder`, named after the number of the row, `at`."""
         del at, folder
         return {name: row[name] for name in ("text", "text_pair") if row.get(name) is not None}
@@ -211,15 +211,15 @@ def opened(folder: Path, facts: Mapping[str, Any]) -> TextEncoder:
 
 
 def contradictions(folder: Path, facts: Mapping[str, Any]) -> list[str]:
-    """Parts of the tokenizer's files, by which others encode, that say otherwise than the facts."""
-    there = typed.read(inside(folder, "tokenizer.json"), TokenizerFile)
+    """Parts of the tokenizer's files, read by other programs to encode, that contradict the facts."""
+    tokenizer = typed.read(inside(folder, "tokenizer.json"), TokenizerFile)
     config = typed.read(inside(folder, "tokenizer_config.json"), typed.OBJECT)
-    told = {
-        "truncation": (there.get("truncation") or {}).get("max_length") != facts["max_length"],
-        "padding": bool(there.get("padding")),
+    differences = {
+        "truncation": (tokenizer.get("truncation") or {}).get("max_length") != facts["max_length"],
+        "padding": bool(tokenizer.get("padding")),
         "model_max_length": config.get("model_max_length", facts["max_length"]) != facts["max_length"],
     }
-    return [key for key, odd in told.items() if odd]
+    return [key for key, differs in differences.items() if differs]
 
 
 def as_features(ids: Sequence[int], type_ids: Sequence[int] | None, facts: TextFacts) -> dict[str, Array]:

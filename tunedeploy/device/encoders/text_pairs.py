@@ -46,7 +46,8 @@ def paired(features: Sequence[Features]) -> list[Features]:
     return [
         {"input_ids": np.concatenate([first, second]), TYPES: np.repeat([0, 1], [len(first), len(second)])}
         for first, second in (
-            (one["input_ids"], two["input_ids"]) for one, two in zip(features[::2], features[1::2], strict=True)
+            (text_row["input_ids"], pair_row["input_ids"])
+            for text_row, pair_row in zip(features[::2], features[1::2], strict=True)
         )
     ]
 

@@ -47,7 +47,7 @@ class TextToTextFacts:
                 raise ValueError(f"{name}: expected 2 to {2**20 - 1}, got {getattr(self, name)}")
         if self.max_characters is not None and self.max_characters < 1:
             raise ValueError(f"max_characters: expected 1 or more, got {self.max_characters}")
-        program = typed.made(Seq2SeqFacts, dict(self.program), "program")
+        program = typed.from_json(Seq2SeqFacts, dict(self.program), "program")
         for name in ("pad_id", "start_id", "eos_id"):
             if getattr(self, name) != getattr(program, name):
                 raise ValueError(f"{name}: expected the program's, {getattr(program, name)}")
@@ -63,7 +63,7 @@ def facts_from(raw: Mapping[str, Any]) -> TextToTextFacts:
     Raises:
         Mismatch: a key is missing, unknown or has another value than it can have.
     """
-    return typed.made(TextToTextFacts, dict(raw))
+    return typed.from_json(TextToTextFacts, dict(raw))
 
 
 class TextToTextEncoder:
@@ -88,7 +88,7 @@ class TextToTextEncoder:
         self._puts_blank = tokenizer.decode(encoding.ids, skip_special_tokens=True).startswith(" ")
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, Any]:
         """The TextToTextFacts as JSON."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self._facts).items()}
 
@@ -147,7 +147,7 @@ class TextToTextEncoder:
 
     def values(self) -> tuple[Value, ...]:
         """What the whole pass takes: ids and mask of the source, and of the answer as prefix."""
-        return whole_graph(typed.made(Seq2SeqFacts, dict(self._facts.program))).inputs
+        return whole_graph(typed.from_json(Seq2SeqFacts, dict(self._facts.program))).inputs
 
     def decode(self, ids: Array) -> list[str]:
         """Generated ids, int64 (batch, steps), as texts, each up to the id that ends it.
@@ -159,7 +159,7 @@ class TextToTextEncoder:
         texts: list[str] = self.tokenizer.decode_batch([row.tolist() for row in rows], skip_special_tokens=True)
         return [text.removeprefix(" ") for text in texts] if self._puts_blank else texts
 
-    def portable(self, row: Row, at: int, folder: Path) -> dict[str, Any]:
+    def portable(self, row: Row, at: int, folder: Path) -> dict[str, str | list[str]]:
         """A raw row as JSON."""
         del at, folder
         return {name: row[name] for name in ("text", "target") if row.get(name) is not None}

@@ -46,10 +46,10 @@ def facts_from(raw: Mapping[str, Any]) -> WordFacts:
     Raises:
         Mismatch: a key is missing, unknown or has another value than it can have.
     """
-    return typed.made(WordFacts, dict(raw))
+    return typed.from_json(WordFacts, dict(raw))
 
 
-Word = tuple[str, int, int]  # as it stands in the text, and from where to where, in code points
+Word = tuple[str, int, int]  # the word as the text has it, its start and its end in code points
 
 # ---- the words of a text: each code point has a kind, one letter of those below, and a word is a pattern of kinds
 
@@ -97,12 +97,12 @@ def kind_of(character: str) -> str:
 
 
 def words_of(text: str) -> Iterator[Word]:
-    """The words of a text, in order, each found when it is asked for; see `split`."""
+    """The words of a text, in order, found one at a time; see `split`."""
     kinds = list(map(kind_of, text))
-    for found in CLITICS.finditer(text):
-        kinds[found.start()] = CLITIC
-    for found in WORD.finditer("".join(kinds)):
-        start, end = found.span()
+    for match in CLITICS.finditer(text):
+        kinds[match.start()] = CLITIC
+    for match in WORD.finditer("".join(kinds)):
+        start, end = match.span()
         yield text[start:end], start, end
 
 
@@ -112,13 +112,13 @@ def split(text: str) -> list[Word]:
     A run of letters, digits, underscores and marks is a word; so are runs that a hyphen, an apostrophe or an ampersand
     joins, and digits that a point, a comma or a colon joins. An ending such as 's is a word of its own. So is any other
     sign with the marks on it and the signs joined to it, but hyphens in a row are one word, and so are points. Blanks,
-    control characters and spaces of no width only part words.
+    control characters and spaces of no width only separate words.
     """
     return list(words_of(text))
 
 
 def located(row: Row, most: int | None = None) -> tuple[str, list[tuple[int, int]]]:
-    """A row's text, and from where to where in it its words stand, of which `most` are looked for.
+    """A row's text, and the start and end of each word in it, of at most `most` words.
 
     A row of words has them joined by single blanks.
     """
@@ -132,21 +132,21 @@ def located(row: Row, most: int | None = None) -> tuple[str, list[tuple[int, int
 def words_read(row: Row, facts: TextFacts) -> list[str]:
     """The words of a row that are tokenized; the same in training and on every device.
 
-    They stand in the first `max_characters` of `located`. Of a text that is longer the last two are left out: had it
-    been split whole, these might be parts of others, and words are known by their number.
+    They lie in the first `max_characters` of `located`. The last two words of a longer text are left out: in a split of
+    all of it they might be parts of other words, and words are known by their number.
     """
     limit = facts.max_characters
     if row.get("words") is None:
         text = row["text"]
         words = [word for word, _, _ in words_of(text[:limit])]
         return words if limit is None or len(text) <= limit else words[:-2]
-    kept, room = [], limit
+    cut_words, room = [], limit
     for word in row["words"]:
         if room is not None and room <= 0:
             break
-        kept.append(word[:room])
+        cut_words.append(word[:room])
         room = None if room is None else room - len(word) - 1
-    return kept
+    return cut_words
 
 
 # ---- words to ids
@@ -175,8 +175,8 @@ def collate(features: Sequence[Features], facts: TextFacts, size: int | None = N
 
     Features that have none are of ids that no row gave, such as every entry of a vocabulary: no word starts there.
     """
-    whole = [{STARTS: np.zeros(len(row["input_ids"]), dtype=np.int64), **row} for row in features]
-    return encoding.collate(whole, facts, size, along=(STARTS,))
+    filled = [{STARTS: np.zeros(len(row["input_ids"]), dtype=np.int64), **row} for row in features]
+    return encoding.collate(filled, facts, size, along=(STARTS,))
 
 
 class WordsEncoder(TextEncoder):
@@ -194,8 +194,8 @@ class WordsEncoder(TextEncoder):
         """See the function `collate`."""
         return collate(features, self._facts, size)
 
-    def portable(self, row: Row, at: int, folder: Path) -> dict[str, Any]:
-        """A raw row as JSON; one of words has its text beside them, in which entities are shown."""
+    def portable(self, row: Row, at: int, folder: Path) -> dict[str, str | list[str]]:
+        """A raw row as JSON; a row of words also has their text, in which entities are shown."""
         if row.get("words") is None:
             return super().portable(row, at, folder)
         return {"text": located(row)[0], "words": list(row["words"])}

@@ -1,1 +1,1 @@
-"""The parity kit: the test that checks a bundle anywhere, which a bundle has as `parity/test_parity.py`."""
+"""The parity kit: the test that checks a bundle anywhere, shipped in it as `parity/test_parity.py`."""

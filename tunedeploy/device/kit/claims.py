@@ -5,7 +5,7 @@ golden inputs, and the golden inputs the golden outputs. There is a single rule,
 
 - no answer changes but where two labels were nearly tied (`near_tie`), and the logits are not scaled;
 - float32 anywhere, and every variant on the instruction set and the onnxruntime that made the bundle: no logit differs
-  by more than `max_abs`. Elsewhere integer kernels may round otherwise.
+  by more than `max_abs`. Elsewhere integer kernels may round differently.
 
 It needs Python 3.11 or newer. Nothing outside this bundle is read, whatever its files say. But to run a test is to run
 code: check a bundle that comes from elsewhere with `tunedeploy verify DIST --expect ID` first.
@@ -44,9 +44,9 @@ GOLDENS = goldens.read_goldens(BUNDLE.path, BUNDLE.manifest, BUNDLE.graph)
 
 def holds(check, *arguments):
     """Fail with a line for each comparison of a check that is a breach."""
-    made = comparison.tried(check, *arguments, stage="bundle", file="parity")
-    breaches = [one.line() for one in made if not one.ok]
-    assert made
+    comparisons = comparison.tried(check, *arguments, stage="bundle", file="parity")
+    breaches = [entry.line() for entry in comparisons if not entry.ok]
+    assert comparisons
     assert not breaches, "\n".join(breaches)
 
 

@@ -122,13 +122,13 @@ def probe(tokenizer_of: Callable[[], Any], *, pairs: bool) -> Probe:
         tokenizer_of: gives a tokenizers.Tokenizer of its own at each call, as an app opens it.
         pairs: whether pairs of texts are probed too.
     """
-    whole, cut = tokenizer_of(), tokenizer_of()
-    whole.no_truncation()
-    for one in (whole, cut):
-        one.no_padding()
+    uncut, cut = tokenizer_of(), tokenizer_of()
+    uncut.no_truncation()
+    for tokenizer in (uncut, cut):
+        tokenizer.no_padding()
     digests, count = {}, 0
-    for name, facts, texts in parts(whole):
-        digests[name], count = digest(whole, facts, texts), count + len(texts)
+    for name, facts, texts in parts(uncut):
+        digests[name], count = digest(uncut, facts, texts), count + len(texts)
     for name, texts in cut_texts(cut.truncation, pairs=pairs):
         digests[name], count = digest(cut, cut.truncation, texts), count + len(texts)
     return {"pairs": pairs, "texts": count, "sha256": digests}
@@ -137,7 +137,7 @@ def probe(tokenizer_of: Callable[[], Any], *, pairs: bool) -> Probe:
 def digest(tokenizer: Any, facts: Any, texts: Sequence[Text]) -> str:
     """SHA-256 of texts with the ids and type ids that they become."""
     encoded = tokenizer.encode_batch(list(texts))
-    rows = [[text, one.ids, one.type_ids] for text, one in zip(texts, encoded, strict=True)]
+    rows = [[text, encoding.ids, encoding.type_ids] for text, encoding in zip(texts, encoded, strict=True)]
     return hashlib.sha256(json.dumps([facts, rows], sort_keys=True).encode()).hexdigest()
 
 
@@ -154,15 +154,15 @@ def parts(tokenizer: Any) -> Iterator[tuple[str, Any, list[Text]]]:
     for name, ranges in CODE_POINTS.items():
         yield name, None, list(around(code_points(ranges)))
     yield "sequences", None, list(SEQUENCES)
-    lengths = [*range(1, 131), *(hundred + one for hundred in range(200, 1100, 100) for one in (-1, 0, 1))]
-    lengths += [2**power + one for power in range(11, 13) for one in (-1, 0, 1)]
+    lengths = [*range(1, 131), *(hundred + offset for hundred in range(200, 1100, 100) for offset in (-1, 0, 1))]
+    lengths += [2**power + offset for power in range(11, 13) for offset in (-1, 0, 1)]
     yield "long words", None, [letter * length for length in lengths for letter in ("a", "\u00e9")]
 
 
 def added(tokens: Mapping[int, Any]) -> tuple[Any, list[Text]]:
     """Added tokens with their flags, and texts that hold them: alone, in a word, among spaces, in another case."""
     flags = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
-    facts = [[at, *(getattr(one, flag) for flag in flags)] for at, one in sorted(tokens.items())]
+    facts = [[at, *(getattr(token, flag) for flag in flags)] for at, token in sorted(tokens.items())]
     lower = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
     upper = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
     texts: list[Text] = []
@@ -184,8 +184,8 @@ def joined(words: Sequence[str]) -> Iterator[str]:
 
 def code_points(ranges: str) -> Iterator[int]:
     """The code points of an entry of CODE_POINTS."""
-    for one in ranges.split():
-        ends, _, step = one.partition("/")
+    for span in ranges.split():
+        ends, _, step = span.partition("/")
         first, _, last = ends.partition("-")
         yield from range(int(first, 16), int(last or first, 16) + 1, int(step or 1))
 

@@ -17,13 +17,13 @@ class Program(Protocol):
     generates: ClassVar[bool]  # whether `answer` is another thing than `forward`: a loop that makes a text
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, Any]:
         """`kind`, the file's name, and what else `opened` takes; JSON."""
         ...
 
     @property
     def graph(self) -> Graph:
-        """The whole pass: what `forward` takes of a batch, and what it gives; of a single graph the graph itself."""
+        """The whole pass: what `forward` takes from a batch, and what it gives; a single graph itself."""
         ...
 
     @property
@@ -52,7 +52,7 @@ class Program(Protocol):
         ...
 
 
-SEQUENCES = "sequences"  # int64 (batch, steps): the ids that a loop generated, behind the end its facts' `pad_id`
+SEQUENCES = "sequences"  # int64 (batch, steps): the ids that a loop generated; after a row's end, its facts' `pad_id`
 
 
 @dataclass(frozen=True, kw_only=True)

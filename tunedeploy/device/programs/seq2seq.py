@@ -55,7 +55,7 @@ class Seq2Seq:
     generates: ClassVar[bool] = True
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, str | int]:
         """The Seq2SeqFacts as JSON."""
         return asdict(self.settings)
 
@@ -204,4 +204,4 @@ def opened(facts: Mapping[str, Any], graph: Graph) -> Seq2Seq:
         Mismatch: a fact is missing, unknown or has another value than it can have.
     """
     del graph
-    return Seq2Seq(settings=typed.made(Seq2SeqFacts, dict(facts)))
+    return Seq2Seq(settings=typed.from_json(Seq2SeqFacts, dict(facts)))

@@ -17,8 +17,8 @@ class Single:
     generates: ClassVar[bool] = False
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """Nothing but the kind."""
+    def facts(self) -> dict[str, str]:
+        """Only the kind."""
         return {"kind": "single"}
 
     @property
