@@ -27,7 +27,7 @@ def base(recipe: "Recipe", data: "Data") -> Assembly:
     """The model before any training; the same recipe and seed give the same weights, the fresh ones included.
 
     Raises:
-        ModelError: it cannot be opened, or it will not fit into one ONNX file: better now than after the training.
+        ModelError: it cannot be opened, or will not fit into one ONNX file, which is better known before training.
     """
     torch.manual_seed(recipe.train.seed)
     assembly = plugins.load("tasks", recipe.task).assemble(recipe, data)

@@ -151,7 +151,7 @@ def convert(source: Path, target: Path, setting: Setting, samples: Sequence[Inpu
 def dynamic(source: Path, target: Path, setting: Setting) -> None:
     """Weights in int8, activations scaled at run time by one number a tensor."""
     model = ONNXModel(onnx.load(source))
-    model.replace_gemm_with_matmul()  # the quantizer's own first step, taken before the ranges are told
+    model.replace_gemm_with_matmul()  # the quantizer's own first step, taken before the ranges are computed
     quantize_dynamic(
         model.model, target, op_types_to_quantize=DYNAMIC_OPS, per_channel=setting["per_channel"],
         weight_type=QuantType.QInt8, nodes_to_exclude=setting["exclude"],

@@ -22,7 +22,7 @@ class Apart:
 
     @property
     def spread(self) -> float:
-        """Largest less smallest value of the first program, never 0."""
+        """Largest minus smallest value of the first program, never 0."""
         return max(self.high - self.low, 1e-6)  # before any value, high - low is -inf
 
     @property

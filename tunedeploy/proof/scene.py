@@ -175,7 +175,7 @@ class Scene:
 
     @property
     def variants(self) -> dict[str, Variant]:
-        """What the quantize stage says of each file, float32 first."""
+        """The quantize stage's record of each variant, float32 first."""
         return self.rundir.record("quantize").result["variants"]
 
     @property

@@ -15,7 +15,7 @@ class Limits:
     banned: frozenset[str] = frozenset()
 
     def breaches(self, model: ModelProto, size_bytes: int) -> list[str]:
-        """What of a file is over a limit, one line each."""
+        """What in a file is over a limit, one line each."""
         opset = max(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
         banned = sorted({node.op_type for node in model.graph.node} & self.banned)
         lines = []
