@@ -211,12 +211,12 @@ class Trial:
         variant = "fp32" if self.file == FP32 else "int8"
         stage = "export" if self.file == FP32 else "quantize"
         table: dict[str, Check] = {}
-        for group in verify.WHOLE.values():
+        for group in verify.RUN_CHECKS.values():
             for check, blamed, file in group:
                 table[check.__name__] = lambda scene, check=check, blamed=blamed, file=file: tried(
                     check, scene, stage=blamed, file=file
                 )
-        for group in verify.EACH.values():
+        for group in verify.VARIANT_CHECKS.values():
             for check in group:
                 table[check.__name__] = lambda scene, check=check: tried(
                     check, scene, variant, scene.variants[variant], stage=stage, file=self.file

@@ -56,7 +56,7 @@ def _depths(model: nn.Module) -> Iterator[tuple[str, int]]:
     stacks = [
         (name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList | nn.Sequential)
     ]
-    stack = max(stacks, key=lambda one: sum(p.numel() for p in one[1].parameters()), default=("", nn.ModuleList()))
+    stack = max(stacks, key=lambda named: sum(p.numel() for p in named[1].parameters()), default=("", nn.ModuleList()))
     order = {name: at for at, (name, _) in enumerate(stack[1].named_children())}  # DenseNet's are conv0, norm0, ...
     count, seen = len(order), False
     for name, _ in model.named_parameters():

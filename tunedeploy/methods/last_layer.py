@@ -1,6 +1,6 @@
 """Last layer: the trunk stays frozen, is run once, and only the new head is trained on its features."""
 
-from typing import Any
+from typing import TypedDict
 
 from torch import nn
 
@@ -10,7 +10,14 @@ from tunedeploy.models.classifier import Assembly, Classifier, freeze_trunk
 from tunedeploy.models.head import HeadOnly
 from tunedeploy.recipe.read import Section
 
-DEFAULTS: dict[str, Any] = {
+Defaults = TypedDict(
+    "Defaults",
+    {
+        "train.lr": float, "train.epochs": int, "train.batch_size": int, "train.schedule": str,
+        "train.weight_decay": float,
+    },
+)  # fmt: skip
+DEFAULTS: Defaults = {
     "train.lr": 5e-3,  # on standardised features; a linear model does not diverge at rates that ruin a trunk
     "train.epochs": 40,  # an epoch over kept features costs milliseconds
     "train.batch_size": 256,

@@ -45,8 +45,8 @@ def attach(assembly: Assembly, options: Options) -> None:
         ModelError: the trunk has no such layer.
     """
     trunk = assembly.model.trunk
-    found = targets(trunk, options.rank)
-    if not found:
+    target_modules = targets(trunk, options.rank)
+    if not target_modules:
         raise ModelError(
             f"lora: no layer is larger than a rank-{options.rank} adapter; lower tune.rank or tune.method: full"
         )
@@ -57,7 +57,7 @@ def attach(assembly: Assembly, options: Options) -> None:
         lora_dropout=options.dropout,
         use_rslora=options.rslora,
         use_dora=options.dora,
-        target_modules=found,
+        target_modules=target_modules,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft warns about defaults that we set on purpose
@@ -76,7 +76,7 @@ def targets(trunk: nn.Module, rank: int) -> list[str]:
     """
     uses = Counter(id(weight) for _, weight in trunk.named_parameters(remove_duplicate=False))
     # Exact types: subclasses (torch's out_proj of MultiheadAttention) are read past, not called.
-    found = []
+    names = []
     for name, layer in trunk.named_modules():
         if type(layer) is nn.Linear:
             size = rank * (layer.in_features + layer.out_features)
@@ -87,8 +87,8 @@ def targets(trunk: nn.Module, rank: int) -> list[str]:
         else:
             continue
         if size < layer.weight.numel() and uses[id(layer.weight)] == 1:
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 def fold(model: nn.Module) -> None:

@@ -39,7 +39,7 @@ class Classifier(nn.Module):
         raise NotImplementedError
 
     def tail(self, outputs: torch.Tensor) -> torch.Tensor:
-        """What stands behind the head and is not trained: nothing here."""
+        """What is computed from the head's outputs without trained weights: nothing here."""
         return outputs
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
@@ -131,6 +131,6 @@ def trained_names(model: nn.Module, fresh: frozenset[str]) -> list[str]:
 
 
 def load_trained(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Put a trained state back; every tensor must have its place."""
+    """Load a trained state; the model must have each of its tensors."""
     unexpected = model.load_state_dict(dict(state), strict=False).unexpected_keys
     assert not unexpected, unexpected

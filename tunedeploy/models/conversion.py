@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
 
 
-def onnx_of(recipe: "Recipe", merged: Assembly, rows: Sequence[Row], said: io.StringIO) -> dict[str, onnx.ModelProto]:
-    """Each graph of a model with these rows as its example, by torch's dynamo exporter; what that says goes to `said`.
+def onnx_of(recipe: "Recipe", merged: Assembly, rows: Sequence[Row], log: io.StringIO) -> dict[str, onnx.ModelProto]:
+    """Each graph of a model with these rows as its example, by torch's dynamo exporter; what that prints goes to `log`.
 
     Raises:
         ModelError: one cannot be converted.
@@ -31,18 +31,18 @@ def onnx_of(recipe: "Recipe", merged: Assembly, rows: Sequence[Row], said: io.St
     examples, modules = merged.examples(rows), merged.modules()
     graphs = merged.parts.program.graphs
     return {
-        graph.name: converted(graph, modules[graph.name], examples[graph.name], recipe.export.opset, said)
+        graph.name: converted(graph, modules[graph.name], examples[graph.name], recipe.export.opset, log)
         for graph in graphs
     }
 
 
 def converted(
-    graph: Graph, module: nn.Module, example: dict[str, Array], opset: int, said: io.StringIO
+    graph: Graph, module: nn.Module, example: dict[str, Array], opset: int, log: io.StringIO
 ) -> onnx.ModelProto:
     """One graph; see `onnx_of`."""
     axes = graph.dynamic_axes()
     try:
-        with quietly(said):
+        with quietly(log):
             program = torch.onnx.export(
                 module, (), kwargs=arguments(graph, tensors(example)), dynamo=True, verbose=False,
                 input_names=list(axes), output_names=[value.name for value in graph.outputs],
@@ -75,23 +75,23 @@ def name_axes(model: onnx.ModelProto, graph: Graph) -> None:
 
 
 @contextlib.contextmanager
-def quietly(said: io.StringIO) -> Any:
+def quietly(log: io.StringIO) -> Any:
     """Collect what a chatty library prints, warns and logs."""
-    handler = logging.StreamHandler(said)
+    handler = logging.StreamHandler(log)
     names = ("torch.onnx", "torch", "onnxscript", "onnx_ir")
     loggers = [logging.getLogger(name) for name in names]
-    before = [(one.propagate, list(one.handlers)) for one in loggers]
+    before = [(logger.propagate, list(logger.handlers)) for logger in loggers]
     with (
         warnings.catch_warnings(record=True) as caught,
-        contextlib.redirect_stdout(said),
-        contextlib.redirect_stderr(said),
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
     ):
         warnings.simplefilter("always")
         try:
-            for one in loggers:
-                one.propagate, one.handlers = False, [handler]
+            for logger in loggers:
+                logger.propagate, logger.handlers = False, [handler]
             yield
         finally:
-            for one, (propagate, handlers) in zip(loggers, before, strict=True):
-                one.propagate, one.handlers = propagate, handlers
-            said.write("".join(f"{one.category.__name__}: {one.message}\n" for one in caught))
+            for logger, (propagate, handlers) in zip(loggers, before, strict=True):
+                logger.propagate, logger.handlers = propagate, handlers
+            log.write("".join(f"{warning.category.__name__}: {warning.message}\n" for warning in caught))

@@ -110,7 +110,7 @@ def settle_fast(trunk: nn.Module) -> None:
 
 
 def drop_side_classifiers(trunk: Any) -> None:
-    """Take out the extra classifiers of GoogLeNet and Inception, which speak in training mode only."""
+    """Take out the extra classifiers of GoogLeNet and Inception, which give outputs in training mode only."""
     if getattr(trunk, "aux_logits", False):
         trunk.aux_logits = False
         for name in ("aux1", "aux2", "AuxLogits"):

@@ -1,7 +1,7 @@
 """What goes into an image trunk: the preprocessing a checkpoint was made with, and torchvision's way to do it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,14 +88,14 @@ def checked(facts: ImageFacts, path: Path) -> ImageFacts:
         if type(side) is not int or not 1 <= side <= LARGEST_SIDE:
             raise ModelError(f"{path}: {name}: expected 1 to {LARGEST_SIDE} pixels a side, got {str(side)[:40]}")
     for name, values in (("image_mean", facts.mean), ("image_std", facts.std)):
-        numbers = [one for one in values if isinstance(one, int | float) and math.isfinite(one)]
+        numbers = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
         if len(numbers) != 3 or len(values) != 3 or (name == "image_std" and min(numbers) <= 0):
             kind = "three numbers above 0" if name == "image_std" else "three numbers"
             raise ModelError(f"{path}: {name}: expected {kind}, got {str(list(values))[:60]}")
     return facts
 
 
-def facts_of_processor(config: dict[str, Any]) -> ImageFacts:
+def facts_of_processor(config: Mapping[str, Any]) -> ImageFacts:
     """ImageFacts of a Hugging Face `preprocessor_config.json`."""
     size = config.get("size") or {"height": 224, "width": 224}
     size = {"shortest_edge": size} if isinstance(size, int) else size
@@ -156,5 +156,5 @@ def augmentation(name: str, facts: ImageFacts) -> list[nn.Module]:
 
 
 def resized_facts(facts: ImageFacts, size: int, *, dynamic: bool) -> ImageFacts:
-    """The same preprocessing at another size, the share that the crop cuts off kept."""
+    """The same preprocessing at another size, with the same share cut off by the crop."""
     return replace(facts, size=size, resize=round(facts.resize * size / facts.size), dynamic=dynamic)

@@ -1,4 +1,4 @@
-"""Open model files that others wrote: no code of theirs runs, and whatever is wrong with them is a ModelError."""
+"""Open model files that others wrote: none of their code runs, and whatever is wrong with them is a ModelError."""
 
 import contextlib
 import copy
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 COLOUR_CODES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 TOO_MANY = 20_000  # tensors of one model; those that fit into memory have a few thousand
-LONGEST_LINE = 200  # characters of somebody else's message
-OUT_OF_MEMORY = "DefaultCPUAllocator: "  # how torch's RuntimeError names the end of memory
+LONGEST_LINE = 200  # characters of another library's message
+OUT_OF_MEMORY = "DefaultCPUAllocator: "  # how torch's RuntimeError begins when memory runs out
 PACKAGE = Path(tunedeploy.__file__).parent
 TOO_HIGH = 10**8  # a count of a config.json; above it even a Python list of so many entries takes gigabytes
 
@@ -133,7 +133,7 @@ def open_fast_tokenizer(source: "Source") -> PreTrainedTokenizerBase:
         return tokenizer
 
 
-def json_object(path: Path) -> dict[str, Any]:
+def json_object(path: Path) -> Mapping[str, Any]:
     """The object in a JSON file of a model.
 
     Raises:
@@ -193,11 +193,11 @@ def settings_of(model_type: Any) -> set[str] | None:
 
 @contextlib.contextmanager
 def foreign(problem: str, *, probe: bool = False) -> Iterator[None]:
-    """Run somebody else's code on somebody else's files: what it raises becomes a ModelError of one line.
+    """Run third-party code on third-party files: what it raises becomes a ModelError of one line.
 
     transformers, timm and torchvision raise whatever Python raises when a file is not what they expect, and tokenizers
-    panics, which is not even an Exception. A full disk, a file that cannot be opened, the end of memory and an error
-    of our own code keep what they are.
+    panics, which is not even an Exception. A full disk, a file that cannot be opened, running out of memory and
+    an error of our own code are raised unchanged.
 
     Args:
         problem: how the line begins.
@@ -205,7 +205,7 @@ def foreign(problem: str, *, probe: bool = False) -> Iterator[None]:
 
     Raises:
         ModelError: with the first line of their message.
-        MemoryError: the memory is used up, also where torch tells it in words.
+        MemoryError: the memory is used up, also where torch raises a RuntimeError for it.
     """
     with quiet():
         try:
@@ -289,7 +289,7 @@ def quiet() -> Iterator[None]:
     switch.disable_progress_bar()
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")  # on how somebody's checkpoint was made; nobody here can act on it
+            warnings.simplefilter("ignore")  # on how a checkpoint was made; the user cannot act on it
             yield
     finally:
         transformers.logging.set_verbosity(level)
@@ -298,7 +298,7 @@ def quiet() -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of somebody else's message as evidence in ours: without colours, and not cut off at a colon."""
+    """The first line of another library's message, to quote in ours: without colours, and not cut off at a colon."""
     text = COLOUR_CODES.sub("", str(error)).strip() or type(error).__name__
     line = " ".join(text.splitlines()[0].split())
     if line.endswith(":"):  # its last clause announces the lines that follow

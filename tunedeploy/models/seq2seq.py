@@ -1,6 +1,6 @@
 """A small encoder and decoder for texts to texts: made from a config, and as the two nets that are exported.
 
-No pretrained weights are asked for: translation of short sentences is learned from some ten thousand pairs.
+No pretrained weights are needed: translation of short sentences is learned from some ten thousand pairs.
 """
 
 import inspect
@@ -32,7 +32,7 @@ PAD, END = "<pad>", "</s>"
 
 
 def train_tokenizer(texts: Iterable[str], *, size: int, max_length: int) -> Tokenizer:
-    """A tokenizer of both languages: byte pairs, so that no sign is unknown and a decoded text is the text again.
+    """A tokenizer of both languages: byte pairs, so that no character is unknown and decoding restores the text.
 
     Args:
         texts: of both languages.
@@ -106,7 +106,7 @@ def facts_of(model: PreTrainedModel, max_new_tokens: int) -> Seq2SeqFacts:
 
 
 def heads_of(config: Any) -> int:
-    """Attention heads of the decoder; T5 and the kin of BART call them by unlike names."""
+    """Attention heads of the decoder, which T5 and BART's relatives name differently."""
     return int(getattr(config, "decoder_attention_heads", None) or config.num_heads)
 
 
@@ -119,7 +119,7 @@ class Projections(nn.Module):
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> "list[Projections]":
-        """Those of every layer, found by their structure: T5's blocks, or the layers of BART's kin.
+        """Those of every layer, found by their structure: T5's blocks, or the layers of BART and its relatives.
 
         Raises:
             AttributeError: the decoder is built in neither way.
@@ -154,7 +154,7 @@ class DecoderNet(nn.Module):
         self.model: Any = model
         self.projections = nn.ModuleList(Projections.of(model))
         self.heads = heads_of(model.config)
-        # transformers 5.24 gave the argument another name, and warns of the old one.
+        # transformers 5.24 renamed the argument, and warns about the old name.
         self.argument = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
     def forward(
@@ -178,7 +178,7 @@ class DecoderNet(nn.Module):
         """The cache so far, with the keys and values of whatever states are not in it yet."""
         own, cross = DynamicCache(), DynamicCache()
         projections: Any
-        whole = EncoderDecoderCache(own, cross)
+        cache = EncoderDecoderCache(own, cross)
         rest = states[:, past[2].shape[2] :]
         for at, projections in enumerate(self.projections):
             key, value, cross_key, cross_value = past[4 * at : 4 * at + 4]
@@ -188,8 +188,8 @@ class DecoderNet(nn.Module):
                 torch.cat([cross_value, self.split(projections.value(rest))], 2),
                 at,
             )
-            whole.is_updated[at] = True
-        return whole
+            cache.is_updated[at] = True
+        return cache
 
     def split(self, projected: torch.Tensor) -> torch.Tensor:
         """(batch, length, width) to (batch, heads, length, width of a head); a length of 0 leaves no -1 a meaning."""
@@ -198,12 +198,12 @@ class DecoderNet(nn.Module):
 
 
 def nets_of(model: PreTrainedModel) -> Mapping[str, nn.Module]:
-    """The nets of each graph, by its name; they share the model's weights, and its mode of now."""
+    """The net of each graph, by its name; they share the model's weights and its present mode."""
     return {ENCODER: EncoderNet(model).train(model.training), DECODER: DecoderNet(model).train(model.training)}
 
 
 def example_of(facts: Seq2SeqFacts) -> Mapping[str, dict[str, Array]]:
-    """Inputs of each graph to trace it with: no two axes have one size, and part of every cache is filled."""
+    """Inputs of each graph to trace it with: no two axes have the same size, and part of every cache is filled."""
     rows, source, cached, past, steps = 2, 6, 4, 5, 3
     sizes = {"batch": rows, SOURCE: source, PROJECTED: cached, CACHED: past, STEPS: steps}
     example = {}

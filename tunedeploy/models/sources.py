@@ -44,7 +44,7 @@ def locate(name: str, weights: str | None = None) -> Source:
     """Turn a recipe's `model` into a Source.
 
     Raises:
-        ModelError: a package, folder or file that is named is not there.
+        ModelError: a named package, folder or file does not exist.
     """
     scheme, _, rest = name.partition("://")
     if scheme in ("torchvision", "timm") and rest:
@@ -102,8 +102,8 @@ def package_path(name: str) -> Path:
     root = Path(next(iter(spec.submodule_search_locations)))
     path = root / inside
     if not path.exists():
-        there = ", ".join(sorted(entry.name for entry in root.iterdir())[:12])
-        raise ModelError(f"{name}: package {package!r} has no {inside!r}; it holds {there}")
+        entries = ", ".join(sorted(entry.name for entry in root.iterdir())[:12])
+        raise ModelError(f"{name}: package {package!r} has no {inside!r}; it holds {entries}")
     return path
 
 
@@ -111,7 +111,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """A state dict from a safetensors file, or from a torch file read with weights_only.
 
     Raises:
-        ModelError: the file is neither, or holds anything beside tensors.
+        ModelError: the file is neither, or holds anything besides tensors.
     """
     try:
         if path.suffix == ".safetensors":
@@ -150,15 +150,15 @@ def fit_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], where: s
         model.load_state_dict(state)
         return "by name"
     pairs = zip(own.items(), state.items(), strict=False)
-    odd = next((pair for pair in pairs if pair[0][1].shape != pair[1][1].shape), None)
-    if odd is None and len(own) == len(state):
+    mismatch = next((pair for pair in pairs if pair[0][1].shape != pair[1][1].shape), None)
+    if mismatch is None and len(own) == len(state):
         model.load_state_dict(dict(zip(own, state.values(), strict=True)))
         return "by order and shape"
-    if odd is None:
+    if mismatch is None:
         raise ModelError(f"{where}: holds {len(state)} tensors, the model {len(own)}; another architecture?")
-    (name, want), (there, got) = odd
+    (name, want), (stored_name, got) = mismatch
     raise ModelError(
-        f"{where}: tensor {there!r} is {tuple(got.shape)} where the model's {name!r} is {tuple(want.shape)}; "
+        f"{where}: tensor {stored_name!r} is {tuple(got.shape)} where the model's {name!r} is {tuple(want.shape)}; "
         "another architecture?"
     )
 
@@ -176,8 +176,8 @@ def _weights_file(weights: str | None) -> str | None:
 
 def _model_folder(path: Path) -> Path:
     if not (path / "config.json").is_file():
-        there = sorted(child.parent.name for child in path.glob("*/config.json")) if path.is_dir() else []
-        cure = f"; did you mean {path.name}/{there[0]}?" if there else "; a Hugging Face model folder has one"
+        subfolders = sorted(child.parent.name for child in path.glob("*/config.json")) if path.is_dir() else []
+        cure = f"; did you mean {path.name}/{subfolders[0]}?" if subfolders else "; a Hugging Face model folder has one"
         raise ModelError(f"{path}: no config.json in it{cure}")
     return path
 

@@ -29,7 +29,7 @@ def base(recipe: "Recipe", data: "Data") -> Assembly:
     """The model before any training; the same recipe and seed give the same weights, the fresh ones included.
 
     Raises:
-        ModelError: it cannot be opened, or this machine's memory will not hold it: better now than after the training.
+        ModelError: it cannot be opened, or this machine's memory cannot hold it, which is better known before training.
     """
     torch.manual_seed(recipe.train.seed)
     assembly = plugins.load("tasks", recipe.task).assemble(recipe, data)

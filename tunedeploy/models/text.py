@@ -70,7 +70,7 @@ class TextClassifier(Classifier):
 def pool(hidden: torch.Tensor, mask: torch.Tensor, how: str) -> torch.Tensor:
     """Hidden states (batch, length, width) to (batch, width), padding left out.
 
-    `cls` and `last` are the first and the last token that is not padding, so that the side of padding is no matter.
+    `cls` and `last` are the first and the last token that is not padding, so that the side of padding does not matter.
     """
     if how == "mean":
         weight = mask.unsqueeze(-1).to(hidden.dtype)
@@ -95,7 +95,7 @@ def build(
         attention: transformers' implementation; `eager` where a model has no other.
 
     Raises:
-        ModelError: there is no such model, it does not fit its own config, or it is no text encoder.
+        ModelError: there is no such model, it does not fit its own config, or it is not a text encoder.
     """
     trunk, width, missing = pooled_trunk(source, pooling, attention)
     model = TextClassifier(trunk, width=width, labels=labels, pooling=pooling)
@@ -149,10 +149,10 @@ def checkpoint_pooling(source: Source) -> str | None:
         "pooling_mode_lasttoken": "last",
     }
     named = str(facts.get("pooling_mode", "")).replace("lasttoken", "last")
-    found = next((ours for theirs, ours in modes.items() if facts.get(theirs)), named or None)
-    if found is not None and found not in POOLINGS:
-        raise ModelError(f"{path}: pooling {found!r} is not among {', '.join(POOLINGS)}; set tune.pooling")
-    return found
+    pooling = next((ours for theirs, ours in modes.items() if facts.get(theirs)), named or None)
+    if pooling is not None and pooling not in POOLINGS:
+        raise ModelError(f"{path}: pooling {pooling!r} is not among {', '.join(POOLINGS)}; set tune.pooling")
+    return pooling
 
 
 def longest(source: Source, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -173,7 +173,7 @@ def longest(source: Source, tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def positions(config: Any) -> int:
-    """How many positions a trunk has embeddings for; RoBERTa's kin start counting behind the padding id.
+    """How many positions a trunk has embeddings for; RoBERTa and its relatives start at pad_token_id + 1.
 
     A trunk of relative positions has no such number, or -1 in its place (XLNet): it has no limit of its own.
     """
@@ -241,7 +241,7 @@ def open_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     if not tokenizer.is_fast:
         raise ModelError(f"model {source.name!r}: its tokenizer has no tokenizer.json, which the bundle needs")
     if not set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids):
-        # transformers makes one of five signs where the files are missing: every word would be unknown
+        # transformers makes one of five tokens where the files are missing: every word would be unknown
         cure = "add the checkpoint's tokenizer.json or vocabulary"
         raise ModelError(f"model {source.name!r}: its tokenizer knows no word; {cure}")
     if tokenizer.pad_token_id is None:
@@ -263,10 +263,8 @@ def text_facts(model: TextClassifier, tokenizer: PreTrainedTokenizerBase, max_le
         )
     types = "token_type_ids" in tokenizer.model_input_names and model.takes_types
     pad = int(tokenizer.pad_token_id or 0)
-    lone = next(
-        (one for one in (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id) if one is not None),
-        pad,
-    )
+    special_ids = (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id)
+    lone = next((token_id for token_id in special_ids if token_id is not None), pad)
     return TextFacts(
         max_length=max_length,
         pad_id=pad,

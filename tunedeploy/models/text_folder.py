@@ -1,4 +1,4 @@
-"""What every task on texts shares: the checkpoint that a recipe names, and the plain folder that a model is kept in."""
+"""What all tasks on texts share: the checkpoint that a recipe names, and the plain folder that a model is saved to."""
 
 import json
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ HEAD = "head.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """What a recipe starts from: its model's place, its tokenizer, and how token states become one vector."""
+    """What a recipe starts from: its model's source, its tokenizer, and how token states become one vector."""
 
     source: Source
     tokenizer: PreTrainedTokenizerBase
@@ -46,7 +46,7 @@ def checkpoint(recipe: "Recipe") -> Checkpoint:
     """The checkpoint of a recipe whose task reads texts.
 
     Raises:
-        RecipeError: a key is for images, or so is the model.
+        RecipeError: a key or the model is for images.
         ModelError: the checkpoint cannot be opened.
     """
     source = source_of(recipe)
@@ -56,10 +56,10 @@ def checkpoint(recipe: "Recipe") -> Checkpoint:
 
 
 def source_of(recipe: "Recipe") -> Source:
-    """The place of a text model that a recipe names.
+    """The source of a text model that a recipe names.
 
     Raises:
-        RecipeError: a key is for images, or so is the model.
+        RecipeError: a key or the model is for images.
     """
     if recipe.train.augment != "none":
         raise RecipeError(f"train.augment: {recipe.train.augment!r} is for images; {recipe.task} takes 'none'")
@@ -95,9 +95,9 @@ def save(assembly: Assembly, folder: Path, record: Mapping[str, Any]) -> None:
     write_json(folder / FILE, {**record, **assembly.facts, "encoder": encoder.facts})
 
 
-def record_of(folder: Path) -> dict[str, Any]:
+def record_of(folder: Path) -> Mapping[str, Any]:
     """What `save` wrote into FILE."""
-    record: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    record: Mapping[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
     return record
 
 

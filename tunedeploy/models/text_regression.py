@@ -19,8 +19,8 @@ class TextRegressor(TextClassifier):
     """One number a row, (batch, 1), in the unit of the data.
 
     The head gives how many standard deviations of the training targets the number is from their mean, so that one
-    learning rate fits prices and probabilities. Of a pair each text is read alone, and the head reads how alike the two
-    vectors are: the untrained model ranks pairs as their cosine does.
+    learning rate fits prices and probabilities. The texts of a pair are encoded separately, and the head reads how
+    alike the two vectors are: the untrained model ranks pairs as their cosine does.
 
     Args:
         trunk: see TextClassifier.
@@ -37,18 +37,18 @@ class TextRegressor(TextClassifier):
         super().__init__(trunk, width=2 * width if pairs else width, labels=1, pooling=pooling)
         self.width, self.pairs = width, pairs
         for name, value in zip(("mean", "scale"), unit, strict=True):
-            # They are facts of the assembly, so the weights do not hold them again. Of one axis: a number without any
-            # would become bfloat16 beside bfloat16, and a price with it.
+            # They are facts of the assembly, so the weights do not hold them again. One axis, since a tensor without
+            # any becomes bfloat16 beside bfloat16, and a price with it.
             self.register_buffer(name, torch.tensor([value]), persistent=False)
         if pairs:
             with torch.no_grad():
-                # The sum of the products is the cosine. As one feature of its own, dropout would take it away whole.
+                # The sum of the products is the cosine. As a single feature, dropout would remove it entirely.
                 self.own_head.weight.zero_()
                 self.own_head.weight[:, width:] = STEEP / width
                 self.own_head.bias.fill_(-STEEP / 2)
 
     def features(self, **inputs: torch.Tensor) -> torch.Tensor:
-        """What the head reads: of a text its pooled vector; of a pair, see `likeness`."""
+        """What the head reads: for a text its pooled vector, for a pair see `likeness`."""
         if not self.pairs:
             return super().features(**inputs)
         pooled = super().features(**{name: value.flatten(0, 1) for name, value in inputs.items()})
@@ -63,11 +63,11 @@ class TextRegressor(TextClassifier):
 def likeness(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Two vectors (batch, width) to (batch, 2 * width): by coordinate their distance, and their product.
 
-    Both are of unit vectors, times what makes the typical one 1 at any width; the mean of the products is the cosine.
+    Both are those of unit vectors, scaled to about 1 at any width; the mean of the products is the cosine.
     """
     width = first.shape[-1]
-    one, two = normalize(first, dim=-1), normalize(second, dim=-1)
-    return torch.cat([(one - two).abs() * width**0.5, one * two * width], -1)
+    first, second = normalize(first, dim=-1), normalize(second, dim=-1)
+    return torch.cat([(first - second).abs() * width**0.5, first * second * width], -1)
 
 
 def build(
@@ -96,7 +96,7 @@ class PairsEncoder(TransformersEncoder):
 
     def length(self, row: Row) -> int:
         """Tokens of both texts before truncation."""
-        return sum(super(PairsEncoder, self).length(one) for one in text_pairs.single_texts([row]))
+        return sum(super(PairsEncoder, self).length(text_row) for text_row in text_pairs.single_texts([row]))
 
     def collate(self, features: Sequence[Features], size: int | None = None) -> Inputs:
         """See tunedeploy.device.encoders.text_pairs.collate."""

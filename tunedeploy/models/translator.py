@@ -31,14 +31,14 @@ class Translator(Classifier):
 
     def __init__(self, trunk: PreTrainedModel) -> None:
         super().__init__(trunk, width=trunk.config.vocab_size, labels=0, dropout=0.0)
-        # Positions that are sines are no weights: transformers makes them anew when it loads a folder, saves none of
-        # them, and a loaded model asks for their gradient where a new one does not.
+        # Sinusoidal positions are not weights: transformers does not save them and computes them again when it loads a
+        # folder; they require a gradient in a loaded model, but not in a new one.
         computed = trunk._keys_to_ignore_on_save or ()
         self.fixed = [parameter for name, parameter in trunk.named_parameters() if name in computed]
         self.requires_grad_(True)
 
     def requires_grad_(self, requires_grad: bool = True) -> "Translator":
-        """As torch's, but for what a checkpoint does not train."""
+        """As torch's, but parameters that a checkpoint does not save never require a gradient."""
         super().requires_grad_(requires_grad)
         for parameter in self.fixed:
             parameter.requires_grad_(False)
@@ -52,7 +52,7 @@ class Translator(Classifier):
         decoder_attention_mask: torch.Tensor,
     ) -> torch.Tensor:
         """See the class; places behind a row's end are computed and mean nothing."""
-        del decoder_attention_mask  # a token sees none behind it
+        del decoder_attention_mask  # a token attends to none behind it
         logits: torch.Tensor = self.trunk(
             input_ids=input_ids, attention_mask=attention_mask, decoder_input_ids=decoder_input_ids, use_cache=False
         ).logits
@@ -95,7 +95,7 @@ def length_of(trunk: PreTrainedModel, key: str, length: int | None) -> int:
     """How many tokens a text may have: as the recipe says, or LONGEST or what the model has positions for.
 
     Raises:
-        RecipeError: the recipe says more than that.
+        RecipeError: the recipe asks for more than the model has positions for.
     """
     config: Any = trunk.config
     most = getattr(config, "max_position_embeddings", None) or length or LONGEST  # T5's are relative and have no end

@@ -20,7 +20,7 @@ from tunedeploy.run.results import Setting
 
 FILE = "model_fp16.onnx"
 LARGEST = float(np.finfo(np.float16).max)
-REWRITES = HALVES  # what its operators stand for in float32
+REWRITES = HALVES  # what its operators compute in float32
 
 
 class Options(Section):

@@ -33,8 +33,8 @@ from tunedeploy.recipe.read import Section
 from tunedeploy.run.results import Setting
 
 FILE = "model_int8.onnx"
-REWRITES = rewrites.INTEGERS  # what its operators stand for in float32
-INTEGERS = True  # its products are of integers, which kinds of CPU add up unlike
+REWRITES = rewrites.INTEGERS  # what its operators compute in float32
+INTEGERS = True  # its products are of integers, which kinds of CPU sum differently
 # ConvInteger has no kernel in onnxruntime's default session, so dynamic quantization leaves convolutions alone.
 DYNAMIC_OPS = ["MatMul", "Gemm", "Gather", "Attention", "EmbedLayerNormalization"]
 # Products whose input has less signal to rounding noise than this stay in float32. On MiniLM rounded weights alone
@@ -93,20 +93,20 @@ def excluded(model: onnx.ModelProto, names: Sequence[str]) -> list[str]:
     known |= {f"{node.name}_MatMul" for node in model.graph.node if node.op_type == "Gemm"}
     unknown = set(names) - known
     if unknown:
-        there = "'tunedeploy diagnose' names them"
-        raise RecipeError(f"export.exclude: the exported file has no node {min(unknown)!r}; {there}")
+        cure = "'tunedeploy diagnose' names them"
+        raise RecipeError(f"export.exclude: the exported file has no node {min(unknown)!r}; {cure}")
     return split_names(model, names)
 
 
 def split_names(model: onnx.ModelProto, names: Sequence[str]) -> list[str]:
-    """Names of nodes, with those of the products that the quantizer splits a Gemm into, besides a sum."""
+    """Names of nodes, with those of the products into which the quantizer splits a Gemm, besides a sum."""
     gemms = {node.name for node in model.graph.node if node.op_type == "Gemm"}
-    return [two for name in names for two in ([name, f"{name}_MatMul"] if name in gemms else [name])]
+    return [part for name in names for part in ([name, f"{name}_MatMul"] if name in gemms else [name])]
 
 
 def mostly_convolution(model: onnx.ModelProto) -> bool:
     """Whether more weights stand in convolutions than in matrix products and embeddings."""
-    sizes = {one.name: math.prod(one.dims) for one in model.graph.initializer}
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer}
     share = {"Conv": 0, "other": 0}
     for node in model.graph.node:
         kind = "Conv" if node.op_type == "Conv" else "other"
@@ -139,12 +139,12 @@ def convert(source: Path, target: Path, setting: Setting, samples: Sequence[Inpu
         ModelError: the quantizer cannot do it.
     """
     with tempfile.TemporaryDirectory() as folder, quietly(), converter_failures("quantizer"):
-        made = Path(folder) / "model.onnx"
+        output = Path(folder) / "model.onnx"
         if "method" in setting:
-            static(source, made, setting, samples)
+            static(source, output, setting, samples)
         else:
-            dynamic(source, made, setting)
-        model = onnx.load(made)
+            dynamic(source, output, setting)
+        model = onnx.load(output)
     onnx_files.clean(model)
     onnx_files.write(model, target)
 
@@ -152,7 +152,7 @@ def convert(source: Path, target: Path, setting: Setting, samples: Sequence[Inpu
 def dynamic(source: Path, target: Path, setting: Setting) -> None:
     """Weights in int8, activations scaled at run time by one number a tensor."""
     model = ONNXModel(onnx.load(source))
-    model.replace_gemm_with_matmul()  # the quantizer's own first step, taken before the ranges are told
+    model.replace_gemm_with_matmul()  # the quantizer's own first step, taken before the ranges are computed
     quantize_dynamic(
         model.model, target, op_types_to_quantize=DYNAMIC_OPS, per_channel=setting["per_channel"],
         weight_type=QuantType.QInt8, nodes_to_exclude=setting["exclude"],
@@ -202,7 +202,7 @@ def clips_off_zero(source: Path) -> list[str]:
         for node in graph.model.graph.node if node.op_type == "Clip"
     }  # fmt: skip
     return [
-        name for name, (low, high) in ((name, [*found, None, None][:2]) for name, found in bounds.items())
+        name for name, (low, high) in ((name, [*stored, None, None][:2]) for name, stored in bounds.items())
         if (low is not None and float(low.max()) > 0) or (high is not None and float(high.min()) < 0)
     ]  # fmt: skip
 

@@ -20,11 +20,11 @@ from tunedeploy.graphs.onnx_graph import Graph
 from tunedeploy.proof.apart import Outputs, valid
 from tunedeploy.proof.scene import Scene, of_outputs
 
-BATCHES = (4, 33, 65)  # none of the small ones, and past the two sizes at which kernels and batching change
+BATCHES = (4, 33, 65)  # other than the small ones, and past the sizes at which kernels and batching change
 LARGEST_BATCH = 130
-POWERS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)  # tokens; bugs sit at them and one to each side
+POWERS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)  # tokens; bugs appear at these lengths and at one more or less
 DENSE = 64  # tokens, up to which all three are tried; beyond it the hash draws one
-COMPARED = 8  # sizes taken from the file's own constants at the most
+COMPARED = 8  # at most this many sizes are taken from the file's own constants
 COMPARING = {
     "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal", "Where", "Min", "Max", "Mod", "Clip", "Sub", "Div",
 }  # fmt: skip
@@ -33,33 +33,33 @@ SHORT = 8  # tokens of the rows that fill large batches
 
 
 def beyond_the_trace(scene: Scene) -> list[Comparison]:
-    """The merged model in torch against the file on those inputs, within the noise floor of what differs most."""
+    """Compare the merged model in torch with the file on these inputs; rows that differ most give the noise floor."""
     outputs, rows, refused = Outputs(scene.graph), 0, 0
     inputs = scene.encoder.collate(scene.features, cut(scene))
-    alone = scene.torch(inputs)  # in torch a row has no batch mates
+    alone = scene.torch(inputs)  # in torch a row's answer does not depend on its batch
     largest: list[Difference] = []
     for how, inputs, chosen in beyond(scene):
         try:
             large = len(chosen) > 1
             single = of_rows(scene, alone, inputs, chosen) if large else scene.torch(inputs)
-        except (RuntimeError, IndexError):  # a length that the model itself does not take
+        except (RuntimeError, IndexError):  # a length that the model itself rejects
             refused += 1
             continue
         got = scene.onnx(inputs)
         outputs.compare(inputs, single, got, [scene.names[at] for at in chosen], f", {how}")
         row, value = row_apart(scene, inputs, single, got)
-        one = [{key: array[row : row + 1] for key, array in arrays.items()} for arrays in (inputs, single)]
-        largest.append(Difference(value=value, inputs=one[0], single=one[1]))
+        row_inputs, row_outputs = (
+            {key: array[row : row + 1] for key, array in arrays.items()} for arrays in (inputs, single)
+        )
+        largest.append(Difference(value=value, inputs=row_inputs, single=row_outputs))
         largest = sorted(largest, key=lambda difference: -difference.value)[:EXACT]
         rows += len(chosen)
     # An edge row may have ten times the rounding error of the rows that the merge measured.
-    for kept in largest:
-        outputs.measure_floor(kept.inputs, kept.single, scene.double(kept.inputs))
+    for difference in largest:
+        outputs.measure_floor(difference.inputs, difference.single, scene.double(difference.inputs))
     for apart in outputs.apart.values():
         apart.floor = max(apart.floor, scene.noise_floor if len(outputs.apart) == 1 else 0.0)
-    return [
-        of_outputs(scene.float32, "beyond-the-trace", outputs, rows, {"refused_by_torch": refused} | not_tried(scene))
-    ]
+    return [of_outputs(scene.float32, "beyond-the-trace", outputs, rows, refused_by_torch=refused, **not_tried(scene))]
 
 
 def of_rows(scene: Scene, outputs: Arrays, inputs: Inputs, rows: list[int]) -> dict[str, Array]:
@@ -137,11 +137,11 @@ def sequences(scene: Scene) -> bool:
 
 def lengths(longest: int, around: list[int], rng: np.random.Generator) -> list[int]:
     """Lengths in tokens around powers of two and around the file's own constants, up to the longest."""
-    found = set(around)
+    candidates = set(around)
     for power in POWERS:
         three = (power - 1, power, power + 1)
-        found.update(three if power <= DENSE else [int(rng.choice(three))])
-    return sorted(length for length in found if 1 < length <= longest)
+        candidates.update(three if power <= DENSE else [int(rng.choice(three))])
+    return sorted(length for length in candidates if 1 < length <= longest)
 
 
 def filled(features: Features, length: int) -> dict[str, Array]:
@@ -172,7 +172,7 @@ def vocabulary(scene: Scene) -> int:
 
 
 def compared_with(graph: Graph) -> list[int]:
-    """Whole numbers that nodes of a file compare, bound or take remainders with, in ascending order."""
+    """Whole numbers that a file's nodes compare with, clip to or divide by, in ascending order."""
     tensors = dict(graph.stored)
     tensors |= {
         node.output[0]: node.attribute[0].t for node in graph.model.graph.node

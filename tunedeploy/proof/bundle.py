@@ -1,7 +1,7 @@
 """A bundle opened where tunedeploy is installed: `verify` looks at more than a device does.
 
-What the manifest says of recipe, scores, tokenizer and files is held to them, and where the onnx package is there, each
-graph is looked into.
+The manifest's statements about recipe, scores, tokenizer and files are compared with them, and each graph is inspected
+where the onnx package is installed.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,32 +22,32 @@ class Bundle(device.Bundle):
     """See device.bundle.Bundle."""
 
     def verify(self, checks: Collection[str] = CHECKS, *, strict: bool = False) -> list[Comparison]:
-        """Every comparison asked for; breaches are in the list, nothing is raised for them."""
-        made = super().verify(checks, strict=strict)
+        """Make every comparison asked for; breaches are in the list and are not raised."""
+        comparisons = super().verify(checks, strict=strict)
         if "integrity" in checks:
-            made += tried(variants_described, self, stage="bundle", file=MANIFEST)
-        return made
+            comparisons += tried(variants_described, self, stage="bundle", file=MANIFEST)
+        return comparisons
 
     def facts_kept(self, arrays: Mapping[str, Array], checks: Collection[str]) -> list[Comparison]:
-        """Facts that differ from what they speak of."""
+        """Facts that contradict what they describe."""
         return facts_kept(self, arrays, tuple(checks))
 
     def graph_kept(self, variant: str) -> list[Comparison]:
         """Nodes that compute as in training, and products that can saturate though they were said not to."""
         described = self.manifest["variants"][variant]
-        made = []
+        comparisons = []
         for file in files_of(described).values():
             ledger = Ledger(stage="bundle", file=file, variant=variant)
             path = inside(self.path, file)
-            made += [*evaluation_kept(ledger, path), *cpus_kept(ledger, path, described)]
-        return made
+            comparisons += [*evaluation_kept(ledger, path), *cpus_kept(ledger, path, described)]
+        return comparisons
 
 
 def load_bundle(path: str | Path) -> Bundle:
     """Open a bundle folder.
 
     Raises:
-        RunError: it is no bundle.
+        RunError: the folder is not a bundle.
     """
     return Bundle(Path(path))
 
@@ -55,18 +55,18 @@ def load_bundle(path: str | Path) -> Bundle:
 def examine(
     path: Path, checks: Sequence[str] = CHECKS, *, expect: str | None = None, key: Path | None = None
 ) -> list[Comparison]:
-    """As `Bundle.verify`, of a folder whose manifest may be damaged, or not the one that is expected or was signed.
+    """As `Bundle.verify`, for a folder whose manifest may be damaged, or may not be the expected or signed one.
 
-    Nothing else of such a bundle is opened. The id and the signature are of the manifest alone, so where one is asked
-    for, the files are always compared with it.
+    No other file of such a bundle is opened. The id and the signature cover the manifest alone, so where either is
+    asked for, the files are always compared with the manifest.
     """
     strict = expect is not None or key is not None
-    holder = signature.public_key(key) if key is not None else None  # one that cannot be used is no breach
+    holder = signature.public_key(key) if key is not None else None  # a key that cannot be used is not a breach
     try:
-        made = signature.identity(path, read_bytes(path), expect=expect, key=holder)
-        if not all(one.ok for one in made):
-            return made
+        comparisons = signature.identity(path, read_bytes(path), expect=expect, key=holder)
+        if not all(comparison.ok for comparison in comparisons):
+            return comparisons
         bundle = Bundle(path)
     except RunError as error:
         return [unusable(error, stage="bundle", file=MANIFEST)]
-    return [*made, *bundle.verify({*checks, "integrity"} if strict else checks, strict=strict)]
+    return [*comparisons, *bundle.verify({*checks, "integrity"} if strict else checks, strict=strict)]

@@ -1,7 +1,7 @@
-"""What a bundle says of itself against what it speaks of: its files, its tokenizer, its recipe and its goldens.
+"""A bundle's statements about itself against what they describe: its files, tokenizer, recipe and goldens.
 
 Other programs read `config.json`, `tokenizer_config.json`, the manifest and the metadata of the .onnx files, so a wrong
-fact there is a wrong answer somewhere else. Nothing here needs torch; without onnx, fewer facts are looked at.
+fact there is a wrong answer somewhere else. Nothing here needs torch; without onnx, fewer facts are compared.
 """
 
 import json
@@ -28,21 +28,21 @@ FP32 = "fp32"
 
 
 def facts_kept(bundle: "Bundle", arrays: Mapping[str, Array], checks: Sequence[str]) -> list[Comparison]:
-    """Facts that differ from what they speak of, by the checks asked for."""
-    made: list[Comparison] = []
+    """Facts that contradict what they describe, by the checks asked for."""
+    comparisons: list[Comparison] = []
     if "preprocessing" in checks:
-        made.append(compared(of("config.json"), "config-facts", lambda: config_differs(bundle)))
-        made.append(compared(of("tokenizer_config.json"), "tokenizer-facts", lambda: tokenizer_differs(bundle)))
+        comparisons.append(compared(of("config.json"), "config-facts", lambda: config_differs(bundle)))
+        comparisons.append(compared(of("tokenizer_config.json"), "tokenizer-facts", lambda: tokenizer_differs(bundle)))
     if "parity" in checks:
-        made.append(compared(of(MANIFEST), "recipe-facts", lambda: recipe_differs(bundle.manifest)))
-        made.append(compared(of("parity"), "onnx-test-sets", lambda: test_sets_differ(bundle, arrays)))
+        comparisons.append(compared(of(MANIFEST), "recipe-facts", lambda: recipe_differs(bundle.manifest)))
+        comparisons.append(compared(of("parity"), "onnx-test-sets", lambda: test_sets_differ(bundle, arrays)))
         for name, variant in bundle.manifest["variants"].items():
             for graph, file in files_of(variant).items():
                 differ = partial(metadata_differs, bundle, name, graph)
-                made.append(compared(of(file, name), "metadata", differ))
+                comparisons.append(compared(of(file, name), "metadata", differ))
     if "metric" in checks:
-        made.append(compared(of(MANIFEST), "scores", lambda: scores_differ(bundle.manifest)))
-    return made
+        comparisons.append(compared(of(MANIFEST), "scores", lambda: scores_differ(bundle.manifest)))
+    return comparisons
 
 
 def of(file: str, variant: str = "") -> Ledger:
@@ -58,7 +58,7 @@ class Figures(TypedDict):
 
 
 class EvaluationRows(TypedDict):
-    """How many rows the figures are of."""
+    """How many rows the figures were measured on."""
 
     eval: int
 
@@ -72,15 +72,15 @@ class Scored(TypedDict):
 
 
 def compared(ledger: Ledger, id: str, differ: Callable[[], Sequence[str]]) -> Comparison:
-    """A comparison of facts. The names of those that differ are its place; a file that cannot be read differs too.
+    """Compare facts; `where` names those that differ. A file that cannot be read counts as one that differs.
 
     Any other error is ours and keeps its traceback: what a file may hold is checked where it is read.
     """
     try:
-        odd = differ()
+        mismatches = differ()
     except (RunError, ModelError) as error:
-        odd = [error.lines[0]]
-    return ledger.at_most(id, len(odd), 0, where=", ".join(odd[:4]))
+        mismatches = [error.lines[0]]
+    return ledger.at_most(id, len(mismatches), 0, where=", ".join(mismatches[:4]))
 
 
 def differing(pairs: Mapping[str, tuple[Any, Any]]) -> list[str]:
@@ -90,16 +90,16 @@ def differing(pairs: Mapping[str, tuple[Any, Any]]) -> list[str]:
 
 def variants_described(bundle: "Bundle") -> list[Comparison]:
     """Bytes and SHA-256 of each variant, which a downloader reads, are those of its file."""
-    odd = []
+    mismatches = []
     for name, variant in bundle.manifest["variants"].items():
         size = sum(size_of_file(inside(bundle.path, file)) for file in files_of(variant).values())
         digest = sha256(inside(bundle.path, variant["file"]))
-        odd += [name] * ((size, digest) != (variant.get("bytes"), variant.get("sha256")))
-    return [compared(of(MANIFEST), "variant-files", lambda: odd)]
+        mismatches += [name] * ((size, digest) != (variant.get("bytes"), variant.get("sha256")))
+    return [compared(of(MANIFEST), "variant-files", lambda: mismatches)]
 
 
 def metadata_differs(bundle: "Bundle", name: str, graph: str) -> list[str]:
-    """What a file's metadata says otherwise than the manifest and the files; labels and preprocessing see `Bundle`."""
+    """Keys of a file's metadata that contradict manifest or files; `Bundle` compares labels and preprocessing."""
     manifest, session = bundle.manifest, bundle.sessions(name).of_graph[graph]
     metadata = session.metadata
     setting = manifest["variants"][name].get("setting")
@@ -118,7 +118,7 @@ def metadata_differs(bundle: "Bundle", name: str, graph: str) -> list[str]:
 
 
 def parsed(text: str | None) -> Any:
-    """A fact of a file's metadata: JSON, or the text itself where it is none."""
+    """A fact of a file's metadata: parsed JSON, or the text itself where it is not JSON."""
     try:
         return None if text is None else json.loads(text)
     except (ValueError, RecursionError):
@@ -126,10 +126,10 @@ def parsed(text: str | None) -> Any:
 
 
 def recipe_differs(manifest: Mapping[str, Any]) -> list[str]:
-    """What the manifest says twice: at its top, and in the recipe it holds, whose id is a hash of the recipe."""
+    """Keys whose value at the manifest's top level is not that of its recipe, whose id is a hash of the recipe."""
     recipe = manifest["recipe"]
-    asked = {name: part for name, part in recipe.items() if name not in ("export", "id")}
-    expected = key_of(without_folders(asked))
+    hashed_sections = {name: part for name, part in recipe.items() if name not in ("export", "id")}
+    expected = key_of(without_folders(hashed_sections))
     return differing({
         "task": (manifest["task"], recipe.get("task")),
         "method": (manifest.get("method"), _at(recipe, "tune", "method")),
@@ -148,29 +148,29 @@ def _at(value: Mapping[str, Any], *keys: str) -> Any:
 
 
 def scores_differ(manifest: Mapping[str, Any]) -> list[str]:
-    """Figures that cannot be together true: a drop that is no difference, an accuracy that no count of rows gives.
+    """Figures that cannot all be true: a drop that is not the difference, an accuracy that no count of rows gives.
 
     Raises:
-        RunError: a figure is missing, or is no number.
+        RunError: a figure is missing or is not a number.
     """
     typed.check(manifest, Scored)
     rows, variants = manifest["rows"]["eval"], manifest["variants"]
     if rows < 1:
         return ["rows.eval"]
-    values = {"value": manifest["value"]} | {name: one["value"] for name, one in variants.items()}
+    values = {"value": manifest["value"]} | {name: variant["value"] for name, variant in variants.items()}
     lower = manifest.get("metric_better") == "lower"
-    odd = [name for name, value in values.items() if not can_be_a_score(value, manifest, rows)]
-    for name, one in variants.items():
+    impossible = [name for name, value in values.items() if not can_be_a_score(value, manifest, rows)]
+    for name, variant in variants.items():
         lost = (values[name] - values.get(FP32, 0.0)) * (1 if lower else -1)
-        odd += [f"{name}: drop"] * (abs(lost - one["drop"]) > 2e-4)
-    # One row at a near-tie may fall to the other side when another program adds; in macro F1 it counts for its class.
-    whole = 100 if manifest.get("metric_unit", "%") == "%" else 2
-    room = whole / rows * (1 if manifest["metric"] == "accuracy" else max(len(manifest["labels"]), 1)) + 1e-3
-    return odd + ["value and fp32"] * (FP32 in values and abs(values["value"] - values[FP32]) > room)
+        impossible += [f"{name}: drop"] * (abs(lost - variant["drop"]) > 2e-4)
+    # One row at a near-tie may flip when another program adds in another order; in macro F1 it counts for its class.
+    metric_range = 100 if manifest.get("metric_unit", "%") == "%" else 2
+    room = metric_range / rows * (1 if manifest["metric"] == "accuracy" else max(len(manifest["labels"]), 1)) + 1e-3
+    return impossible + ["value and fp32"] * (FP32 in values and abs(values["value"] - values[FP32]) > room)
 
 
 def can_be_a_score(value: float, manifest: Mapping[str, Any], rows: int) -> bool:
-    """Whether a figure is a percentage where it should be, and of an accuracy, whether some count of rows gives it."""
+    """Whether a figure is a percentage where it should be; an accuracy must also be that of some count of rows."""
     if manifest.get("metric_unit", "%") == "%" and not 0 <= value <= 100:
         return False
     counted, metric = value * rows / 100, manifest["metric"]
@@ -178,20 +178,20 @@ def can_be_a_score(value: float, manifest: Mapping[str, Any], rows: int) -> bool
 
 
 def config_differs(bundle: "Bundle") -> list[str]:
-    """Keys of config.json that are not those of the file and of the preprocessing.
+    """Keys of config.json that contradict the file or the preprocessing.
 
     Raises:
-        RunError: it cannot be read.
+        RunError: config.json cannot be read.
     """
     config, facts = typed.read(inside(bundle.path, "config.json"), typed.OBJECT), bundle.encoder.facts
-    odd = []
+    mismatches = []
     if "pad_id" in facts:  # of texts
         pad, entries = config.get("pad_token_id"), config.get("vocab_size")
-        odd += ["pad_token_id"] * (isinstance(pad, int) and pad != facts["pad_id"])
+        mismatches += ["pad_token_id"] * (isinstance(pad, int) and pad != facts["pad_id"])
         encoder: Any = bundle.encoder
         largest = max(encoder.tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
-        odd += ["vocab_size"] * (isinstance(entries, int) and entries <= largest)
-    return list(dict.fromkeys([*odd, *graph_differs(bundle, config)]))
+        mismatches += ["vocab_size"] * (isinstance(entries, int) and entries <= largest)
+    return list(dict.fromkeys([*mismatches, *graph_differs(bundle, config)]))
 
 
 def graph_differs(bundle: "Bundle", config: Mapping[str, Any]) -> list[str]:
@@ -205,36 +205,36 @@ def graph_differs(bundle: "Bundle", config: Mapping[str, Any]) -> list[str]:
     if FP32 not in bundle.manifest["variants"]:
         return []
     model = onnx.load(bundle.session(FP32).path, load_external_data=False)  # loaded once, so it is an ONNX file
-    sizes = {size for one in model.graph.initializer for size in one.dims}
-    firsts = {one.dims[0] for one in model.graph.initializer if len(one.dims) > 1}
-    odd = []
+    sizes = {size for tensor in model.graph.initializer for size in tensor.dims}
+    firsts = {tensor.dims[0] for tensor in model.graph.initializer if len(tensor.dims) > 1}
+    mismatches = []
     for key, known in (("vocab_size", firsts), ("hidden_size", sizes)):
-        odd += [key] * (isinstance(config.get(key), int) and config[key] not in known)
-    opset = next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), None)
-    odd += differing({
+        mismatches += [key] * (isinstance(config.get(key), int) and config[key] not in known)
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), None)
+    mismatches += differing({
         "opset (manifest.json)": (bundle.manifest.get("opset"), opset),
         "ir (manifest.json)": (bundle.manifest.get("ir"), model.ir_version),
     })  # fmt: skip
     with well_formed(bundle.session(FP32).path):  # a note may hold bytes that are not UTF-8
         noted = architectures(model)
-    return odd + ["model_type"] * contradicts(config.get("model_type"), noted)
+    return mismatches + ["model_type"] * contradicts(config.get("model_type"), noted)
 
 
 def architectures(model: Any) -> set[str]:
     """The folders of transformers whose classes the exporter noted at the nodes: {"bert"}; none for other libraries."""
     notes = {
-        one.value for node in model.graph.node for one in node.metadata_props if one.key.endswith("class_hierarchy")
+        prop.value for node in model.graph.node for prop in node.metadata_props if prop.key.endswith("class_hierarchy")
     }
-    parts = [one.split(".") for note in notes for one in note.replace("'", ".").split("transformers.models.")[1:]]
-    return {one[0] for one in parts if one[0] != "deprecated"}
+    paths = [text.split(".") for note in notes for text in note.replace("'", ".").split("transformers.models.")[1:]]
+    return {path[0] for path in paths if path[0] != "deprecated"}
 
 
 def contradicts(model_type: Any, folders: set[str]) -> bool:
     """Whether a model type is that of none of these folders; a folder may serve types with longer names."""
     if not isinstance(model_type, str) or not folders:
         return False
-    ours, theirs = _letters(model_type), {_letters(one) for one in folders}
-    return not any(ours.startswith(one) or one.startswith(ours) for one in theirs)
+    ours, theirs = _letters(model_type), {_letters(folder) for folder in folders}
+    return not any(ours.startswith(folder) or folder.startswith(ours) for folder in theirs)
 
 
 def _letters(name: str) -> str:
@@ -245,7 +245,7 @@ def tokenizer_differs(bundle: "Bundle") -> list[str]:
     """Keys of tokenizer_config.json that tokenizer.json contradicts; images have neither.
 
     Raises:
-        RunError: one of them cannot be read, or the latter is no tokenizer.
+        RunError: one of them cannot be read, or tokenizer.json is not a tokenizer.
     """
     names = ("tokenizer_config.json", "tokenizer.json")
     facts = bundle.encoder.facts  # which opens the tokenizer

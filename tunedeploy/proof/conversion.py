@@ -26,20 +26,20 @@ ROWS = 4  # in one batch, of the shorter half: attention's tensors grow with the
 
 
 def explained_by_rounding(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
-    """Nodes, stored tensors, ranges of activations, and what each node gives by itself; of precisions that can tell."""
+    """Compare nodes, stored tensors, ranges of activations and each node's own output, for precisions with rewrites."""
     rewrites = plugins.load("precisions", name).REWRITES
     if rewrites is None and name == "fp32":
         return []
-    made = []
+    comparisons = []
     for graph, file in files_of(variant).items():
         ledger = replace(ledger_of(name, variant), file=file)
         if rewrites is None:
             nodes = len(Graph(scene.rundir / file).model.graph.node)
-            made.append(ledger.informational("nodes-not-compared", nodes))
+            comparisons.append(ledger.informational("nodes-not-compared", nodes))
             continue
         with well_formed(scene.rundir / file):
-            made += compared(scene, graph, ledger, variant, rewrites)
-    return made
+            comparisons += compared(scene, graph, ledger, variant, rewrites)
+    return comparisons
 
 
 def compared(
@@ -50,24 +50,24 @@ def compared(
     matched = origins(source, target, rewrites)
     problems = [*matched.problems, *(f"scale of the bias of {node}" for node in scales_apart(matched.products))]
     worst, where, count = worst_rounding(matched.pairs, matched.products)
-    made = [
+    comparisons = [
         ledger.at_most("unexplained-nodes", len(problems), 0, where="; ".join(problems[:2])),
         ledger.at_most("stored-weights", worst, 1.0, where=where, facts={"weights": count}),
         ledger.at_least("rounded-weights", count, 1),
     ]
     if problems:
-        return made  # what is not matched cannot be fed
-    odd = odd_ranges(scene, graph, source, matched, variant)
-    made.append(ledger.at_most("activation-ranges", len(odd), 0, where="; ".join(odd[:2])))
+        return comparisons  # what is not matched cannot be fed
+    wrong_ranges = unexplained_ranges(scene, graph, source, matched, variant)
+    comparisons.append(ledger.at_most("activation-ranges", len(wrong_ranges), 0, where="; ".join(wrong_ranges[:2])))
     if any(matched.roundings.values()) or halved(matched):
         nodes = local_parity(source, target, matched, short_rows(scene)[graph])
-        made.append(least_explained(ledger, nodes))
-    return made
+        comparisons.append(least_explained(ledger, nodes))
+    return comparisons
 
 
-def odd_ranges(scene: Scene, graph: str, source: Graph, matched: Origins, variant: Variant) -> list[str]:
-    """Ranges that were stored for activations and that the calibration rows do not show."""
-    static = {name: parts for name, parts in matched.roundings.items() if not all(one.dynamic for one in parts)}
+def unexplained_ranges(scene: Scene, graph: str, source: Graph, matched: Origins, variant: Variant) -> list[str]:
+    """Stored ranges of activations that the calibration rows do not show."""
+    static = {name: parts for name, parts in matched.roundings.items() if not all(part.dynamic for part in parts)}
     if not static:
         return []
     rows = sample(data_of(scene.recipe).train, CALIBRATION_ROWS)
@@ -84,7 +84,7 @@ def least_explained(ledger: Ledger, nodes: Sequence[Node]) -> Comparison:
 
 
 def short_rows(scene: Scene) -> dict[str, Inputs]:
-    """What each graph is given for a batch of real rows, spread over the shorter half."""
+    """The inputs of each graph for one batch of real rows, spread evenly over the shorter half."""
     places: Sequence[int] = sorted(range(scene.real), key=lambda at: row_size(scene.features[at]))
     places = places[: (scene.real + 1) // 2]
     places = places[:: max(1, len(places) // ROWS)][:ROWS]

@@ -1,4 +1,4 @@
-"""What verify makes of the kinds of CPU that an integer file was said to hold on."""
+"""Check that an integer file holds on the kinds of CPU that its record names."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 def products_kept(ledger: Ledger, path: Path, variant: Mapping[str, Any]) -> list[Comparison]:
-    """Products of a file that can saturate: none where a kind of CPU was said to be proved equal; else told.
+    """Products of a file that can saturate: a breach where its record has a kind of CPU as proved, else informational.
 
-    The proof is made again, from the weights in the file.
+    The proof is repeated from the weights in the file.
 
     Raises:
-        RunError: what was said of CPUs is something else.
+        RunError: the record of CPUs is malformed.
     """
     name = ledger.variant
     if name == "fp32":
         return []
     risky = can_saturate(onnx_files.read(path))
     if "cpus" not in variant and not risky:
-        return []  # of floats, or of a version that said nothing of CPUs
+        return []  # a float file, or one of a version that recorded no CPUs
     try:
         shown = {kind: str(variant["cpus"][kind]["by"]) for kind in KINDS} if "cpus" in variant else {}
     except (KeyError, TypeError) as error:
@@ -47,11 +47,11 @@ def products_kept(ledger: Ledger, path: Path, variant: Mapping[str, Any]) -> lis
 def on_each_cpu(scene: "Scene", name: str, variant: Mapping[str, Any]) -> list[Comparison]:
     """A file gives float32's answers on every kind of CPU: by proof, or simulated where a product can saturate."""
     ledger = Ledger(stage="quantize", file=variant["file"], variant=name)
-    files, made = files_of(variant), []
+    files, comparisons = files_of(variant), []
     for file in files.values():
-        made += products_kept(replace(ledger, file=file), scene.rundir / file, variant)
-    if not any(comparison.value for comparison in made):
-        return made
+        comparisons += products_kept(replace(ledger, file=file), scene.rundir / file, variant)
+    if not any(comparison.value for comparison in comparisons):
+        return comparisons
     other = next(kind for kind in KINDS if kind != native())
     sessions = sessions_on({graph: scene.rundir / file for graph, file in files.items()}, other)
     answers = None if sessions is None else scene.parts.answers(sessions, scene.rows)
@@ -66,4 +66,4 @@ def on_each_cpu(scene: "Scene", name: str, variant: Mapping[str, Any]) -> list[C
         where=str(scene.rows[int(reference.row[clear[0]])]["origin"]) if len(clear) else "",
         words={"cpu": WORDS[other]},
     )
-    return [*made, changed]
+    return [*comparisons, changed]

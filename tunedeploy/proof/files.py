@@ -1,7 +1,6 @@
-"""What verify looks at in each file: its names and nodes, its sessions and its decisions."""
+"""Checks of each file: its names and nodes, its sessions and its decisions."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -20,29 +19,29 @@ from tunedeploy.run.results import Variant
 
 
 def interface(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
-    """Each file takes and gives what its graph does, and computes as in evaluation."""
+    """Each file has its graph's inputs and outputs, and computes as in evaluation."""
     graphs = {graph.name: graph for graph in scene.program.graphs}
-    made = []
+    comparisons = []
     for graph, file in files_of(variant).items():
         ledger, path = replace(ledger_of(name, variant), file=file), scene.rundir / file
-        made += [
+        comparisons += [
             names_kept(ledger, Session(path), graphs[graph]),
             nodes_in_evaluation(ledger, onnx_files.read(path)),
         ]
-    return made
+    return comparisons
 
 
 def two_sessions(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
     """A file gives the same on one thread and on two, and before and after onnxruntime fuses its nodes.
 
-    Float32 within the noise floor; others are only told, since integers round otherwise between other nodes.
+    Float32 is held to the noise floor; other precisions are informational, since fused nodes round integers elsewhere.
     """
     inputs = scene.trained.collate(scene.features[: BATCHES[-1]])
-    ways: list[dict[str, Any]] = [{"threads": 1}, {"threads": 2}, {"fused": False}]
-    one_thread, *others = (scene.opened(variant, **options)(inputs) for options in ways)
+    session_options: list[dict[str, int]] = [{"threads": 1}, {"threads": 2}, {"fused": False}]
+    one_thread, *others = (scene.opened(variant, **options)(inputs) for options in session_options)
     single, double = scene.torch(inputs), scene.double(inputs)
     ledger, names = ledger_of(name, variant), scene.names[: BATCHES[-1]]
-    made = []
+    comparisons = []
     for id, other in zip(("threads", "fusion"), others, strict=True):
         outputs = Outputs(scene.graph)
         outputs.compare(inputs, one_thread, other, names)
@@ -51,19 +50,19 @@ def two_sessions(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
             apart.see_only(elements(apart.value, single[apart.value.name], inputs)[0])
         worst = outputs.worst()
         limit, facts = worst.limit if name == "fp32" else None, {"noise_floor": worst.floor}
-        made.append(ledger.at_most(id, worst.difference, limit, rows=len(names), facts=facts))
-    return made
+        comparisons.append(ledger.at_most(id, worst.difference, limit, rows=len(names), facts=facts))
+    return comparisons
 
 
 def quantized_decisions(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
-    """A quantized file against float32 by its decisions; no NaN, on any row, in any batch."""
+    """Compare a quantized file's decisions with float32's; no output is NaN, on any row, in any batch."""
     if name == "fp32":
         return []
     opened, decision = scene.opened(variant), scene.decision
     answers = scene.parts.answers(opened.run, scene.rows)
     reference, got = scene.reference.evidence, answers.evidence
     edges = scene.features[scene.real :]
-    odd = sum(any_infinite(opened(scene.encoder.collate([row]))) for row in edges)
+    not_finite = sum(any_infinite(opened(scene.encoder.collate([row]))) for row in edges)
     count, clear = flips(decision, reference, got)
     where = str(scene.rows[int(answers.row[clear[0]])]["origin"]) if len(clear) else ""
     facts = {
@@ -80,7 +79,7 @@ def quantized_decisions(scene: Scene, name: str, variant: Variant) -> list[Compa
     return [
         ledger.at_most("flips", changed, flips_allowed(units), rows=units, where=where, facts=facts),
         ledger.at_most("gain", gain, agreement.GAIN, rows=units),
-        ledger.at_most("not-finite", odd, 0, rows=len(edges)),
+        ledger.at_most("not-finite", not_finite, 0, rows=len(edges)),
     ]
 
 
@@ -93,5 +92,5 @@ def batch_dependence(opened: Pass, scene: Scene) -> float:
     """How far a row's answer moves with its batch mates: dynamic int8 takes one scale for a whole batch."""
     rows = scene.features[:8]
     batches = [scene.encoder.collate(rows), *(scene.encoder.collate([row]) for row in rows)]
-    whole, *single = (scene.decision.answers(opened(batch), batch).evidence for batch in batches)
-    return agreement.largest_difference(whole, np.concatenate(single))[0]
+    together, *single = (scene.decision.answers(opened(batch), batch).evidence for batch in batches)
+    return agreement.largest_difference(together, np.concatenate(single))[0]

@@ -1,4 +1,4 @@
-"""What several graphs must hold beside the pass: each graph by itself, the cache between calls, generated texts."""
+"""Checks for programs of several graphs: each graph by itself, the cache between calls, generated texts."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ EXACT = 6  # batches whose calls are also computed in float64, for the noise flo
 
 
 def each_graph(scene: Scene) -> list[Comparison]:
-    """Each graph given what torch gives it, calls with a filled cache among them: the error of one is not another's."""
+    """Each graph is fed torch's values, also in calls with a filled cache, so that one's error is not another's."""
     if len(scene.program.graphs) == 1:
         return []
     outputs = {graph.name: Outputs(graph) for graph in scene.program.graphs}
@@ -50,8 +50,8 @@ def cache_invariance(scene: Scene) -> list[Comparison]:
             continue
         at_once = scene.onnx(inputs)
         for cut in cuts:
-            there = [names[number]] if number < len(rows) else names
-            outputs.compare(inputs, at_once, scene.onnx.in_calls(inputs, cut), there, f", {len(cut) + 1} calls")
+            row_names = [names[number]] if number < len(rows) else names
+            outputs.compare(inputs, at_once, scene.onnx.in_calls(inputs, cut), row_names, f", {len(cut) + 1} calls")
         outputs.measure_floor(inputs, scene.torch(inputs), scene.double(inputs))
         count += len(cuts)
     return [of_outputs(scene.float32, "cache-invariance", outputs, count)] if count else []
@@ -79,18 +79,20 @@ def generated_alike(scene: Scene) -> list[Comparison]:
 
 
 def first_differences(first: Array, second: Array, pad: int) -> list[tuple[int, int]]:
-    """The rows of two generated batches that differ, each with the step at which they do so first.
+    """The rows of two generated batches that differ, each with the first step at which it does.
 
-    A batch ends with its longest row; `pad` stands behind the end of the others.
+    A batch is as long as its longest row; `pad` fills the others.
     """
     steps = max(first.shape[1], second.shape[1])
-    one, other = (np.pad(ids, ((0, 0), (0, steps - ids.shape[1])), constant_values=pad) for ids in (first, second))
-    differs = one != other
+    first_padded, second_padded = (
+        np.pad(ids, ((0, 0), (0, steps - ids.shape[1])), constant_values=pad) for ids in (first, second)
+    )
+    differs = first_padded != second_padded
     return [(int(row), int(differs[row].argmax())) for row in np.flatnonzero(differs.any(1))]
 
 
 def is_tie(scene: Scene, batch: Inputs, sequences: Array, row: int, step: int) -> bool:
-    """Whether torch's two best tokens at a step of its own text lie closer than two float32 programs may."""
+    """Whether torch's two best tokens at a step of its own text are closer than two float32 programs may differ."""
     alone = {name: array[row : row + 1] for name, array in batch.items()}
     forced = scene.program.forced(alone, sequences[row : row + 1])
     single, double = scene.torch(forced), scene.double(forced)

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 CALIBRATION_ROWS = 128  # of the training split; min-max ranges settle by then
-DECISION_ROWS = 512  # of the evaluation split; two in a hundred may flip, so that ten flips are told from one
+DECISION_ROWS = 512  # of the evaluation split; two in a hundred may flip, so that ten flips are distinguished from one
 RUNS = 15  # of the latency figure; its median decides on a budget, no test does
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """Measures files alike: metric on the evaluation split, bytes, and milliseconds of one row."""
+    """Measures all files the same way: metric on the evaluation split, bytes, and milliseconds per row."""
 
     recipe: "Recipe"
     parts: Parts
@@ -49,22 +49,22 @@ class Judge:
         value = self.score(answers, rows)
         probe = self.parts.encoder.collate(self.parts.encoder.encode(sample(rows, 1)))
         size = sum(size_of_file(path) for path in paths.values())
-        kept = self.against_fp32(answers)
+        compared = self.against_fp32(answers)
         taken = latency(lambda: self.parts.program.answer(sessions, probe))
         measured: Measured = {
             "metric": round(value, 4), "drop": self.drop(value), "bytes": size, "ms": taken,
-            "flips": kept["flips"], "flips_allowed": kept["flips_allowed"], "gain": kept["gain"],
-            "agreement": kept["agreement"],
+            "flips": compared["flips"], "flips_allowed": compared["flips_allowed"], "gain": compared["gain"],
+            "agreement": compared["agreement"],
         }  # fmt: skip
         return measured, answers
 
     def answers(self, run: Run, rows: Sequence[Row], update: Callable[[int], Any] | None = None) -> Answers:
-        """What the metric is of."""
+        """The answers that the metric is computed from."""
         return self.parts.answers(run, rows, update, metric=self.metric)
 
     @property
     def unit(self) -> str:
-        """Of the metric."""
+        """The metric's unit."""
         return self.parts.decision.metrics[self.metric].unit
 
     @property
@@ -74,7 +74,7 @@ class Judge:
         return self.parts.decision.metrics[self.metric].allowed(max_drop, self.reference or 0.0)
 
     def score(self, answers: Answers, rows: Sequence[Row]) -> float:
-        """The metric."""
+        """The metric's value for these answers."""
         return float(self.parts.decision.score(self.metric, answers, self.parts.decision.targets(rows)))
 
     def drop(self, value: float) -> float:
@@ -105,7 +105,7 @@ class Judge:
         return 100 * float((~self.parts.decision.compare(before, after).differs).mean())
 
     def decisions(self, run: Run) -> Decisions:
-        """`drop`, `flips` and `agreement` of other sessions on the rows that decide."""
+        """`drop`, `flips` and `agreement` of other sessions on DECISION_ROWS rows."""
         assert self.fp32 is not None, "there is no other session of the float32 file"
         rows, decision = data_of(self.recipe).eval, self.parts.decision
         chosen = places(len(rows), DECISION_ROWS)
@@ -120,7 +120,7 @@ class Judge:
 
 
 def kernels() -> Kernels:
-    """What decides how integer kernels round: results are compared to the bit's neighbourhood only on an equal one."""
+    """What decides how integer kernels round; results are compared closely only where it is equal."""
     return {"instruction_set": instruction_set(), "onnxruntime": onnxruntime.__version__}
 
 

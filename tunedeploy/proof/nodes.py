@@ -1,4 +1,4 @@
-"""What a bundle's graph is held to where the onnx package is installed; a device has none."""
+"""Checks of a bundle's graph that need the onnx package, which a device does not have."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from tunedeploy.errors import RunError
 
 
 def evaluation_kept(ledger: Ledger, path: Path) -> list[Comparison]:
-    """As `nodes_in_evaluation`, of a file; onnxruntime passes over such nodes. A device without onnx cannot look.
+    """As `nodes_in_evaluation`, for a file; onnxruntime ignores such nodes. A device without onnx cannot look.
 
     Raises:
         RunError: it is not an ONNX file.
@@ -22,7 +22,7 @@ def evaluation_kept(ledger: Ledger, path: Path) -> list[Comparison]:
         model = onnx.load(path, load_external_data=False)
         return [nodes_in_evaluation(ledger, model)]
     except Exception as error:
-        # protobuf's, or a name that is not UTF-8; protobuf itself is not a dependency of ours.
+        # protobuf's own error, or a name that is not UTF-8; protobuf itself is not a dependency of ours.
         if type(error).__name__ != "DecodeError" and not isinstance(error, ValueError):
             raise
         raise RunError(f"{path}: is not an ONNX file: {error}") from error
@@ -37,10 +37,10 @@ def nodes_in_evaluation(ledger: Ledger, model: Any) -> Comparison:
 
 
 def cpus_kept(ledger: Ledger, path: Path, variant: Mapping[str, Any]) -> list[Comparison]:
-    """Products that can saturate in a file that was said to be proved; a device without onnx cannot look.
+    """Products that can saturate in a file recorded as proved; a device without onnx cannot look.
 
     Raises:
-        RunError: what was said of CPUs is something else.
+        RunError: the record of CPUs is malformed.
     """
     try:
         import onnx

@@ -24,13 +24,15 @@ def test_sets_differ(bundle: "Bundle", arrays: Mapping[str, Array]) -> list[str]
     """Test sets in ONNX's own format that are not the golden batches, which `verify` runs again."""
     folder = bundle.path / "parity"
     names = sorted({name.split("/")[0] for name in arrays if name.startswith("set")})
-    odd = [path.name for path in folder.rglob("test_data_set_*") if f"set{path.name.rpartition('_')[2]}" not in names]
+    differing = [
+        path.name for path in folder.rglob("test_data_set_*") if f"set{path.name.rpartition('_')[2]}" not in names
+    ]
     for name in names:
         for graph in bundle.program.graphs:
             place = folder / onnx_test_folder(bundle.program, graph.name, int(name.removeprefix("set")))
             if not set_kept(bundle, graph, place, arrays, name):
-                odd.append(place.relative_to(folder).as_posix())
-    return odd
+                differing.append(place.relative_to(folder).as_posix())
+    return differing
 
 
 def set_kept(bundle: "Bundle", graph: Graph, place: Path, arrays: Mapping[str, Array], name: str) -> bool:

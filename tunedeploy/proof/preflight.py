@@ -1,4 +1,4 @@
-"""What would stop a build after its training, tried on the untrained model while planning."""
+"""Try on the untrained model, while planning, what would otherwise stop a build only after training."""
 
 import copy
 import hashlib
@@ -31,11 +31,11 @@ MARGIN = 10.0  # times what verify allows; what lies between is for verify to de
 LAYERS = 1  # of a trunk that is converted; the others are the same operators again
 LARGEST = 100  # layers with weights of a trunk that is converted whole, where its depth cannot be cut: 10 s and more
 
-_converted: set[str] = set()  # what this process has converted already, by content
+_converted: set[str] = set()  # content keys of what this process has converted already
 
 
 def check(recipe: "Recipe", assembly: Assembly, rows: Any) -> None:
-    """Refuse a model that no training would get into a bundle.
+    """Refuse a model that could not become a bundle, however it is trained.
 
     Raises:
         ModelError: its answers depend on padding or on the rows beside them, or the exporter cannot convert it.
@@ -48,7 +48,7 @@ def check_independence(recipe: "Recipe", assembly: Assembly, rows: Any) -> None:
     """Compare a row alone with itself padded and with itself among others, in torch alone.
 
     Raises:
-        ModelError: they differ by more than rounding explains; verify would find the exported file at fault for it.
+        ModelError: they differ by more than rounding explains; verify would blame the exported file for it.
     """
     name = recipe.model.name
     encoder = assembly.encoder
@@ -77,7 +77,7 @@ def check_independence(recipe: "Recipe", assembly: Assembly, rows: Any) -> None:
 
 
 def by_row(assembly: Assembly, run: Run, features: list[Features], size: int | None = None) -> list[Array]:
-    """What the first output says of each row of one batch."""
+    """The first output's values for each row of one batch."""
     graph, batch = assembly.graph, assembly.encoder.collate(features, size)
     value = graph.outputs[0]
     values, rows = elements(value, assembly.parts.program.forward(run, batch)[value.name], batch)
@@ -85,7 +85,7 @@ def by_row(assembly: Assembly, run: Run, features: list[Features], size: int | N
 
 
 def joined(batches: Iterable[list[Array]]) -> Array:
-    """What several batches say of their rows, one after the other."""
+    """The values of several batches' rows, concatenated."""
     return np.concatenate([values for batch in batches for values in batch])
 
 
@@ -121,7 +121,7 @@ def check_whole(recipe: "Recipe", assembly: Assembly, rows: Any) -> None:
 
 
 def convert(recipe: "Recipe", assembly: Assembly, model: Classifier, rows: Any) -> None:
-    """Convert a model, unless this process has converted its like before.
+    """Convert a model, unless this process has converted one with the same content key.
 
     Raises:
         ModelError: the exporter cannot convert it.
@@ -146,12 +146,12 @@ def of_depth(model: Classifier, layers: int) -> Classifier | None:
 
 
 def content_key(recipe: "Recipe", assembly: Assembly) -> str:
-    """A hash of all that a conversion depends on but the values of weights."""
+    """A hash of everything that a conversion depends on except the values of the weights."""
     model = assembly.model
     config: Any = getattr(model.trunk, "config", None)
     facts = {
-        "modules": [(name, type(one).__name__) for name, one in model.named_modules()],
-        "tensors": [(name, list(one.shape)) for name, one in model.state_dict().items()],
+        "modules": [(name, type(module).__name__) for name, module in model.named_modules()],
+        "tensors": [(name, list(tensor.shape)) for name, tensor in model.state_dict().items()],
         "config": config.to_dict() if config is not None else None,
         "facts": [dict(assembly.facts), assembly.encoder.facts],
         "opset": recipe.export.opset,

@@ -11,7 +11,7 @@ def preprocessing(scene: Scene) -> list[Comparison]:
     """Raw rows give what they gave in training, by the merged folder's preprocessing and by the bundled one."""
     rows = [*sample(scene.data.eval, 256), *scene.task.edge_rows(scene.data.eval[0])]
     expected = scene.trained.encode(rows)
-    made = []
+    comparisons = []
     for id, stage, encoder in (
         ("merged-preprocessing", "merge", scene.merged.encoder),
         ("bundled-preprocessing", "bundle", scene.encoder),
@@ -23,14 +23,14 @@ def preprocessing(scene: Scene) -> list[Comparison]:
                 if difference > worst:
                     worst, where = difference, f"{row.get('origin', 'an edge row')}, {key}"
         limit = scene.trained.tolerance
-        made.append(Ledger(stage=stage, file="merged").at_most(id, worst, limit, rows=len(rows), where=where))
-    odd = scene.task.contradictions(scene.rundir / "merged", scene.trained.facts)
+        comparisons.append(Ledger(stage=stage, file="merged").at_most(id, worst, limit, rows=len(rows), where=where))
+    contradictions = scene.task.contradictions(scene.rundir / "merged", scene.trained.facts)
     merged = Ledger(stage="merge", file="merged")
     changed = scene.task.rewritten(scene.rundir / "merged", scene.trained)
     facts = [key for key, value in scene.trained.facts.items() if scene.encoder.facts.get(key) != value]
     return [
-        *made,
-        merged.at_most("preprocessing-facts", len(odd), 0, where=", ".join(odd)),
+        *comparisons,
+        merged.at_most("preprocessing-facts", len(contradictions), 0, where=", ".join(contradictions)),
         merged.at_most("preprocessing-parts", len(changed), 0, where=", ".join(changed)),
         scene.float32.at_most("bundled-preprocessing-facts", len(facts), 0, where=", ".join(facts)),
         *broken_refused(scene),
@@ -38,7 +38,7 @@ def preprocessing(scene: Scene) -> list[Comparison]:
 
 
 def broken_refused(scene: Scene) -> list[Comparison]:
-    """Rows that no answer can be given to, a file cut off for one, are refused by every preprocessing."""
+    """Every preprocessing refuses rows that cannot be answered, such as a truncated file."""
     broken = scene.task.broken_rows()
     if not broken:
         return []
@@ -48,7 +48,7 @@ def broken_refused(scene: Scene) -> list[Comparison]:
 
 
 def refuses(encoder: Encoder, row: Row) -> bool:
-    """Whether a row is refused with the error that users are told of."""
+    """Whether a row is refused with an error that users are shown."""
     try:
         encoder.encode([row])
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What verify looks at: the trained model and its files side by side, over batches, lengths and real rows."""
+"""What verify compares: the trained model and its files side by side, over batches, lengths and real rows."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,10 +40,10 @@ Batch = tuple[Arrays, Arrays]  # inputs and outputs
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """What is compared. What can be damaged is loaded when a check first asks, so that the check fails and says where.
+    """What is compared. Files that may be damaged are loaded on first use, so that the check fails and says where.
 
     `trained` is the preprocessing as the recipe and the base model make it, `encoder` the bundle's own; `features` are
-    those of `real` rows of the evaluation split, then of the edge rows, by the former.
+    those of `real` rows of the evaluation split, then of the edge rows, encoded by `trained`.
     """
 
     recipe: "Recipe"
@@ -85,7 +85,7 @@ class Scene:
 
     @cached_property
     def double(self) -> Pass:
-        """The same in float64."""
+        """The merged model in torch, in float64."""
         return torch_pass(self.merged, double=True)
 
     @cached_property
@@ -108,12 +108,12 @@ class Scene:
 
     @cached_property
     def float_files(self) -> dict[str, str]:
-        """The same, below the run's folder."""
+        """Graph to float32 file, relative to the run's folder."""
         return float_files(self.rundir)
 
     @property
     def float32(self) -> Ledger:
-        """The ledger of the float32 file that makes the answers."""
+        """The ledger of the float32 file that gives the answers."""
         return Ledger(stage="export", file=list(self.float_files.values())[-1], variant="fp32")
 
     @cached_property
@@ -140,16 +140,16 @@ class Scene:
 
     @cached_property
     def reference(self) -> Answers:
-        """The float32 file's answers to them."""
+        """The float32 file's answers to `rows`."""
         return self.parts.answers(self.onnx.run, self.rows)
 
     @cached_property
-    def whole(self) -> Answers:
+    def evaluation_answers(self) -> Answers:
         """The float32 file's answers to the whole evaluation split."""
         return self.parts.answers(self.onnx.run, self.data.eval, metric=self.metric)
 
     @cached_property
-    def kept(self) -> Answers:
+    def trained_answers(self) -> Answers:
         """The answers that training ended with.
 
         Raises:
@@ -160,29 +160,30 @@ class Scene:
 
     @property
     def width(self) -> int:
-        """Of the evidence."""
+        """The width of the evidence."""
         return self.decision.width
 
     @property
     def metric(self) -> str:
-        """What the run is judged by."""
+        """The metric that the run is judged by."""
         return self.rundir.record("train").result["metric"]
 
     @cached_property
     def truth(self) -> Any:
-        """What the answers to the evaluation split are scored by."""
+        """The targets that answers to the evaluation split are scored against."""
         return self.decision.targets(self.data.eval)
 
     @property
     def variants(self) -> dict[str, Variant]:
-        """What the quantize stage says of each file, float32 first."""
+        """The quantize stage's record of each variant, float32 first."""
         return self.rundir.record("quantize").result["variants"]
 
     @property
     def noise_floor(self) -> float:
-        """Of the trained model, as the merge stage measured it."""
-        made = self.rundir.record("merge").result["comparisons"]
-        return float(entry(made, "adapter-vs-merged", self.rundir / "stages" / "merge.json")["facts"]["noise_floor"])
+        """The noise floor of the trained model, as the merge stage measured it."""
+        comparisons = self.rundir.record("merge").result["comparisons"]
+        merged = entry(comparisons, "adapter-vs-merged", self.rundir / "stages" / "merge.json")
+        return float(merged["facts"]["noise_floor"])
 
 
 def ledger_of(name: str, variant: Variant) -> Ledger:
@@ -211,30 +212,30 @@ def scene_of(recipe: "Recipe", rundir: RunDir) -> Scene:
 
 def grid(scene: Scene) -> list[tuple[str, Inputs, list[int]]]:
     """Batches of 1, 2, 3 and 7 rows at every size, moving on through the rows, and one of all rows; with their rows."""
-    made = []
+    batches = []
     at = 0
     total = len(scene.features)
     for size in scene.encoder.sizes(scene.features):
         for batch in BATCHES:
-            chosen = [(at + one) % total for one in range(batch)]
+            chosen = [(at + offset) % total for offset in range(batch)]
             at += batch
-            inputs = scene.encoder.collate([scene.features[one] for one in chosen], size)
-            made.append((f"batch {batch}" + (f" x length {size}" if size else ""), inputs, chosen))
+            inputs = scene.encoder.collate([scene.features[row] for row in chosen], size)
+            batches.append((f"batch {batch}" + (f" x length {size}" if size else ""), inputs, chosen))
     for at in range(0, total, 7):
         chosen = list(range(at, min(at + 7, total)))
-        made.append((f"batch {len(chosen)}", scene.encoder.collate([scene.features[one] for one in chosen]), chosen))
-    return made
+        batches.append((f"batch {len(chosen)}", scene.encoder.collate([scene.features[row] for row in chosen]), chosen))
+    return batches
 
 
 def trained_against_merged(scene: Scene) -> list[Comparison]:
-    """Answers that training ended with against the merged folder's, raw rows through its own preprocessing."""
+    """The answers that training ended with against the merged folder's, from raw rows by its own preprocessing."""
     chosen = places(len(scene.data.eval), MERGED_ROWS)
-    expected = scene.kept.of_rows(chosen)
+    expected = scene.trained_answers.of_rows(chosen)
     got = answers(scene.merged, scene.merged.encoder.encode(sample(scene.data.eval, MERGED_ROWS)))
     floor = scene.noise_floor
     numbers = scene.decision.numbers
     value, unit = agreement.largest_difference(numbers(expected.evidence), numbers(got.evidence))
-    limit = agreement.tolerance(floor, agreement.output_range(numbers(scene.kept.evidence)))
+    limit = agreement.tolerance(floor, agreement.output_range(numbers(scene.trained_answers.evidence)))
     where = str(scene.data.eval[int(chosen[expected.row[unit]])]["origin"])
     ledger, facts = Ledger(stage="merge", file="merged"), {"noise_floor": floor}
     return [ledger.at_most("trained-vs-merged", value, limit, rows=len(chosen), where=where, facts=facts)]
@@ -251,10 +252,10 @@ def torch_against_onnx(scene: Scene) -> list[Comparison]:
     return [of_outputs(scene.float32, "torch-vs-onnx", outputs, count)]
 
 
-def of_outputs(ledger: Ledger, id: str, outputs: Outputs, rows: int, facts: dict[str, Any] | None = None) -> Comparison:
-    """The comparison of the output that uses most of its limit."""
+def of_outputs(ledger: Ledger, id: str, outputs: Outputs, rows: int, **facts: object) -> Comparison:
+    """The comparison of the output that uses the largest share of its limit, with further facts."""
     worst = outputs.worst()
-    facts = {"noise_floor": worst.floor, "output_range": worst.spread} | (facts or {})
+    facts = {"noise_floor": worst.floor, "output_range": worst.spread, **facts}
     return ledger.at_most(id, worst.difference, worst.limit, rows=rows, where=worst.where, facts=facts)
 
 
@@ -264,16 +265,15 @@ def metamorphic(scene: Scene) -> list[Comparison]:
     names = scene.names[: min(12, scene.real)] + scene.names[scene.real :]
     together, padded = Outputs(scene.graph), Outputs(scene.graph)
     inputs_of_all = scene.encoder.collate(rows)
-    whole = scene.onnx(inputs_of_all)
+    outputs_of_all = scene.onnx(inputs_of_all)
     paddable = scene.graph.paddable()
     for at, row in enumerate(rows):
         inputs = scene.encoder.collate([row])
         own = scene.onnx(inputs)
         single, double = scene.torch(inputs), scene.double(inputs)
         beside = {name: array[at : at + 1] for name, array in inputs_of_all.items()}
-        same_row(
-            together, (inputs, own), (beside, {name: array[at : at + 1] for name, array in whole.items()}), names[at]
-        )
+        own_of_all = {name: array[at : at + 1] for name, array in outputs_of_all.items()}
+        same_row(together, (inputs, own), (beside, own_of_all), names[at])
         together.measure_floor(inputs, single, double)
         if paddable:
             wider = min(row_size(row) + 9, int(scene.encoder.facts["max_length"]))
@@ -281,15 +281,17 @@ def metamorphic(scene: Scene) -> list[Comparison]:
             same_row(padded, (inputs, own), (more, scene.onnx(more)), names[at])
             padded.measure_floor(inputs, single, double)
     for apart in (*together.apart.values(), *padded.apart.values()):
-        apart.see_only(elements(apart.value, whole[apart.value.name], inputs_of_all)[0])
-    made = [of_outputs(scene.float32, "batch-invariance", together, len(rows))]
-    return [*made, of_outputs(scene.float32, "padding-invariance", padded, len(rows))] if paddable else made
+        apart.see_only(elements(apart.value, outputs_of_all[apart.value.name], inputs_of_all)[0])
+    comparisons = [of_outputs(scene.float32, "batch-invariance", together, len(rows))]
+    if paddable:
+        comparisons.append(of_outputs(scene.float32, "padding-invariance", padded, len(rows)))
+    return comparisons
 
 
 def same_row(outputs: Outputs, first: Batch, second: Batch, name: str) -> None:
-    """Compare a row's outputs in two batches of it, whose padding may differ."""
+    """Compare a row's outputs in two batches that hold it, whose padding may differ."""
     for output, apart in outputs.apart.items():
-        one, other = (valid(apart.value, given[output], inputs)[0] for inputs, given in (first, second))
-        difference, _ = agreement.largest_difference(one, other)
+        pair = (valid(apart.value, given[output], inputs)[0] for inputs, given in (first, second))
+        difference, _ = agreement.largest_difference(*pair)
         if difference > apart.difference:
             apart.difference, apart.where = difference, name

@@ -21,31 +21,31 @@ from tunedeploy.run.results import Variant
 
 
 def labels_kept(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
-    """A file's labels are those of the data, in order, and as many as its logits; so are the merged folder's."""
+    """A file's labels are those of the data, in order, and as many as its logits, and so are the merged folder's."""
     labels = list(data_of(scene.recipe).labels)
-    there = {
+    labels_of = {
         file: json.loads(Session(scene.rundir / file).metadata["tunedeploy.labels"])
         for file in files_of(variant).values()
     }
     if name == "fp32":
-        there["train"] = scene.rundir.record("train").result["labels"]
-        there["merged"] = read_json(scene.rundir / "merged" / "tunedeploy.json")["labels"]
+        labels_of["train"] = scene.rundir.record("train").result["labels"]
+        labels_of["merged"] = read_json(scene.rundir / "merged" / "tunedeploy.json")["labels"]
     inputs = scene.encoder.collate(scene.features[:1])
     outputs = scene.opened(variant)(inputs)
     unlike = [output for output, shape in scene.graph.shapes(inputs).items() if outputs[output].shape != shape]
-    odd = [file for file, listed in there.items() if listed != labels]
-    ledger = replace(ledger_of(name, variant), file=odd[0] if odd else variant["file"])
-    return [ledger.at_most("labels", len(odd) + len(unlike), 0)]
+    mislabelled = [file for file, listed in labels_of.items() if listed != labels]
+    ledger = replace(ledger_of(name, variant), file=mislabelled[0] if mislabelled else variant["file"])
+    return [ledger.at_most("labels", len(mislabelled) + len(unlike), 0)]
 
 
 def metric_kept(scene: Scene, name: str, variant: Variant) -> list[Comparison]:
-    """A file on the whole evaluation split: fp32 by the answers that training ended with, others by the metric."""
+    """Score a file on the evaluation split: fp32 against the answers that training ended with, others by the metric."""
     metric = scene.metric
     measure = scene.decision.metrics[metric]
-    trained = scene.kept
+    trained = scene.trained_answers
     value = scene.decision.score(metric, trained, scene.truth)
     run = scene.opened(variant).run
-    got = scene.whole if name == "fp32" else scene.parts.answers(run, scene.data.eval, metric=metric)
+    got = scene.evaluation_answers if name == "fp32" else scene.parts.answers(run, scene.data.eval, metric=metric)
     drop = round(measure.worse(value, scene.decision.score(metric, got, scene.truth)), 6)
     facts = {"trained": value, "file": value - drop if measure.better == "higher" else value + drop}
     if name == "fp32":
@@ -73,7 +73,7 @@ def trained_against_file(scene: Scene, trained: Answers, got: Answers, facts: di
 
 
 def as_judged(scene: Scene, name: str, trained: Answers, got: Answers) -> Comparison:
-    """Answers of a quantized file against those that it was judged by; on other kernels the difference is only told."""
+    """A quantized file's answers against those it was judged by; on other kernels the difference is informational."""
     result = scene.rundir.record("quantize").result
     file = Path(result["variants"][name]["file"])
     path = scene.rundir / str(file.with_suffix(".npy"))

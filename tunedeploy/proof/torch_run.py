@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 FOLDER = "merged"
-ROWS = 96  # of the evaluation split; errors of a merge show on any row, so more would only cost time
+ROWS = 96  # of the evaluation split; errors of a merge appear on any row, so more rows would only cost time
 
 
 def trained(recipe: "Recipe", rundir: RunDir, data: "Data") -> Assembly:
     """The model as training left it, adapters on, in float32 and eval mode.
 
     Raises:
-        RunError: a file of the train stage cannot be read, or is that of another model.
+        RunError: a file of the train stage cannot be read, or belongs to another model.
     """
     assembly = start.attached(recipe, data)
     own = assembly.model.state_dict()
@@ -57,7 +57,7 @@ def loaded(task: Task, rundir: RunDir) -> Assembly:
     folder = rundir / FOLDER
     try:
         assembly = task.load(folder, attention="eager")
-    except Exception as error:  # of a damaged folder transformers, torch and tokenizers raise anything
+    except Exception as error:  # on a damaged folder transformers, torch and tokenizers may raise anything
         raise ModelError(f"{folder}: cannot be loaded: {type(error).__name__}: {first_line(error)}") from error
     return assembly
 

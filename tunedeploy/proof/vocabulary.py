@@ -1,4 +1,4 @@
-"""Every id of the vocabulary once: rows of data show only the words that they hold.
+"""Compare every id of the vocabulary once, since rows of data show only the words that they hold.
 
 A model's other layers see a word as a vector, so it is enough that each id becomes the vector that torch gives it: what
 the first product of the file reads is compared with what the first linear layer of the model reads.
@@ -32,7 +32,7 @@ class Reached(Exception):
 
 
 def vocabulary_kept(scene: Scene) -> list[Comparison]:
-    """What each id becomes before the first product, in torch and in the file; a whole pass where neither shows it.
+    """Compare each id's vector before the first product, in torch and in the file; the whole pass where none is found.
 
     A text model that names no table of embeddings gets a row that says so, and no verdict.
     """

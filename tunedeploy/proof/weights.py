@@ -1,4 +1,4 @@
-"""Weights compared as they are stored, since rows of data show only those that they use."""
+"""Compare weights as they are stored, since rows of data show only those that they use."""
 
 from dataclasses import replace
 
@@ -17,23 +17,23 @@ FOLDED = 1e-6  # of a tensor's largest weight: folding is a product, which other
 
 
 def tables_kept(scene: Scene) -> list[Comparison]:
-    """Rows of embedding tables: a row of the data shows only those that it uses, so all are compared, bit by bit.
+    """Compare all rows of embedding tables bit by bit, since a row of the data shows only those that it uses.
 
-    A table is known by its content, whatever it is called.
+    Tables are matched by content, not by name.
     """
     model = scene.merged.model
     state = [value.numpy() for value in (*model.state_dict().values(), *model.buffers())]  # not all buffers are saved
-    made = []
+    comparisons = []
     for file in scene.float_files.values():
         tables = looked_up(Reading(Graph(scene.rundir / file)))
-        odd, where = 0, ""
+        count, where = 0, ""
         for name, table in tables.items():
             rows = min((rows_apart(table, value) for value in state), key=len)
             if len(rows):
-                odd, where = odd + len(rows), f"{name}, row {rows[0]}"
+                count, where = count + len(rows), f"{name}, row {rows[0]}"
         ledger = replace(scene.float32, file=file)
-        made.append(ledger.at_most("embedding-rows", odd, 0, where=where, facts={"tables": len(tables)}))
-    return made
+        comparisons.append(ledger.at_most("embedding-rows", count, 0, where=where, facts={"tables": len(tables)}))
+    return comparisons
 
 
 def looked_up(reading: Reading) -> dict[str, Array]:
@@ -61,18 +61,18 @@ def rows_apart(table: Array, wanted: Array) -> Array:
 
 
 def weights_kept(scene: Scene) -> list[Comparison]:
-    """Every tensor of the merged folder is the trained one, adapter folded in: rows show only what they use."""
+    """Every tensor of the merged folder is the trained one with its adapter folded in."""
     tuned = trained(scene.recipe, scene.rundir, scene.data)
     plugins.load("methods", scene.recipe.tune.method).fold(tuned.model)
-    wanted, there = tuned.model.state_dict(), scene.merged.model.state_dict()
-    odd = [name for name, value in wanted.items() if name not in there or not same(value, there[name])]
+    wanted, merged = tuned.model.state_dict(), scene.merged.model.state_dict()
+    differing = [name for name, value in wanted.items() if name not in merged or not same(value, merged[name])]
     ledger, facts = Ledger(stage="merge", file="merged"), {"tensors": len(wanted)}
-    return [ledger.at_most("merged-weights", len(odd), 0, where=", ".join(odd[:3]), facts=facts)]
+    return [ledger.at_most("merged-weights", len(differing), 0, where=", ".join(differing[:3]), facts=facts)]
 
 
-def same(wanted: torch.Tensor, there: torch.Tensor) -> bool:
-    """Equal, but for the rounding of one product where they are floats."""
-    if wanted.shape != there.shape or not wanted.is_floating_point():
-        return torch.equal(wanted, there)
+def same(wanted: torch.Tensor, merged: torch.Tensor) -> bool:
+    """Whether two tensors are equal; floats may differ by the rounding of one product."""
+    if wanted.shape != merged.shape or not wanted.is_floating_point():
+        return torch.equal(wanted, merged)
     limit = FOLDED * float(wanted.abs().max()) if wanted.numel() else 0.0
-    return bool(((wanted - there).abs() <= limit).all())
+    return bool(((wanted - merged).abs() <= limit).all())

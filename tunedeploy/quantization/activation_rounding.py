@@ -8,7 +8,7 @@ import numpy as np
 from tunedeploy.device.encoders import Inputs
 from tunedeploy.graphs.onnx_graph import Graph
 
-BATCHES = 4  # a scale is a batch's own, and each says nearly the same
+BATCHES = 4  # each batch has its own scale, and all give nearly the same figure
 
 
 def input_rounding_db(source: Path, samples: Sequence[Inputs]) -> dict[str, float]:
@@ -35,5 +35,5 @@ def input_rounding_db(source: Path, samples: Sequence[Inputs]) -> dict[str, floa
             step = (max(float(value.max()), 0.0) - min(float(value.min()), 0.0)) / 255
             signal[name] += float(np.square(value, dtype=np.float64).sum())
             noise[name] += step**2 / 12 * value.size
-    found = {name: 10 * np.log10(max(signal[name], 1e-300) / noise[name]) for name in names}
-    return {node: float(found[name]) for node, name in products.items() if name in found}
+    decibels = {name: 10 * np.log10(max(signal[name], 1e-300) / noise[name]) for name in names}
+    return {node: float(decibels[name]) for node, name in products.items() if name in decibels}

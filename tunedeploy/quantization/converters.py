@@ -1,4 +1,4 @@
-"""What onnxruntime's converters raise, in one line: they refuse graphs by whatever exception comes first."""
+"""What onnxruntime's converters raise, in one line: they refuse graphs with arbitrary exceptions."""
 
 import contextlib
 import traceback

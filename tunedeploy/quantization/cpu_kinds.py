@@ -1,4 +1,4 @@
-"""The two kinds of CPU that an integer file is shown to hold on, which of them this is, and a session as on the other.
+"""The two kinds of CPU that an integer file must hold on: which one this is, and sessions that simulate the other.
 
 `avx2` is x86 without VNNI, AVX-512 included: two products are added in 16 bits and may saturate. `vnni` is x86 with
 VNNI, and every CPU that adds up in 32 bits as it does, ARM for one.
@@ -27,12 +27,12 @@ WORDS = {SATURATING: "without VNNI", EXACT: "with VNNI"}
 
 @cache
 def native() -> str:
-    """The kind of this CPU: asked of onnxruntime, by a product that saturates where any does."""
+    """The kind of this CPU, found by running a product in onnxruntime that saturates where any does."""
     full = onnx.numpy_helper.from_array(np.full((2, 1), 127, np.int8), "weights")
     node = onnx.helper.make_node("MatMulInteger", ["activations", "weights"], ["sum"])
-    given = onnx.helper.make_tensor_value_info("activations", onnx.TensorProto.UINT8, [1, 2])
-    taken = onnx.helper.make_tensor_value_info("sum", onnx.TensorProto.INT32, [1, 1])
-    graph = onnx.helper.make_graph([node], "pair", [given], [taken], [full])
+    activations = onnx.helper.make_tensor_value_info("activations", onnx.TensorProto.UINT8, [1, 2])
+    total = onnx.helper.make_tensor_value_info("sum", onnx.TensorProto.INT32, [1, 1])
+    graph = onnx.helper.make_graph([node], "pair", [activations], [total], [full])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     (got,) = session.run(None, {"activations": np.full((1, 2), 255, np.uint8)})
@@ -64,8 +64,8 @@ def on_each_kind(paths: Mapping[str, Path], own: Decisions, measure: Callable[[R
 
     Args:
         paths: graph to file.
-        own: what was measured of it on this CPU.
-        measure: the same of other sessions.
+        own: its figures as measured on this CPU.
+        measure: measures the same figures with other sessions.
 
     Returns:
         For each kind `by`, with the figures: `measured` here; `proved` equal, since no pair of products can leave 16

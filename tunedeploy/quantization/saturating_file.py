@@ -1,6 +1,6 @@
 """A file that computes, on a CPU whose products never saturate, what another gives on one where they do.
 
-Behind each product that can saturate stands what its pairs exceed 16 bits by. Only the pairs that can are computed.
+Each product that can saturate is followed by the excess of its pairs over 16 bits, computed only for pairs that can.
 """
 
 import numpy as np
@@ -36,13 +36,13 @@ def saturating(model: onnx.ModelProto) -> onnx.ModelProto | None:
     """The file with its saturation written out.
 
     Returns:
-        None where a product that can saturate is no MatMulInteger: what others give has been rounded already. Nor can
-        one be written out whose weights are moved or computed.
+        None where a product that can saturate is not a MatMulInteger, since the output of others is already rounded,
+        or where its weights are moved or computed.
     """
-    found = [one for one in products(model) if at_risk(one.weights).any()]
-    if not all(one.known for one in found):
+    at_risk_products = [product for product in products(model) if at_risk(product.weights).any()]
+    if not all(product.known for product in at_risk_products):
         return None
-    risky = {one.node.output[0]: one.weights for one in found}
+    risky = {product.node.output[0]: product.weights for product in at_risk_products}
     other = onnx.ModelProto()
     other.CopyFrom(model)
     del other.graph.node[:]
@@ -71,8 +71,8 @@ def pairs_at_risk(weights: Array) -> dict[str, Array]:
     order = np.argsort(~risky, axis=1, kind="stable")[:, : risky.sum(1).max()]
     chosen = np.take_along_axis(risky, order, 1)
     first, second = (
-        np.where(chosen, np.take_along_axis(one.astype(np.int32), order, 1), 0).astype(np.int32)
-        for one in neighbours(weights)
+        np.where(chosen, np.take_along_axis(side.astype(np.int32), order, 1), 0).astype(np.int32)
+        for side in neighbours(weights)
     )
     places = {"first": 2 * order, "second": np.minimum(2 * order + 1, weights.shape[1] - 1)}
     return places | {"first_weight": first, "second_weight": second}

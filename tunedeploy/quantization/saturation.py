@@ -1,4 +1,4 @@
-"""Which products of an integer file can saturate on a CPU without VNNI; none is the proof that it is right on each.
+"""Which products of an integer file can saturate on a CPU without VNNI; if none can, it is right on every CPU.
 
 onnxruntime multiplies uint8 activations with int8 weights. With VNNI, and on ARM, products are summed in 32 bits.
 Without it (AVX2, AVX-512 alone) the instruction at hand, vpmaddubsw, adds two neighbouring products in 16 bits and
@@ -33,15 +33,15 @@ MOVING = {
     "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Gather", "Concat", "Split", "Pad",
     "Expand", "Tile",
 }  # fmt: skip
-ANY = np.array([-128, -128, 127, 127], np.int8)  # what is computed may be any numbers
+ANY = np.array([-128, -128, 127, 127], np.int8)  # computed weights may have any values
 
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
     """A node that multiplies activations with int8 weights (channels, reduction), neighbours side by side.
 
-    Where the weights are moved on their way or computed, each may be any other's neighbour: then they are not `known`,
-    and stand for the worst that can meet.
+    Where the weights are moved or computed before the product, any two may be neighbours: then they are not `known`,
+    and hold the worst pair possible.
     """
 
     node: onnx.NodeProto
@@ -58,13 +58,13 @@ def products(model: onnx.ModelProto) -> Iterator[Product]:
         place = INTEGER.get(node.op_type, DEQUANTIZED.get(node.op_type))
         if place is None or len(node.input) <= place:
             continue
-        found = list(behind(node.input[place], tensors, makers, floats=node.op_type in DEQUANTIZED))
-        if len(found) == 1 and found[0][1]:
-            weights = found[0][0]
+        sources = list(behind(node.input[place], tensors, makers, floats=node.op_type in DEQUANTIZED))
+        if len(sources) == 1 and sources[0][1]:
+            weights = sources[0][0]
             if not is_depthwise(node, weights):
                 yield Product(node=node, weights=as_packed(node, weights))
-        elif found:
-            beside_zeros = [*(weights.reshape(-1) for weights, _ in found), np.zeros(2, np.int8)]
+        elif sources:
+            beside_zeros = [*(weights.reshape(-1) for weights, _ in sources), np.zeros(2, np.int8)]
             every = np.sort(np.concatenate(beside_zeros))
             yield Product(node=node, weights=np.stack([every[:2], every[-2:]]), known=False)
 
@@ -78,7 +78,7 @@ def behind(
         name: what a product reads.
         tensors: what is stored.
         makers: value to the node that makes it.
-        floats: whether the value is to come out of a DequantizeLinear; what does not is no integer.
+        floats: whether the value must come from a DequantizeLinear; otherwise it holds no integers.
     """
     if name in tensors:
         if tensors[name].data_type == onnx.TensorProto.INT8 and not floats:
@@ -98,7 +98,7 @@ def behind(
 
 
 def gives_uint8(node: onnx.NodeProto, tensors: Mapping[str, onnx.TensorProto]) -> bool:
-    """Whether a node that rounds gives uint8, which no kernel saturates."""
+    """Whether a rounding node gives uint8, which saturates in no kernel."""
     unsigned = onnx.TensorProto.UINT8
     if node.op_type == "QuantizeLinear":
         if len(node.input) > 2 and node.input[2]:
@@ -130,7 +130,7 @@ def as_packed(node: onnx.NodeProto, weights: Array) -> Array:
 
 def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     """An attribute of a node, or its default."""
-    return next((onnx.helper.get_attribute_value(one) for one in node.attribute if one.name == name), default)
+    return next((onnx.helper.get_attribute_value(proto) for proto in node.attribute if proto.name == name), default)
 
 
 def neighbours(values: Array) -> tuple[Array, Array]:
@@ -158,7 +158,7 @@ def at_risk(weights: Array) -> Array:
 
 def can_saturate(model: onnx.ModelProto) -> list[str]:
     """Nodes with a pair of products that may leave 16 bits."""
-    return [one.node.name for one in products(model) if at_risk(one.weights).any()]
+    return [product.node.name for product in products(model) if at_risk(product.weights).any()]
 
 
 def summed_in_16_bits(activations: Array, weights: Array) -> Array:
@@ -182,7 +182,7 @@ def safe_ranges(model: onnx.ModelProto, *, per_channel: bool) -> dict[str, list[
     It is wider than the weights' own by what their largest pairs need. On MiniLM and EfficientNet-Lite0 a channel keeps
     99 of 127 steps in the mean, where the quantizer's own remedy, `reduce_range`, leaves 64 to all.
     """
-    stored = {one.name: one for one in model.graph.initializer if one.data_type == onnx.TensorProto.FLOAT}
+    stored = {tensor.name: tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
         for name in stored.keys() & set(node.input):
@@ -191,12 +191,12 @@ def safe_ranges(model: onnx.ModelProto, *, per_channel: bool) -> dict[str, list[
     for name, nodes in readers.items():
         weights = np.asarray(onnx.numpy_helper.to_array(stored[name]))
         # What an embedding reads too has one scale, and so has a vector.
-        if weights.ndim < 2 or any(one.op_type not in DEQUANTIZED or one.input[1] != name for one in nodes):
+        if weights.ndim < 2 or any(reader.op_type not in DEQUANTIZED or reader.input[1] != name for reader in nodes):
             continue
         axis = channel_axis(nodes[0], weights)
-        safe = np.max([safe_range(one, weights, axis) for one in nodes], axis=0)
-        kept: list[Range] = [{"axis": axis, "rmin": -one, "rmax": one} for one in safe.astype(np.float32)]
-        ranges[name] = kept if per_channel else [{"rmin": -safe.max(), "rmax": safe.max()}]
+        safe = np.max([safe_range(reader, weights, axis) for reader in nodes], axis=0)
+        channels: list[Range] = [{"axis": axis, "rmin": -bound, "rmax": bound} for bound in safe.astype(np.float32)]
+        ranges[name] = channels if per_channel else [{"rmin": -safe.max(), "rmax": safe.max()}]
     return ranges
 
 

@@ -1,4 +1,4 @@
-"""A place for quantizers to work in: they write large temporary files beside what they read."""
+"""A folder for quantizers to work in: they write large temporary files beside what they read."""
 
 import errno
 import os
@@ -17,9 +17,9 @@ ROOM = 4  # times the float32 file: what quantizers write at once
 
 @contextmanager
 def workshop(source: Path) -> Iterator[Path]:
-    """A copy of a file in a folder for temporary ones: quantizers write beside what they read, and much of it.
+    """A copy of a file in a temporary folder: quantizers write large files beside what they read.
 
-    It lies in the run, whose disk has the room that a small /tmp has not, and where the next command sweeps.
+    The folder lies in the run, whose disk has more room than a small /tmp, and where the next command cleans up.
 
     Raises:
         OSError: the disk is full.
@@ -35,7 +35,7 @@ def workshop(source: Path) -> Iterator[Path]:
                 shutil.copyfile(part, folder / part.name)  # onnx reads no tensors from a file with two names
             yield linked(source, folder / source.name)
     except Exception as error:
-        # On a full disk onnx writes half a file without a word, and its next step cannot read it.
+        # On a full disk onnx silently writes half a file, which its next step cannot read.
         if isinstance(error, OSError | TunedeployError) or room > ROOM * size_of_file(source):
             raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
@@ -45,7 +45,7 @@ def workshop(source: Path) -> Iterator[Path]:
 
 
 def linked(source: Path, target: Path) -> Path:
-    """A second name of a file that is only read; a copy where the disk has no such names."""
+    """A hard link to a file that is only read; a copy where the disk has no hard links."""
     try:
         os.link(source, target)
     except OSError:

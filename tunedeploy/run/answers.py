@@ -1,7 +1,7 @@
-"""Answers to the evaluation split, as a stage keeps them: evidence (units, k) in a .npy file.
+"""Answers to the evaluation split, as a stage stores them: evidence (units, k) in a .npy file.
 
-Where a row has another number of units than one, `NAME.units.npy` beside says which row and place each unit is of; what
-was generated for each row stands in `NAME.texts.json`.
+Where rows do not have exactly one unit each, `NAME.units.npy` beside it has the row and the place of each unit; texts
+that were generated for the rows are in `NAME.texts.json`.
 """
 
 from dataclasses import replace
@@ -18,7 +18,7 @@ from tunedeploy.run.atomic import write_array, write_json
 
 
 def write_answers(path: Path, answers: Answers) -> None:
-    """Write them to `path`."""
+    """Write answers to `path` and the files beside it."""
     write_array(path, answers.evidence)
     units = np.stack([answers.row, answers.place], axis=1).astype(np.int64)
     if np.array_equal(units, _one_a_row(len(answers))):
@@ -32,7 +32,7 @@ def write_answers(path: Path, answers: Answers) -> None:
 
 
 def read_answers(path: Path, *, rows: int, width: int) -> Answers:
-    """Read them back.
+    """Read back what `write_answers` wrote.
 
     Args:
         path: the .npy file.
@@ -61,8 +61,8 @@ def _read_evidence(path: Path, *, rows: int, width: int) -> Answers:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files that answers are kept in."""
-    return [one for one in (path, _beside(path), _texts(path)) if one.is_file()]
+    """The files that hold answers."""
+    return [file for file in (path, _beside(path), _texts(path)) if file.is_file()]
 
 
 def _beside(path: Path) -> Path:
@@ -79,13 +79,13 @@ def _one_a_row(rows: int) -> Array:
 
 def _read(path: Path, dtype: Any, shape: tuple[int | None, int]) -> Array:
     try:
-        kept = np.load(path, mmap_mode="r")  # a header that promises more than the file holds takes no memory
+        array = np.load(path, mmap_mode="r")  # a header that promises more than the file holds takes no memory
     except Exception as error:
         # numpy parses the header as Python and raises whatever that does.
         raise RunError(f"{path}: cannot be read: {' '.join(str(error).split())[:120]}") from error
-    fits = isinstance(kept, np.ndarray) and kept.dtype == dtype and kept.ndim == 2 and kept.shape[1] == shape[1]
-    if not fits or shape[0] not in (None, len(kept)):
-        there = f"{getattr(kept, 'dtype', 'other')} {getattr(kept, 'shape', '')}".strip()
+    fits = isinstance(array, np.ndarray) and array.dtype == dtype and array.ndim == 2 and array.shape[1] == shape[1]
+    if not fits or shape[0] not in (None, len(array)):
+        actual = f"{getattr(array, 'dtype', 'other')} {getattr(array, 'shape', '')}".strip()
         wanted = f"({'units' if shape[0] is None else shape[0]}, {shape[1]})"
-        raise RunError(f"{path}: expected {np.dtype(dtype)} {wanted}, got {there}")
-    return np.array(kept)
+        raise RunError(f"{path}: expected {np.dtype(dtype)} {wanted}, got {actual}")
+    return np.array(array)

@@ -1,4 +1,4 @@
-"""Write files and folders so that whoever looks, at whatever moment, finds the old one or the new one, never a part."""
+"""Write files and folders so that a reader finds, at any moment, the old one or the new one, never a part."""
 
 import contextlib
 import ctypes
@@ -29,19 +29,19 @@ NOT_THERE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}  # an old kernel, or a f
 
 
 def temporary(path: Path, kind: str = "tmp") -> Path:
-    """A name of this process beside a path: `tmp` for what is unfinished or unwanted, `old` for what may go back."""
+    """A name of this process beside a path: `tmp` for what is unfinished or unwanted, `old` for what may return."""
     return path.with_name(f".{path.name}.{os.getpid()}.{kind}")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file beside, onto the disk, and rename it."""
+    """Write a temporary file beside the path, flush it to the disk and rename it."""
     with writing(path) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """The same of a file that is written piece by piece; on an error the old one stays."""
+    """The same for content that is written piece by piece; on an error the old file stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = temporary(path)
     try:
@@ -57,7 +57,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
-    """A folder beside a path to try something in, gone at the end; `sweep` knows its name."""
+    """A temporary folder beside a path, removed at the end; `sweep` knows its name."""
     beside = temporary(path)
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
@@ -68,17 +68,17 @@ def scratch_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """The same of a text, in UTF-8."""
+    """As `write_bytes`, for a text, in UTF-8."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """The same of JSON, with a newline at the end."""
+    """As `write_text`, for a value as JSON, with a newline at the end."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def write_array(path: Path, array: "np.ndarray") -> None:
-    """Write a .npy file beside, and rename it."""
+    """As `write_bytes`, for an array as a .npy file."""
     import numpy as np
 
     content = io.BytesIO()
@@ -88,9 +88,9 @@ def write_array(path: Path, array: "np.ndarray") -> None:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Fill a folder beside and put it in place when the block ends well; on an error nothing is left of it.
+    """Fill a temporary folder and put it in place when the block ends well; on an error nothing is left of it.
 
-    Of a link, the folder that it leads to is replaced.
+    If the path is a link, the folder that it points to is replaced.
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,9 +108,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def put(new: Path, path: Path) -> None:
-    """Put a finished folder where another may be; what was there has the new one's name then, or is gone.
+    """Put a finished folder where another may be; the other is left under the new one's former name, or removed.
 
-    Where the system cannot exchange two folders there is a moment without either; a kill in it is mended by `sweep`.
+    Where the system cannot exchange two folders there is a moment without either; `sweep` repairs a kill in it.
     """
     if not os.path.lexists(path):
         new.replace(path)
@@ -172,7 +172,7 @@ def _remove(path: Path) -> None:
 
 
 def move(path: Path, target: Path) -> None:
-    """Rename a folder, in the place of another where there is one; nothing where there is none to rename."""
+    """Rename a folder, replacing the target if it exists; does nothing where there is no folder to rename."""
     if path.is_dir():
         discard(target)
         path.replace(target)
@@ -183,8 +183,8 @@ def sweep(folder: Path, name: str | None = None) -> None:
     """Clear away what killed commands left below a folder; a folder that had been renamed aside goes back.
 
     Args:
-        folder: with a lock on it, so that all that is temporary is left over; or any, with a name.
-        name: of what is to be written in it; then only leftovers of that name whose process has ended count.
+        folder: a locked one, so that everything temporary in it is left over; or any, with a name.
+        name: of what is to be written in it; then only leftovers of that name whose process has ended are cleared.
     """
     for path in list(folder.rglob(".*") if name is None else folder.glob(".*")):
         match = TEMPORARY.fullmatch(path.name)
@@ -205,7 +205,7 @@ def _runs(process: int) -> bool:
 
 
 def sync_tree(folder: Path) -> None:
-    """Have the disk hold every file and folder below before anything is renamed to them."""
+    """Flush every file and folder below a folder to the disk, before it is renamed."""
     flags = os.O_RDWR if os.name == "nt" else os.O_RDONLY
     for place, _, names in os.walk(folder, topdown=False):
         for name in names:
@@ -214,8 +214,8 @@ def sync_tree(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the disk hold a folder's names."""
-    if os.name != "nt":  # which cannot open one
+    """Flush a folder's entries to the disk."""
+    if os.name != "nt":  # Windows cannot open a folder
         with contextlib.suppress(PermissionError):
             _sync(folder, os.O_RDONLY)
 
@@ -232,7 +232,7 @@ def _sync(path: Path, flags: int) -> None:
 
 
 def reserve(path: Path) -> None:
-    """Have the disk set aside the room of a sparse file: a page without room kills the process that writes to it."""
+    """Allocate a sparse file's room on the disk: writing to a page without room kills the process."""
     size = path.stat().st_size
     with disk_errors(path), path.open("r+b") as file:
         if hasattr(os, "posix_fallocate"):
@@ -241,14 +241,14 @@ def reserve(path: Path) -> None:
         block = bytes(1 << 20)
         for start in range(0, size, len(block)):
             file.seek(start)
-            kept = file.read(len(block))
+            content = file.read(len(block))
             file.seek(start)
-            file.write(kept)
+            file.write(content)
 
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn what libraries raise about the disk into an OSError that names the place: writes to an open file name none.
+    """Turn what libraries raise about the disk into an OSError with a file name, which writes to an open file lack.
 
     Raises:
         OSError: with number, reason and file name.
@@ -267,10 +267,10 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def number_of(error: Exception) -> int | None:
-    """The system's number of an error, also of one that tells it in words (safetensors, tokenizers, shutil.Error)."""
+    """The system's number of an error, also where only its text has it (safetensors, tokenizers, shutil.Error)."""
     if isinstance(error, OSError) and error.errno:
         return error.errno
     match = OS_ERROR.search(str(error))
     if match is not None:
-        return int(next(one for one in match.groups() if one))
+        return int(next(group for group in match.groups() if group))
     return errno.EIO if isinstance(error, OSError) else None  # numpy: "1000 requested and 12 written"

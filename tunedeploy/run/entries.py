@@ -30,7 +30,7 @@ def entry(entries: "Iterable[Entry]", id: str, path: Path) -> "Entry":
 
 
 def identified(entries: "Iterable[Entry]") -> "list[Entry]":
-    """The same, each with `id` and `variant`: an entry from before there were ids gets those of its sentence."""
+    """Entries, each with `id` and `variant`: one of a version without ids gets those of its sentence."""
     return [
         comparison if "id" in comparison else cast("Entry", {**_read(str(comparison["name"])), **comparison})
         for comparison in entries

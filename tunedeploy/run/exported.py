@@ -1,4 +1,4 @@
-"""What a run's ONNX file says of itself: its labels, its lineage, and the preprocessing an app applies."""
+"""What a run's ONNX file states about itself: its labels, its lineage, and the preprocessing an app applies."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ FOLDER = "onnx"
 
 
 class OnnxFacts(TypedDict):
-    """What `stages.export` puts into a file, of what later stages read."""
+    """The metadata that `stages.export` writes into a file and later stages read."""
 
     labels: list[str]
     preprocessing: Mapping[str, Any]
@@ -31,7 +31,7 @@ def encoder_of(recipe: "Recipe", rundir: RunDir) -> DeviceEncoder:
     """The bundle's own preprocessing, of the merged model.
 
     Raises:
-        RunError: the file tells of none, or of that of another task.
+        RunError: the file has none, or that of another task.
     """
     path = rundir / answering_file(rundir)
     facts = onnx_facts(path)
@@ -56,7 +56,7 @@ def parts_of(recipe: "Recipe", rundir: RunDir) -> Parts:
 
 
 def float_files(rundir: RunDir) -> dict[str, str]:
-    """Graph to its float32 file, the graph that makes the answers last; of an export that failed, the usual one."""
+    """Graph to its float32 file, the graph that gives the answers last; for an export that failed, the usual one."""
     files: dict[str, str] | None = rundir.record("export").result.get("files") if rundir.has("export") else None
     return files or {GRAPH: file_of(GRAPH)}
 
@@ -67,7 +67,7 @@ def file_of(graph: str) -> str:
 
 
 def answering_file(rundir: RunDir) -> str:
-    """The float32 file that makes the answers, in which the facts of the model stand."""
+    """The float32 file that gives the answers; its metadata has the facts of the model."""
     return list(float_files(rundir).values())[-1]
 
 

@@ -32,7 +32,7 @@ Result = TypeVar("Result", bound=Mapping[str, Any])
 
 @dataclass(frozen=True, kw_only=True)
 class Record(Generic[Result]):
-    """What a stage did: `key` hashes all it depended on, `outputs` maps its files to their SHA-256."""
+    """What a stage did: `key` is a hash of all it depended on, `outputs` maps its files to their SHA-256."""
 
     stage: str
     key: str
@@ -43,7 +43,7 @@ class Record(Generic[Result]):
 
 
 class RunDir:
-    """A run's folder. A file in it is complete, and a record is written after everything it speaks of."""
+    """A run's folder. A file in it is complete, and a record is written after everything it describes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -67,7 +67,7 @@ class RunDir:
         """The record of a finished stage.
 
         Raises:
-            RunError: the stage has not been finished here, or its record is not one.
+            RunError: the stage has not been finished here, or its record is malformed.
         """
         from tunedeploy.run.records import check_stage  # a device that predicts needs no pydantic for it
 
@@ -92,7 +92,7 @@ class RunDir:
         try:
             record = self.record(stage)
         except RunError:
-            return False  # a damaged record says nothing: do the stage again
+            return False  # a damaged record tells nothing: run the stage again
         return record.key == key and not self.changed(record)
 
     def changed(self, record: Record[Any]) -> list[str]:
@@ -118,12 +118,12 @@ class RunDir:
         return record
 
     def shipped(self) -> "results.Shipped":
-        """What an export ends with: metric, variants, and every comparison made."""
+        """The result of an export: metric, variants, and every comparison made."""
         ledger = self.ledger()
-        made = self.record("quantize").result
+        quantized = self.record("quantize").result
         comparisons = [*ledger["merge"], *ledger["comparisons"]]
-        unit = made.get("unit", "%")
-        return {"metric": made["metric"], "unit": unit, "variants": made["variants"], "ledger": comparisons}
+        unit = quantized.get("unit", "%")
+        return {"metric": quantized["metric"], "unit": unit, "variants": quantized["variants"], "ledger": comparisons}
 
     def ledger(self) -> "results.LedgerFile":
         """ledger.json of the verify stage.
@@ -151,25 +151,25 @@ def key_of(parts: Mapping[str, Any]) -> str:
 def without_folders(value: Any) -> Any:
     """A resolved recipe, or a part of it, with every absolute path cut to its last part.
 
-    What lies there counts by its content, so that a recipe means the same on another machine.
+    Files count by their content, so that a recipe means the same on another machine.
     """
     if isinstance(value, Mapping):
-        return {key: without_folders(one) for key, one in value.items()}
+        return {key: without_folders(item) for key, item in value.items()}
     return Path(value).name if isinstance(value, str) and value.startswith("/") else value
 
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of the packages that decide what comes out, and of Python."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the packages that influence a run's results."""
+    packages = {"python": platform.python_version()}
     for name in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+            packages[name] = version(name)
+    return packages
 
 
 def latest(root: Path) -> Path:
-    """The run folder touched last below `root`.
+    """The run folder below `root` that was changed last.
 
     Raises:
         RunError: there is none.

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 MAKES_BUNDLE = frozenset({"merge", "export", "quantize", "verify", "bundle"})
 BUNDLE = "dist"
-EARLIER = "dist.previous"  # a bundle that was found not to be that of the recipe, kept until another stands
-UNFINISHED = "train/checkpoint"  # what an interrupted training is resumed from
+EARLIER = "dist.previous"  # a bundle that is not that of the recipe, kept until another is finished
+UNFINISHED = "train/checkpoint"  # what an interrupted training resumes from
 STAGES = ("plan", "train", "merge", "export", "quantize", "verify", "bundle", "report")
 
 
@@ -62,7 +62,7 @@ def run_stages(recipe: "Recipe", rundir: RunDir, *, until: str, start: str, fres
         stage = importlib.import_module(f"tunedeploy.stages.{name}")
         key = stage_key(stage, recipe, origin, records)
         if not fresh and rundir.is_current(name, key):
-            records[name] = kept(rundir, name)
+            records[name] = reused(rundir, name)
             continue
         if at < STAGES.index(start) and name != "plan":
             raise RunError(why_stale(rundir, name))
@@ -74,7 +74,7 @@ def run_stages(recipe: "Recipe", rundir: RunDir, *, until: str, start: str, fres
 
 @contextlib.contextmanager
 def held(rundir: RunDir, *, main: bool) -> Iterator[None]:
-    """Hold a run folder for this command; the system lets go when the process ends, however it ends.
+    """Lock a run folder for this command; the system releases the lock when the process ends, however it ends.
 
     Raises:
         RunError: another command works on it.
@@ -98,15 +98,15 @@ def held(rundir: RunDir, *, main: bool) -> Iterator[None]:
         lock.release()
 
 
-def kept(rundir: RunDir, name: str) -> Record[Any]:
-    """The record of a stage that is up to date, and word of it."""
+def reused(rundir: RunDir, name: str) -> Record[Any]:
+    """The record of a stage that is up to date, with a note that says so."""
     record = rundir.record(name)
     progress.note(f"{name}: unchanged, kept ({record.seconds:.1f} s)")
     return record
 
 
 def begin(recipe: "Recipe", rundir: RunDir, *, first: bool, fresh: bool) -> None:
-    """Write the recipe of a run from its start; a later start writes it when all went well."""
+    """Write the recipe if the run starts at its first stage; a later start writes it once all stages have succeeded."""
     if first:
         write_text(rundir / "recipe.yaml", recipe.dump())
     if fresh:
@@ -120,7 +120,7 @@ def run_stage(stage: ModuleType, recipe: "Recipe", rundir: RunDir, *, key: str, 
     if main:
         rundir.forget(name)
         if name in MAKES_BUNDLE:
-            rundir.forget("bundle")  # what stands in dist/ is that of an earlier recipe until this one's replaces it
+            rundir.forget("bundle")  # dist/ holds that of an earlier recipe until this one's replaces it
     began = time.monotonic()
     try:
         result = stage.run(recipe, rundir)
@@ -145,8 +145,8 @@ def run_stage(stage: ModuleType, recipe: "Recipe", rundir: RunDir, *, key: str, 
 
 
 def set_aside(rundir: RunDir) -> None:
-    """Give the bundle of an earlier recipe or model another name, lest it pass for what did not become a bundle."""
-    with contextlib.suppress(OSError):  # a disk that takes no renaming has raised an error of its own
+    """Rename the bundle of an earlier recipe or model, so that it cannot pass for that of a build that failed."""
+    with contextlib.suppress(OSError):  # a disk that refuses to rename has raised its own error
         move(rundir / BUNDLE, rundir / EARLIER)
 
 
@@ -162,7 +162,8 @@ def written(path: Path) -> list[Path]:
     """A file, or the files below a folder, hidden ones left out."""
     if path.is_file():
         return [path]
-    return [one for one in files_below(path) if not any(part.startswith(".") for part in one.relative_to(path).parts)]
+    files = files_below(path)
+    return [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
 
 
 def origin_of(recipe: "Recipe") -> dict[str, str]:

@@ -9,7 +9,7 @@ from tunedeploy.run.results import Count, Number, Weights
 
 
 class Sourced(TypedDict):
-    """A value of the recipe, and where it came from."""
+    """A value of the recipe and its source."""
 
     value: Any
     source: str
@@ -58,7 +58,7 @@ class Plan(TypedDict):
     """The plan stage's result."""
 
     recipe: dict[str, Sourced]  # by dotted key
-    decided: dict[str, Any]  # what the task's model says of itself is among it
+    decided: dict[str, object]  # includes the facts of the task's model
     weights: Weights
     estimates: Estimates
     data: PlannedData

@@ -1,6 +1,6 @@
-"""What the stages of a run wrote down, as others read it back: every value has its type, or the file is refused.
+"""The stages' records as others read them back: every value has its type, or the file is refused.
 
-Keys that `results` does not have may be there too: nobody reads them back.
+Keys that `results` does not define are allowed, since nobody reads them back.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ class Stage(BaseModel):
     key: str
     seconds: Number
     outputs: dict[FileName, str]
-    result: dict[str, Any]
+    result: dict[str, object]
     versions: dict[str, str]
 
 

@@ -22,7 +22,7 @@ def inside_run(name: str) -> str:
     """A file's name below the run's folder.
 
     Raises:
-        ValueError: it leads out of it.
+        ValueError: it leads out of the folder.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or not path.parts:
@@ -31,7 +31,7 @@ def inside_run(name: str) -> str:
 
 
 def none_or_several(labels: list[str]) -> list[str]:
-    """Labels, of which a task has none or more than one.
+    """Labels: a task has none, or more than one.
 
     Raises:
         ValueError: there is one.
@@ -48,7 +48,7 @@ FileName = Annotated[str, AfterValidator(inside_run)]
 
 
 class Facts(TypedDict):
-    """Of a merge's `adapter-vs-merged`, by which later stages judge."""
+    """Facts of a merge's `adapter-vs-merged` from which later stages take their limits."""
 
     noise_floor: Number
 
@@ -73,8 +73,8 @@ class Entry(TypedDict):
 
 
 def entries(comparisons: Iterable[Comparison]) -> list[Entry]:
-    """Comparisons as a record or the ledger has them."""
-    return [cast(Entry, one.to_json()) for one in comparisons]
+    """Comparisons as a record or the ledger stores them."""
+    return [cast(Entry, comparison.to_json()) for comparison in comparisons]
 
 
 class LedgerFile(TypedDict):
@@ -101,7 +101,7 @@ Metrics = dict[str, Number]  # of the evaluation split, by name; `rows` among th
 
 
 class Course(TypedDict):
-    """What every process of a training knows at its end."""
+    """The part of the train stage's result that every process has."""
 
     precision: str
     processes: Count
@@ -115,7 +115,7 @@ class Course(TypedDict):
 
 
 class Train(Course):
-    """The train stage's result, of the main process."""
+    """The train stage's result, in the main process."""
 
     metrics: Metrics
 
@@ -155,11 +155,11 @@ class Setting(TypedDict):
     method: NotRequired[str]  # of calibration, by the name that onnxruntime gives it
     per_channel: NotRequired[bool]
     exclude: NotRequired[list[str]]  # nodes kept in float32
-    graphs: NotRequired[dict[str, dict[str, Any]]]  # graph to its own setting, where there are several
+    graphs: NotRequired[dict[str, dict[str, object]]]  # graph to its own setting, where there are several
 
 
 def setting_of(setting: Setting, graph: str) -> Setting:
-    """The part of a setting that is of one graph."""
+    """The setting of one graph."""
     return cast(Setting, setting["graphs"][graph]) if "graphs" in setting else setting
 
 
@@ -172,7 +172,7 @@ class Decisions(TypedDict):
 
 
 class OnCpu(TypedDict):
-    """How a file was shown to hold on a kind of CPU, with the figures of `Decisions` unless by nothing."""
+    """How a file was shown to hold on a kind of CPU, with the figures of `Decisions` unless `by` is `nothing`."""
 
     by: Literal["measured", "proved", "simulated", "nothing"]
     drop: NotRequired[Number]
@@ -190,7 +190,7 @@ class Compared(TypedDict):
 
 
 class OnCpus(TypedDict, total=False):
-    """Kind of CPU to how a file was shown to hold there; of files that all kinds compute alike nothing."""
+    """Kind of CPU to how a file was shown to hold there; empty for files that all kinds compute alike."""
 
     cpus: dict[str, OnCpu]
 
@@ -206,7 +206,7 @@ class Measured(Compared):
 
 
 class Tried(TypedDict):
-    """A setting that was tried, and why it was not taken; figures of its file are there too, if it has one."""
+    """A setting that was tried, and why it was not taken; with its file's figures, if it has a file."""
 
     setting: Setting
     problems: list[str]
@@ -219,11 +219,16 @@ class Attempt(Measured):
     problems: list[str]
 
 
-class Variant(Measured):
+class VariantFiles(TypedDict):
+    """The files of a variant."""
+
+    file: FileName  # of the graph that gives the answers
+    files: NotRequired[dict[str, FileName]]  # graph to file, where there are several
+
+
+class Variant(Measured, VariantFiles):
     """One precision of the quantize stage."""
 
-    file: FileName  # of the graph that makes the answers
-    files: NotRequired[dict[str, FileName]]  # graph to file, where there are several
     setting: NotRequired[Setting]
     problems: NotRequired[list[str]]
     tried: NotRequired[list[Tried]]
@@ -267,7 +272,7 @@ class Report(TypedDict):
 
 
 class Shipped(TypedDict):
-    """What an export ends with."""
+    """The result of an export."""
 
     metric: str
     unit: str

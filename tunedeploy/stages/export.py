@@ -1,4 +1,4 @@
-"""Export: convert the merged model to ONNX, a file a graph, with named dynamic axes and all that an app must know."""
+"""Export: convert the merged model to ONNX, one file per graph, with named dynamic axes and all an app must know."""
 
 import io
 from collections import Counter
@@ -32,7 +32,7 @@ OUTPUTS = (FOLDER,)
 
 
 def run(recipe: "Recipe", rundir: RunDir) -> Export:
-    """Write `onnx/model.onnx`, or a file a graph, in float32, and `onnx/export.log`.
+    """Write `onnx/model.onnx`, or one file per graph, in float32, and `onnx/export.log`.
 
     Returns:
         Opset, IR version, operators, fusions and bytes.
@@ -66,7 +66,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> Export:
 
 
 def summary(models: Mapping[str, onnx.ModelProto], paths: Sequence[Path]) -> Export:
-    """What the files are, all together; opset and IR version are the same in all."""
+    """The result for all files together; opset and IR version are the same in all."""
     model = list(models.values())[-1]
     return {
         "opset": onnx_files.opset(model),
@@ -84,17 +84,17 @@ class Described(OnnxFacts):
 
 
 def convert(recipe: "Recipe", rundir: RunDir, merged: Assembly) -> dict[str, onnx.ModelProto]:
-    """Each graph of the model as torch's dynamo exporter writes it; what the exporter says goes to a log."""
-    said = io.StringIO()
+    """Each graph of the model as torch's dynamo exporter writes it; what the exporter prints goes to a log."""
+    exporter_log = io.StringIO()
     log = rundir / FOLDER / "export.log"
     try:
-        # Two rows of unlike size: an axis of 1 would be taken for a constant.
-        return onnx_of(recipe, merged, sample(data_of(recipe).eval, 2), said)
+        # Two rows of different size: an axis of 1 would be taken for a constant.
+        return onnx_of(recipe, merged, sample(data_of(recipe).eval, 2), exporter_log)
     except ModelError as error:
-        said.write(f"\n{error.__cause__}\n")
+        exporter_log.write(f"\n{error.__cause__}\n")
         raise ModelError(f"export: {error.lines[0]}; see {log}") from error
     finally:
-        write_text(log, COLOUR_CODES.sub("", said.getvalue()))
+        write_text(log, COLOUR_CODES.sub("", exporter_log.getvalue()))
 
 
 def facts(recipe: "Recipe", rundir: RunDir, merged: Assembly) -> Described:

@@ -61,33 +61,33 @@ def run(recipe: "Recipe", rundir: RunDir) -> Merge:
         spread = agreement.output_range(with_adapter.evidence)
         limit = agreement.tolerance(floor, spread)
         facts = {"noise_floor": floor, "output_range": spread}
-        made = [
+        comparisons = [
             equal("adapter-vs-merged", with_adapter, merged, limit, facts),
             equal("merged-vs-reloaded", merged, reloaded, limit, facts),
             differs(base, merged, limit),
             trunk_differs(start.base(recipe, data), again, rundir),
         ]
-        comparisons = timed(made, time.monotonic() - began)
-        breaches = [one.line() for one in comparisons if not one.ok]
+        comparisons = timed(comparisons, time.monotonic() - began)
+        breaches = [comparison.line() for comparison in comparisons if not comparison.ok]
         if breaches:
             raise ParityError(breaches)
     return {"comparisons": entries(comparisons)}
 
 
 def numbers(assembly: Assembly, features: Sequence[Features], *, double: bool = False) -> Answers:
-    """The answers to encoded rows, of the evidence the part that moves little where the outputs do."""
+    """The answers to encoded rows, with the part of the evidence that moves little where the outputs do."""
     given = answers(assembly, features, double=double)
     return replace(given, evidence=assembly.decision.numbers(given.evidence))
 
 
 def equal(id: str, first: Answers, second: Answers, limit: float, facts: dict[str, float]) -> Comparison:
-    """A comparison of two models that should be the same program."""
+    """Compare two models that should be the same program."""
     value, unit = agreement.largest_difference(first.evidence, second.evidence)
     return MERGED.at_most(id, value, limit, rows=len(first), where=f"row {first.row[unit]}", facts=facts)
 
 
 def differs(base: Answers, merged: Answers, limit: float) -> Comparison:
-    """Merged outputs that equal the base's: the training is not in the folder."""
+    """Merged outputs must differ from the base's: if they are equal, the training is not in the folder."""
     value = agreement.largest_difference(merged.evidence, base.evidence)[0]
     return MERGED.at_least("merged-vs-base", value, limit, rows=len(base))
 

@@ -1,8 +1,8 @@
-"""Plan: what will happen, measured in a few seconds: the data's faults, the weights, memory, minutes and sizes."""
+"""Plan: measure in a few seconds what a run will take: the data's faults, weights, memory, minutes and sizes."""
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -34,7 +34,7 @@ RECIPE_KEYS = ("task", "model", "data", "tune", "train", "export")
 AFTER = ()
 OUTPUTS = ("data",)
 TIMED = 3  # steps; the first of them is thrown away
-PROBE_ROWS = 32  # a step; time grows with the rows beyond that
+PROBE_ROWS = 32  # at most, in one step; beyond that, time grows with the rows
 
 
 def run(recipe: "Recipe", rundir: RunDir) -> Plan:
@@ -43,17 +43,17 @@ def run(recipe: "Recipe", rundir: RunDir) -> Plan:
     Returns:
         The resolved recipe with provenance, the data report, weights and estimates.
     """
-    found = describe(recipe)
-    write_json(rundir / "data" / "doctor.json", found["data"]["doctor"])
+    plan = describe(recipe)
+    write_json(rundir / "data" / "doctor.json", plan["data"]["doctor"])
     write_json(
         rundir / "data" / "fingerprint.json",
         {
-            "fingerprint": found["data"]["fingerprint"],
-            "labels": found["data"]["labels"],
-            "eval_source": found["data"]["eval_source"],
+            "fingerprint": plan["data"]["fingerprint"],
+            "labels": plan["data"]["labels"],
+            "eval_source": plan["data"]["eval_source"],
         },
     )
-    return found
+    return plan
 
 
 def describe(recipe: "Recipe") -> Plan:
@@ -90,7 +90,7 @@ def describe(recipe: "Recipe") -> Plan:
     }
 
 
-def decided(recipe: "Recipe", assembly: Assembly, data: "Data") -> dict[str, Any]:
+def decided(recipe: "Recipe", assembly: Assembly, data: "Data") -> dict[str, object]:
     """What the recipe leaves to the machine, the data and the checkpoint."""
     task = plugins.load("tasks", recipe.task)
     classes = task.classes_of(data.train)
@@ -117,8 +117,8 @@ def provenance(recipe: "Recipe") -> dict[str, Sourced]:
 def estimates(recipe: "Recipe", assembly: Assembly, data: "Data", weights: Weights) -> Effort:
     """Minutes and memory of training, and sizes of the files.
 
-    Time is that of a few real steps here; memory is exact for weights, gradients and optimizer, and what the steps
-    added for activations; sizes are 4 and 1 bytes a weight and what int8 keeps beside.
+    Time is extrapolated from a few real steps on this machine; memory is exact for weights, gradients and optimizer,
+    and measured on those steps for activations; sizes are 4 and 1 bytes per weight, plus what int8 keeps in float32.
     """
     process = psutil.Process()
     before = process.memory_info().rss
@@ -168,7 +168,7 @@ def step_seconds(recipe: "Recipe", assembly: Assembly, data: "Data") -> float:
         rows = data.train.select([int(at) for at in part])
         began = time.monotonic()
         feed, own = Feed(rows, assembly), np.arange(len(rows))
-        entries = task.targets(rows, feed.kept)
+        entries = task.targets(rows, feed.features)
         targets = Targets(entries, task.weights(entries)).batch(own)
         inputs = feed.inputs(own)
         with foreign(f"model {recipe.model.name!r}: cannot be trained a step"):

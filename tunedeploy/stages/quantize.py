@@ -1,10 +1,10 @@
-"""Quantize: shrink the file to the precisions asked for, each inside the accuracy budget or not at all."""
+"""Quantize: convert the file to the precisions asked for, each within the accuracy budget or not at all."""
 
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import onnx
 
@@ -29,7 +29,18 @@ from tunedeploy.run.answers import write_answers
 from tunedeploy.run.atomic import scratch_folder
 from tunedeploy.run.exported import float_files, parts_of
 from tunedeploy.run.folder import RunDir
-from tunedeploy.run.results import Attempt, Decisions, Measured, OnCpu, OnCpus, Setting, Tried, Variant, setting_of
+from tunedeploy.run.results import (
+    Attempt,
+    Decisions,
+    Measured,
+    OnCpu,
+    OnCpus,
+    Setting,
+    Tried,
+    Variant,
+    VariantFiles,
+    setting_of,
+)
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
@@ -39,7 +50,7 @@ RECIPE_KEYS = ("task", "data", "export")
 AFTER = ("export",)
 OUTPUTS = ("quantized",)
 FOLDER = "quantized"
-ROOM = 0.7  # of its limits is what a setting may use to be taken at sight: other rows will use more or less of them
+ROOM = 0.7  # a setting that uses no more of its limits is taken at once: other rows will use more or less of them
 
 
 def run(recipe: "Recipe", rundir: RunDir) -> results.Quantize:
@@ -51,7 +62,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> results.Quantize:
     Raises:
         BudgetError: no candidate of a precision holds max_drop, max_size and max_latency; the lines have the numbers.
     """
-    shutil.rmtree(rundir / FOLDER, ignore_errors=True)  # a precision that is asked for no more leaves no file
+    shutil.rmtree(rundir / FOLDER, ignore_errors=True)  # a precision that is no longer asked for leaves no file
     files = float_files(rundir)
     sources = {graph: rundir / file for graph, file in files.items()}
     parts = parts_of(recipe, rundir)
@@ -61,15 +72,15 @@ def run(recipe: "Recipe", rundir: RunDir) -> results.Quantize:
     variants: dict[str, Variant] = {
         "fp32": {**placed(files), **fp32}  # type: ignore[typeddict-item]  # fp32 has no other keys
     }
-    asked = [name for name in recipe.export.quantize if name != "fp32"]
-    problems = [] if asked else over_budget(judge, "quantize: fp32", fp32, sources)
-    for name in asked:
+    precisions = [name for name in recipe.export.quantize if name != "fp32"]
+    problems = [] if precisions else over_budget(judge, "quantize: fp32", fp32, sources)
+    for name in precisions:
         tried, chosen = attempts(recipe, rundir, name, judge)
         if chosen["problems"]:
-            problems += [line for one in [*tried, chosen] for line in one["problems"]]
+            problems += [line for entry in [*tried, chosen] for line in entry["problems"]]
             continue
         written = {graph: f"{FOLDER}/{file_name(name, graph)}" for graph in files}
-        variants[name] = {**placed(written), **chosen, "tried": tried}  # type: ignore[typeddict-item]  # as above
+        variants[name] = {**placed(written), **chosen, "tried": tried}
         if chosen["ms"] > fp32["ms"]:
             progress.note(f"quantize: {name} is slower than fp32 here: {chosen['ms']:.2f} ms a row, {fp32['ms']:.2f}")
     if problems:
@@ -82,8 +93,8 @@ def file_name(precision: str, graph: str) -> str:
     return plugins.load("precisions", precision).FILE.replace(GRAPH, graph, 1)
 
 
-def placed(files: Mapping[str, str]) -> dict[str, Any]:
-    """The files of a variant, graph to file, as its record has them; see results.Variant."""
+def placed(files: Mapping[str, str]) -> VariantFiles:
+    """The files of a variant, graph to file, as its record has them."""
     last = list(files.values())[-1]
     return {"file": last} if len(files) == 1 else {"file": last, "files": dict(files)}
 
@@ -92,7 +103,7 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple
     """Convert to a precision by its candidates in turn, up to the first with room.
 
     Returns:
-        What was tried and not taken, and the chosen one: the first with room, or else the one with most.
+        What was tried and not taken, and the chosen one: the first with room, or else the one with the most room.
 
     Raises:
         ModelError: the quantizer failed at every one.
@@ -122,12 +133,12 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple
                 chosen = attempt
                 for graph, path in beside.items():
                     put(path, targets[graph])
-                write_answers(list(targets.values())[-1].with_suffix(".npy"), answers)  # what verify holds it to
+                write_answers(list(targets.values())[-1].with_suffix(".npy"), answers)  # for verify to compare with
         if chosen and share_used(judge, chosen) <= ROOM:
             break
     if not chosen:
-        raise ModelError([line for one in tried for line in one["problems"]])
-    return [one for one in tried if one is not chosen], chosen
+        raise ModelError([line for entry in tried for line in entry["problems"]])
+    return [entry for entry in tried if entry is not chosen], chosen
 
 
 def put(path: Path, target: Path) -> None:
@@ -138,7 +149,7 @@ def put(path: Path, target: Path) -> None:
 
 
 def write(name: str, source: Path, target: Path, setting: Setting, samples: Sequence[Inputs]) -> None:
-    """Convert one graph's file to a precision, and say in it what it is."""
+    """Convert one graph's file to a precision, and write into it what it is."""
     with workshop(source) as copy:
         plugins.load("precisions", name).convert(copy, target, setting, samples)
     label(target, name, setting, source)
@@ -149,7 +160,7 @@ def settings(
 ) -> Iterator[Setting]:
     """Ways to convert all graphs, in the order in which they are tried: each graph's first, its second, ..., its last.
 
-    One graph's are passed on as they come: to make one may cost a pass over the samples.
+    Those of a single graph are yielded as they come, since making one may cost a pass over the samples.
     """
     if len(sources) == 1:
         ((graph, source),) = sources.items()
@@ -168,14 +179,14 @@ def settings(
 def options_for(recipe: "Recipe", graph: str, sources: Mapping[str, Path]) -> "ExportOptions":
     """The recipe's `export` for one graph of several: of the nodes that it excludes, those that this graph has.
 
-    A name that no graph has stays with the last one, so that its precision says so.
+    A name that no graph has stays with the last one, so that its precision reports it.
     """
     excluded = getattr(recipe.export, "exclude", ())
     nodes = {name: {node.name for node in onnx.load(path).graph.node} for name, path in sources.items()}
     others = set().union(*(nodes[name] for name in sources if name != graph))
     last = graph == list(sources)[-1]
-    kept = tuple(name for name in excluded if name in nodes[graph] or (last and name not in others))
-    return recipe.export.model_copy(update={"exclude": kept}) if excluded else recipe.export
+    own_nodes = tuple(name for name in excluded if name in nodes[graph] or (last and name not in others))
+    return recipe.export.model_copy(update={"exclude": own_nodes}) if excluded else recipe.export
 
 
 def attempt_of(setting: Setting, measured: Measured, cpus: OnCpus) -> Attempt:
@@ -191,16 +202,16 @@ def on_cpus(precision: Precision, paths: Mapping[str, Path], judge: Judge, measu
     return {"cpus": on_each_kind(paths, own, judge.decisions)}
 
 
-def share_used(judge: Judge, one: Attempt) -> float:
+def share_used(judge: Judge, attempt: Attempt) -> float:
     """The largest share of its limits on answers that a variant uses on any kind of CPU; infinite where it breaks one.
 
     Near-ties that changed count here too, against what others may: on another split they fall the other way.
     """
-    if one["problems"]:
+    if attempt["problems"]:
         return math.inf
-    elsewhere = [figures for figures in one.get("cpus", {}).values() if figures["by"] != "nothing"]
-    kinds: list[Decisions | OnCpu] = [one, *elsewhere]
-    return max(share_of(judge.allowed_drop, one["flips_allowed"], figures) for figures in kinds)
+    elsewhere = [figures for figures in attempt.get("cpus", {}).values() if figures["by"] != "nothing"]
+    kinds: list[Decisions | OnCpu] = [attempt, *elsewhere]
+    return max(share_of(judge.allowed_drop, attempt["flips_allowed"], figures) for figures in kinds)
 
 
 def share_of(allowed_drop: float, flips_allowed: int, figures: Decisions | OnCpu) -> float:
@@ -210,49 +221,50 @@ def share_of(allowed_drop: float, flips_allowed: int, figures: Decisions | OnCpu
     return float(max(drop, figures["flips"] / max(flips_allowed, 1), changed))
 
 
-def over_budget(judge: Judge, how: str, one: Measured, paths: Mapping[str, Path]) -> list[str]:
+def over_budget(judge: Judge, how: str, measured: Measured, paths: Mapping[str, Path]) -> list[str]:
     """Which limits of the recipe and of its target a variant's files break, one line each that begins with `how`."""
     limits, allowed, unit = judge.recipe.export, judge.allowed_drop, judge.unit
     lines = []
-    if not within(one["metric"], None):
-        lines.append(f"{how}: its metric is {one['metric']}; no budget can be held to it")
-    elif not within(one["drop"], allowed):
+    if not within(measured["metric"], None):
+        lines.append(f"{how}: its metric is {measured['metric']}; no budget can be held to it")
+    elif not within(measured["drop"], allowed):
+        lost, value = loss_text(measured["drop"], unit), value_text(measured["metric"], unit)
+        lines.append(f"{how}: loses {lost} ({value}), allowed {allowed:g}")
+    if not within(measured["flips"], measured["flips_allowed"]):
         lines.append(
-            f"{how}: loses {loss_text(one['drop'], unit)} ({value_text(one['metric'], unit)}), allowed {allowed:g}"
+            f"{how}: changes {measured['flips']} answers that were no near-ties, allowed {measured['flips_allowed']}"
         )
-    if not within(one["flips"], one["flips_allowed"]):
-        lines.append(f"{how}: changes {one['flips']} answers that were no near-ties, allowed {one['flips_allowed']}")
-    if not within(one["gain"], GAIN):
-        lines.append(f"{how}: its logits are {one['gain']:.3g} times larger or smaller, allowed {GAIN:g}")
-    if limits.max_size is not None and not within(one["bytes"], limits.max_size * 1e6):
-        lines.append(f"{how}: has {one['bytes'] / 1e6:.2f} MB, allowed {limits.max_size:g}")
-    if limits.max_latency is not None and not within(one["ms"], limits.max_latency):
-        lines.append(f"{how}: takes {one['ms']:.2f} ms a row, allowed {limits.max_latency:g}")
-    lines += over_budget_elsewhere(judge, how, one)
+    if not within(measured["gain"], GAIN):
+        lines.append(f"{how}: its logits are {measured['gain']:.3g} times larger or smaller, allowed {GAIN:g}")
+    if limits.max_size is not None and not within(measured["bytes"], limits.max_size * 1e6):
+        lines.append(f"{how}: has {measured['bytes'] / 1e6:.2f} MB, allowed {limits.max_size:g}")
+    if limits.max_latency is not None and not within(measured["ms"], limits.max_latency):
+        lines.append(f"{how}: takes {measured['ms']:.2f} ms a row, allowed {limits.max_latency:g}")
+    lines += over_budget_elsewhere(judge, how, measured)
     target = plugins.load("targets", limits.target)
-    breaches = [line for path in paths.values() for line in target.breaches(onnx.load(path), one["bytes"])]
+    breaches = [line for path in paths.values() for line in target.breaches(onnx.load(path), measured["bytes"])]
     return [*lines, *(f"{how}: target {limits.target}: {line}" for line in dict.fromkeys(breaches))]
 
 
-def over_budget_elsewhere(judge: Judge, how: str, one: Measured) -> list[str]:
+def over_budget_elsewhere(judge: Judge, how: str, measured: Measured) -> list[str]:
     """The limits on answers that a variant breaks on the kind of CPU that this one is not."""
     lines = []
-    for kind, figures in one.get("cpus", {}).items():
+    for kind, figures in measured.get("cpus", {}).items():
         where = f"{how}: on a CPU {WORDS[kind]}"
         if figures["by"] == "nothing":
             lines.append(f"{where} its products can saturate, and that cannot be simulated here")
         if figures["by"] == "simulated" and not within(figures["drop"], judge.allowed_drop):
             lost = loss_text(figures["drop"], judge.unit)
             lines.append(f"{where}, simulated, loses {lost}, allowed {judge.allowed_drop:g}")
-        if figures["by"] == "simulated" and figures["flips"] > one["flips_allowed"]:
+        if figures["by"] == "simulated" and figures["flips"] > measured["flips_allowed"]:
             count = f"{figures['flips']} answers that were no near-ties"
-            lines.append(f"{where}, simulated, changes {count}, allowed {one['flips_allowed']}")
+            lines.append(f"{where}, simulated, changes {count}, allowed {measured['flips_allowed']}")
     return lines
 
 
 def label(path: Path, name: str, setting: Setting, source: Path) -> None:
     """Write into a quantized file what it is and what it was made from."""
     model, before = onnx.load(path), onnx.load(source)
-    onnx_files.describe(model, {one.key.removeprefix("tunedeploy."): one.value for one in before.metadata_props})
+    onnx_files.describe(model, {prop.key.removeprefix("tunedeploy."): prop.value for prop in before.metadata_props})
     onnx_files.describe(model, {"variant": name, "quantization": setting, "made_from": sha256(source)})
     onnx_files.write(model, path)

@@ -28,7 +28,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> Report:
     train = rundir.record("train").result
     value = value_text(value_of(train), rundir.shipped()["unit"])
     seconds = [(name, f"{rundir.record(name).seconds:.1f}") for name in ("plan", *AFTER) if rundir.has(name)]
-    history = [tuple(number(one) for one in epoch.values()) for epoch in train["history"]]
+    history = [tuple(number(figure) for figure in epoch.values()) for epoch in train["history"]]
     text = (rundir / "train" / "report.txt").read_text(encoding="utf-8", errors="replace")
     parts = [
         f"<h1>{html.escape(recipe.task)}: {value} {train['metric']}</h1>",
@@ -57,13 +57,13 @@ def variants(rundir: RunDir) -> str:
         [
             (
                 name,
-                one["file"],
-                f"{one['bytes'] / 1e6:.2f}",
-                value_text(one["metric"], unit),
-                loss_text(one["drop"], unit),
-                f"{one['ms']:.2f}",
+                variant["file"],
+                f"{variant['bytes'] / 1e6:.2f}",
+                value_text(variant["metric"], unit),
+                loss_text(variant["drop"], unit),
+                f"{variant['ms']:.2f}",
             )
-            for name, one in rundir.record("quantize").result["variants"].items()
+            for name, variant in rundir.record("quantize").result["variants"].items()
         ],
     )
 
@@ -72,9 +72,9 @@ def comparisons(rundir: RunDir) -> str:
     """The ledger."""
     ledger = rundir.ledger()
     rows = []
-    for one in [*ledger["merge"], *ledger["comparisons"]]:
-        limit = "" if one["limit"] is None else number(one["limit"])
-        rows.append((one["name"], one["stage"], number(one["value"]), limit, one["rows"], verdict(one["ok"])))
+    for entry in [*ledger["merge"], *ledger["comparisons"]]:
+        limit = "" if entry["limit"] is None else number(entry["limit"])
+        rows.append((entry["name"], entry["stage"], number(entry["value"]), limit, entry["rows"], verdict(entry["ok"])))
     return table(("comparison", "stage", "value", "limit", "rows", ""), rows)
 
 

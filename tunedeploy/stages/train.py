@@ -1,4 +1,4 @@
-"""Train: tune the model on the data, keep the best evaluation, and save just what changed."""
+"""Train: tune the model on the data, keep the state with the best evaluation, and save just what changed."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
 
 RECIPE_KEYS = ("task", "model", "data", "tune", "train", "export.dynamic_size")
-AFTER = ()  # its key holds the recipe and the data; the plan adds nothing to them
+AFTER = ()  # its key has the recipe and the data; the plan adds nothing to them
 OUTPUTS = ("train",)
 
 
@@ -80,7 +80,7 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
     method = plugins.load("methods", recipe.tune.method)
     assembly.model.to(accelerator.device)
     train, evaluation = Feed(data.train, assembly, augment=True), Feed(data.eval, assembly)
-    targets = [task.targets(feed.rows, feed.kept) for feed in (train, evaluation)]
+    targets = [task.targets(feed.rows, feed.features) for feed in (train, evaluation)]
     truth = assembly.decision.targets(data.eval)
     freeze_unreached(recipe, assembly, train, Targets(targets[0], task.weights(targets[0])), accelerator.device)
     classes = task.classes_of(data.train)
@@ -89,16 +89,16 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
     features = None
     if method.CACHES_FEATURES:
         with accelerator.main_process_first():  # the others read what it wrote
-            views_of_train = [kept(recipe, rundir, assembly, view, name) for name, view in views(train).items()]
+            views_of_train = [features_of(recipe, rundir, assembly, view, name) for name, view in views(train).items()]
             feeds = (
                 feature_feed(assembly, train, *views_of_train),
-                feature_feed(assembly, evaluation, kept(recipe, rundir, assembly, evaluation, "eval")),
+                feature_feed(assembly, evaluation, features_of(recipe, rundir, assembly, evaluation, "eval")),
             )
         features = views_of_train[0]
     elif method.PROBES_FIRST and pretrained(assembly):
         with accelerator.main_process_first():
             rows = Feed(data.train, assembly) if train.augmented else train
-            plain = feature_feed(assembly, rows, kept(recipe, rundir, assembly, rows, "train"))
+            plain = feature_feed(assembly, rows, features_of(recipe, rundir, assembly, rows, "train"))
         probe(recipe, assembly, plain, targets[0], weights)
     module = method.trained_module(assembly.model, features)
     if method.CACHES_FEATURES:
@@ -117,7 +117,7 @@ def job_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, data: "Data", a
 
 
 def penalty_of(recipe: "Recipe", assembly: Assembly, module: torch.nn.Module) -> Penalty | None:
-    """What the recipe's objective adds to the loss."""
+    """The penalty that the recipe's objective adds to the loss."""
     if not recipe.train.objective:
         return None
     names = assembly.fresh if module is assembly.model else frozenset(dict(module.named_parameters()))
@@ -139,7 +139,7 @@ def row_weights(recipe: "Recipe", classes: Array | None, labels: int, rows: int)
 
 
 def feature_feed(assembly: Assembly, feed: Feed, *features: Array) -> FeatureFeed:
-    """Kept features as a feed."""
+    """A feed of cached features."""
     return FeatureFeed(assembly.graph.outputs[0].name, *features, places=feed.places())
 
 
@@ -155,14 +155,14 @@ def probe(recipe: "Recipe", assembly: Assembly, feed: FeatureFeed, targets: Any,
 
 
 def views(feed: Feed) -> dict[str, Feed]:
-    """What a frozen trunk is to see of the training rows: themselves, or augmented copies."""
+    """The training rows that a frozen trunk sees: the rows themselves, or augmented copies."""
     if feed.augmented is None:
         return {"train": feed}
     return {f"train view {number + 1} of {VIEWS}": View(feed, number) for number in range(VIEWS)}
 
 
 def freeze_unreached(recipe: "Recipe", assembly: Assembly, feed: Feed, targets: Targets, device: torch.device) -> None:
-    """Freeze what two real rows give no gradient, and say so."""
+    """Freeze weights that get no gradient from two real rows, and note how many."""
     few = np.arange(min(2, len(feed.lengths)))
     task, wanted = plugins.load("tasks", recipe.task), moved(targets.batch(few), device)
     unreached = start.freeze_unreached(
@@ -173,7 +173,7 @@ def freeze_unreached(recipe: "Recipe", assembly: Assembly, feed: Feed, targets: 
 
 
 def pretrained(assembly: Assembly) -> bool:
-    """Whether there is a head, and nothing of the trunk is fresh, so that its features say something."""
+    """Whether there is a head and all of the trunk is pretrained, so that its features are informative."""
     return assembly.model.head is not None and not any(name.startswith("trunk.") for name in assembly.fresh)
 
 
@@ -186,8 +186,8 @@ def checkpoint_key(recipe: "Recipe", data: "Data", assembly: Assembly, processes
     return key_of(parts | inputs | {"data": data.fingerprint, "weights": model, "processes": processes})
 
 
-def kept(recipe: "Recipe", rundir: RunDir, assembly: Assembly, feed: Feed, name: str) -> Array:
-    """Features of one split, in a file named by all that they depend on."""
+def features_of(recipe: "Recipe", rundir: RunDir, assembly: Assembly, feed: Feed, name: str) -> Array:
+    """Features of one split, cached in a file named by a hash of all that they depend on."""
     resolved = recipe.resolved()
     data = data_of(recipe)
     parts = {"model": resolved["model"], "facts": dict(assembly.facts), "encoder": assembly.encoder.facts}

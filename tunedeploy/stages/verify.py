@@ -1,4 +1,4 @@
-"""Verify: prove on real and edge rows that every file gives what the trained model gives, or stop the build."""
+"""Verify: prove on real and edge rows that every file computes what the trained model does, or stop the build."""
 
 import time
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> Verify:
     start = time.monotonic()
     comparisons = examine(recipe, rundir)
     ledger: LedgerFile = {
-        "ok": all(one.ok for one in comparisons),
+        "ok": all(comparison.ok for comparison in comparisons),
         "seconds": round(time.monotonic() - start, 2),
         "merge": rundir.record("merge").result["comparisons"],
         "comparisons": entries(comparisons),
@@ -62,37 +62,36 @@ def run(recipe: "Recipe", rundir: RunDir) -> Verify:
 
 
 def examine(recipe: "Recipe", rundir: RunDir, checks: tuple[str, ...] = CHECKS) -> list[Comparison]:
-    """Every comparison of a run; breaches included, nothing raised for them."""
+    """Every comparison of a run; breaches are included and not raised."""
     began = time.monotonic()
-    made = integrity(rundir) if "integrity" in checks else []
-    made = timed(made, time.monotonic() - began)
+    comparisons = timed(integrity(rundir) if "integrity" in checks else [], time.monotonic() - began)
     if not set(checks) - {"integrity"}:
-        return made
+        return comparisons
     scene = scene_of(recipe, rundir)
-    for group in (one for one in CHECKS if one in checks):
-        for check, stage, file in WHOLE.get(group, ()):
+    for group in (name for name in CHECKS if name in checks):
+        for check, stage, file in RUN_CHECKS.get(group, ()):
             progress.note(f"verify: {check.__name__.replace('_', ' ')}")
-            made += tried(check, scene, stage=stage, file=file or scene.float32.file)
-        for each in EACH.get(group, ()):
-            progress.note(f"verify: {each.__name__.replace('_', ' ')}")
-            for name, one in scene.variants.items():
-                ledger = ledger_of(name, one)
-                made += tried(each, scene, name, one, stage=ledger.stage, file=ledger.file)
-    return made
+            comparisons += tried(check, scene, stage=stage, file=file or scene.float32.file)
+        for variant_check in VARIANT_CHECKS.get(group, ()):
+            progress.note(f"verify: {variant_check.__name__.replace('_', ' ')}")
+            for name, variant in scene.variants.items():
+                ledger = ledger_of(name, variant)
+                comparisons += tried(variant_check, scene, name, variant, stage=ledger.stage, file=ledger.file)
+    return comparisons
 
 
 def integrity(rundir: RunDir) -> list[Comparison]:
     """Files of every stage still have the bytes that the stage wrote."""
-    made = []
+    comparisons = []
     for stage in ("train", "merge", "export", "quantize", *(["bundle"] if rundir.has("bundle") else [])):
         changed = rundir.changed(rundir.record(stage))
         file = changed[0].partition(":")[0] if changed else stage
-        made.append(Ledger(stage=stage, file=file).at_most("stage-files", len(changed), 0))
-    return made
+        comparisons.append(Ledger(stage=stage, file=file).at_most("stage-files", len(changed), 0))
+    return comparisons
 
 
 # Checks of the whole, with the stage and the file to blame when one cannot even be made, "" for the float32 file ...
-WHOLE: dict[str, tuple[tuple[Callable[[Scene], list[Comparison]], str, str], ...]] = {
+RUN_CHECKS: dict[str, tuple[tuple[Callable[[Scene], list[Comparison]], str, str], ...]] = {
     "preprocessing": ((preprocessing, "merge", "merged"), (folder_described, "merge", "merged")),
     "parity": (
         (trained_again, "train", "train"),
@@ -110,7 +109,7 @@ WHOLE: dict[str, tuple[tuple[Callable[[Scene], list[Comparison]], str, str], ...
     "metric": ((scores_described, "train", "train"), (bundle_described, "bundle", "dist/manifest.json")),
 }
 # ... and of each variant's file.
-EACH: dict[str, tuple[Callable[[Scene, str, Variant], list[Comparison]], ...]] = {
+VARIANT_CHECKS: dict[str, tuple[Callable[[Scene, str, Variant], list[Comparison]], ...]] = {
     "preprocessing": (labels_kept, metadata_described),
     "parity": (interface, two_sessions, quantized_decisions, explained_by_rounding, on_each_cpu),
     "metric": (metric_kept,),

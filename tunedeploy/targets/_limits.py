@@ -15,9 +15,9 @@ class Limits:
     banned: frozenset[str] = frozenset()
 
     def breaches(self, model: ModelProto, size_bytes: int) -> list[str]:
-        """What of a file is over a limit, one line each."""
-        opset = max(int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx"))
-        found = sorted({node.op_type for node in model.graph.node} & self.banned)
+        """What in a file is over a limit, one line each."""
+        opset = max(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+        banned = sorted({node.op_type for node in model.graph.node} & self.banned)
         lines = []
         if opset > self.opset:
             lines.append(f"opset {opset} is newer than the target reads ({self.opset}); set export.opset={self.opset}")
@@ -27,4 +27,4 @@ class Limits:
             lines.append(
                 f"{size_bytes / 1e6:.0f} MB is over the target's {self.max_bytes / 1e6:.0f} MB; quantize to int8"
             )
-        return [*lines, *(f"operator {name} has no kernel on the target" for name in found)]
+        return [*lines, *(f"operator {name} has no kernel on the target" for name in banned)]

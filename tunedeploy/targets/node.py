@@ -13,5 +13,5 @@ class Options(Section):
 
 
 def breaches(model: ModelProto, size_bytes: int) -> list[str]:
-    """What of a file this target cannot run, one line each."""
+    """What this target cannot run in a file, one line each."""
     return LIMITS.breaches(model, size_bytes)

@@ -5,7 +5,7 @@ from onnx import ModelProto
 from tunedeploy.recipe.read import Section
 from tunedeploy.targets._limits import Limits
 
-# A tab has 4 GB of WebAssembly memory, and weights stand in it twice while the session is made.
+# A tab has 4 GB of WebAssembly memory, and holds the weights twice while the session is created.
 LIMITS = Limits(opset=21, ir=10, max_bytes=10**9, banned=frozenset({"ConvInteger"}))
 
 
@@ -14,5 +14,5 @@ class Options(Section):
 
 
 def breaches(model: ModelProto, size_bytes: int) -> list[str]:
-    """What of a file this target cannot run, one line each."""
+    """What this target cannot run in a file, one line each."""
     return LIMITS.breaches(model, size_bytes)

@@ -1,4 +1,4 @@
-"""What every classification task shares in training: targets, loss, metric and report."""
+"""What all classification tasks share in training: targets, loss, metric and report."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ def classes_of(rows: Sequence[Row]) -> Array:
 def targets(rows: Sequence[Row], features: Sequence[Features] | None) -> Sequence[Mapping[str, Array]]:
     """The label's index of each row."""
     del features
-    return [{"label": one} for one in classes_of(rows)]
+    return [{"label": label} for label in classes_of(rows)]
 
 
 def metric_name(targets: Array, labels: Sequence[str]) -> str:

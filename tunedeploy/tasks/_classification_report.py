@@ -1,4 +1,4 @@
-"""What training ends with for classes: report and confusion matrix, as text and as CSV."""
+"""The report of a classifier's training: figures of each class and confusion matrix, as text and as CSV."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from tunedeploy.device.encoders import Array
 
 SHOWN = 20  # a confusion matrix of more classes is a file, not a table in the terminal
 SQUARE = 1000  # a matrix of more classes is written as its pairs that are not zero: 10,000 would take 200 MB
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet computes
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters of cells that a spreadsheet evaluates
 
 
 def classification_report_of(logits: Array, label_ids: Array, labels: Sequence[str]) -> Report:
@@ -38,7 +38,7 @@ def classification_report_of(logits: Array, label_ids: Array, labels: Sequence[s
 
 
 def confusion_csv(label_ids: Array, guesses: Array, labels: Sequence[str]) -> str:
-    """The confusion matrix as CSV; of very many classes a row for each pair that occurs."""
+    """The confusion matrix as CSV; for very many classes, one row for each pair that occurs."""
     if len(labels) > SQUARE:
         pairs = confusions(label_ids, guesses)
         return csv_text([("true", "predicted", "rows"), *((labels[i], labels[j], rows) for i, j, rows in pairs)])
@@ -58,13 +58,13 @@ def csv_text(rows: Iterable[Sequence[Any]]) -> str:
 
 
 def confusions(label_ids: Array, guesses: Array) -> list[tuple[int, int, int]]:
-    """True class, predicted class and how many rows, of each pair that occurs."""
+    """True class, predicted class and number of rows of each pair that occurs."""
     pairs, rows = np.unique(np.stack([label_ids, guesses], axis=1), axis=0, return_counts=True)
     return [(int(true), int(guess), int(count)) for (true, guess), count in zip(pairs, rows, strict=True)]
 
 
 def confusion_text(label_ids: Array, guesses: Array, labels: Sequence[str]) -> str:
-    """The confusion matrix as text; of many classes the pairs most often confused."""
+    """The confusion matrix as text; for many classes, the pairs most often confused."""
     if len(labels) <= SHOWN:
         matrix = confusion_matrix(label_ids, guesses, labels=list(range(len(labels))))
         width = max(5, *(len(label) for label in labels)) + 1

@@ -1,7 +1,6 @@
-"""What training ends with for words: seqeval's report of each kind of entity."""
+"""The report of a token classifier's training: seqeval's figures of each kind of entity."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from seqeval.metrics import classification_report
@@ -25,7 +24,7 @@ def entity_report(
     true, guessed = names(targets, labels), names(guesses, labels)
     if not any(label != OUTSIDE for rows in (true, guessed) for row in rows for label in row):
         return "no entities, neither in the data nor found", {}  # seqeval has no table without a row
-    numbers: dict[str, Any] = classification_report(true, guessed, output_dict=True, zero_division=0)
+    numbers: Mapping[str, Mapping[str, float]] = classification_report(true, guessed, output_dict=True, zero_division=0)
     by_kind = {kind: {name: float(value) for name, value in row.items()} for kind, row in numbers.items()}
     return classification_report(true, guessed, digits=4, zero_division=0).rstrip(), by_kind
 

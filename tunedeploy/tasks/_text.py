@@ -1,4 +1,4 @@
-"""What every task on texts shares: keys of `tune`, rows that break exports, and what must be said of a tokenizer."""
+"""What all tasks on texts share: keys of `tune`, rows that break exports, and checks of the tokenizer."""
 
 import json
 from pathlib import Path
@@ -19,15 +19,15 @@ class TuneOptions(Section):
 
 
 def rewritten(folder: Path, trained: Any) -> list[str]:
-    """Parts of `tokenizer.json` that are not those of training: rows show only the words that they hold."""
-    there = read_json(folder / "tokenizer.json")
+    """Parts of `tokenizer.json` that differ from training's; rows would show only the words that they hold."""
+    stored = read_json(folder / "tokenizer.json")
     wanted = json.loads(trained.tokenizer.backend_tokenizer.to_str())
-    parts = sorted((there.keys() | wanted.keys()) - {"truncation", "padding"})
-    return [f"tokenizer.json: {key}" for key in parts if there.get(key) != wanted.get(key)]
+    parts = sorted((stored.keys() | wanted.keys()) - {"truncation", "padding"})
+    return [f"tokenizer.json: {key}" for key in parts if stored.get(key) != wanted.get(key)]
 
 
 def edge_rows(sample: Row) -> list[Row]:
-    """Rows that break careless exports: empty, one sign, overlong, other scripts, odd case and blanks."""
+    """Rows that break careless exports: empty, one character, overlong, other scripts, mixed case and blanks."""
     texts = [
         "",
         "a",
@@ -39,7 +39,7 @@ def edge_rows(sample: Row) -> list[Row]:
         "MiXeD CaSe",
     ]
     if sample.get("text_pair") is None:
-        return [{"text": one} for one in texts]
+        return [{"text": text} for text in texts]
     long = "word " * 2000
-    pairs = [*((one, "b") for one in texts), ("b", long), ("", long), (long, long)]
+    pairs = [*((text, "b") for text in texts), ("b", long), ("", long), (long, long)]
     return [{"text": first, "text_pair": second} for first, second in pairs]

@@ -109,9 +109,9 @@ def assemble(recipe: "Recipe", data: "Data") -> "Assembly":
 
 
 def size_of_data(data: "Data", largest: int) -> int:
-    """The side for a trunk with random weights, which no size binds: that of the images, in steps of 32 pixels.
+    """The side for a trunk with random weights, which takes any size: that of the images, in steps of 32 pixels.
 
-    At least 64, since a trunk that halves the side five times has nothing left of less.
+    At least 64, since a trunk that halves the side five times leaves nothing of a smaller one.
     """
     rows = data.train
     places = np.linspace(0, len(rows) - 1, min(50, len(rows))).astype(int)
@@ -211,20 +211,20 @@ def edge_rows(sample: Row) -> list[Row]:
         _file(grey.convert("CMYK"), "JPEG", quality=95),
         _file(grey.convert("1"), "PNG"),
     ]
-    return [{"image": one} for one in [*images, *files]]
+    return [{"image": image} for image in [*images, *files]]
 
 
 def waves(height: int, width: int) -> Image.Image:
-    """An image in which no pixel is its neighbour, so that a shift or another filter shows."""
+    """An image in which no pixel equals its neighbour, so that a shift or another filter shows."""
     y, x = np.mgrid[0:height, 0:width]
     values = [np.sin(x / 5 + y / 17), np.cos(y / 7 - x / 3), np.sin(x / 2) * np.cos(y / 3)]
-    return Image.fromarray(np.stack([127.5 + 127.5 * one for one in values], -1).round().astype(np.uint8))
+    return Image.fromarray(np.stack([127.5 + 127.5 * wave for wave in values], -1).round().astype(np.uint8))
 
 
 def broken_rows() -> list[Row]:
     """Rows to be refused: a file that is cut off, which Pillow can be told to fill with grey, and an empty one."""
-    whole = _file(Image.effect_mandelbrot((64, 64), (-2, -1.5, 1, 1.5), 100), "JPEG", quality=95)
-    return [{"image": whole[: len(whole) // 2]}, {"image": b""}]
+    jpeg = _file(Image.effect_mandelbrot((64, 64), (-2, -1.5, 1, 1.5), 100), "JPEG", quality=95)
+    return [{"image": jpeg[: len(jpeg) // 2]}, {"image": b""}]
 
 
 def _file(image: Image.Image, form: str, **options: Any) -> bytes:

@@ -81,8 +81,8 @@ def assemble(recipe: "Recipe", data: "Data") -> "Assembly":
     model, fresh = _models().build(start.source, pooling=start.pooling, pairs=pairs, unit=unit)
     facts = start.facts(model, recipe)
     encoder = _models().encoder_of(start.tokenizer, text_pairs.pair_facts(facts) if pairs else facts)
-    kept = {"pooling": start.pooling, "max_length": facts.max_length, "mean": unit[0], "scale": unit[1]}
-    return _assembly(model, encoder, fresh, kept)
+    assembly_facts = {"pooling": start.pooling, "max_length": facts.max_length, "mean": unit[0], "scale": unit[1]}
+    return _assembly(model, encoder, fresh, assembly_facts)
 
 
 def unit_of(numbers: Array) -> tuple[float, float]:
@@ -120,8 +120,8 @@ def load(folder: Path, *, attention: str = "sdpa") -> "Assembly":
     )  # fmt: skip
     text_folder.load_head(model, folder)
     encoder = _models().encoder_of(text.open_tokenizer(source), facts)
-    kept = {key: record[key] for key in ("pooling", "max_length", "mean", "scale")}
-    return _assembly(model, encoder, frozenset(), kept)
+    assembly_facts = {key: record[key] for key in ("pooling", "max_length", "mean", "scale")}
+    return _assembly(model, encoder, frozenset(), assembly_facts)
 
 
 def _assembly(model: Any, encoder: Any, fresh: frozenset[str], facts: Mapping[str, Any]) -> "Assembly":
@@ -169,21 +169,21 @@ def loss(
 
 
 def metric_name(targets: Array, labels: Sequence[str]) -> str:
-    """Spearman's correlation: what is asked of a score is most often the order."""
+    """Spearman's correlation: what matters in a score is most often the order."""
     del targets, labels
     return "spearman"
 
 
 def report(answers: Answers, targets: Array, labels: Sequence[str]) -> Report:
-    """Both correlations and both errors, and how the numbers given spread beside the true ones."""
+    """Both correlations and both errors, and the spread of the predicted numbers beside that of the true ones."""
     del labels
     numbers = answers.evidence[:, 0]
     metrics = {name: number.score(name, numbers, targets) for name in number.METRICS}
     lines = [f"{name:<10}{value:10.4f}" for name, value in metrics.items()]
     at = (0, 25, 50, 75, 100)
-    rows = [("percentile", *(f"{one}" for one in at))]
+    rows = [("percentile", *(f"{percentile}" for percentile in at))]
     rows += [
-        (name, *(f"{one:.4g}" for one in np.percentile(values, at)))
+        (name, *(f"{value:.4g}" for value in np.percentile(values, at)))
         for name, values in (("true", targets), ("predicted", numbers))
     ]
     lines += ["".join((cells[0].ljust(10), *(cell.rjust(10) for cell in cells[1:]))) for cells in rows]

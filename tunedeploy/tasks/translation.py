@@ -157,7 +157,7 @@ def metric_name(targets: Sequence[str], labels: Sequence[str]) -> str:
 
 
 def report(answers: Answers, targets: Sequence[str], labels: Sequence[str]) -> Report:
-    """Every metric, and what was written beside what was right for some rows."""
+    """Every metric, and for some rows the generated text beside the right one."""
     del labels
     metrics = {name: decision(()).score(name, answers, targets) for name in texts.METRICS}
     lines = [f"{name:<16}{value:10.4f}" for name, value in metrics.items()]
@@ -168,7 +168,7 @@ def report(answers: Answers, targets: Sequence[str], labels: Sequence[str]) -> R
 
 
 def edge_rows(sample: Row) -> list[Row]:
-    """Sources that break careless exports, and answers: empty, one sign, overlong, other scripts."""
+    """Sources that break careless exports, and answers: empty, one character, overlong, other scripts."""
     rows: list[Row] = [{**row, "target": sample["target"]} for row in source_rows(sample)]
     sources = {"text": sample["text"]}
     return [*rows, *({**sources, "target": text} for text in ("", "a", "word " * 500, "日本語 🙂"))]

@@ -1,1 +1,1 @@
-"""The parts of the training loop: batches, features kept, schedules, checkpoints, balance and scores."""
+"""The parts of the training loop: batches, kept features, schedules, checkpoints, balance and scores."""

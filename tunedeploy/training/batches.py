@@ -47,13 +47,13 @@ def micro_batches(window: Array, *, parts: int, process: int, processes: int) ->
 
 
 def by_length(lengths: Array, batch_size: int) -> list[Array]:
-    """All rows in batches of like length, for evaluation."""
+    """All rows in batches of similar length, for evaluation."""
     order = np.argsort(lengths, kind="stable")
     return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
 
 
 def class_weights(label_ids: Array, labels: int) -> Array:
-    """A weight a class, inverse to its rows, 1 on average over the rows (King and Zeng 2001), at most 10."""
+    """A weight for each class, inverse to its rows, 1 on average over the rows (King and Zeng 2001), at most 10."""
     counts = np.bincount(label_ids, minlength=labels)
     weights = len(label_ids) / (np.count_nonzero(counts) * np.maximum(counts, 1))
     return np.asarray(np.minimum(weights, 10.0))

@@ -1,6 +1,6 @@
-"""Save a run in the middle and take it up again, bit for bit; tensors only, nothing is pickled.
+"""Save a training midway and resume it, bit for bit; tensors only, nothing is pickled.
 
-Checkpoints are numbered folders; the last two are kept, so that a damaged one costs the way since the one before.
+Checkpoints are numbered folders; the last two are kept, so that a damaged one costs the steps since the one before.
 """
 
 import json
@@ -73,7 +73,7 @@ def numbered(folder: Path) -> list[Path]:
 
 
 def readable(folder: Path, *, key: str) -> Iterator[Checkpoint | RunError]:
-    """The checkpoints with this key, the newest first; of one that cannot be read, why."""
+    """The checkpoints with this key, the newest first; in place of one that cannot be read, the error."""
     for path in numbered(folder):
         try:
             checkpoint = read(path)
@@ -107,12 +107,12 @@ def read(path: Path) -> Checkpoint:
 
 
 def restore(checkpoint: Checkpoint, optimizer: Optimizer) -> None:
-    """Set the optimizer and the generators to a checkpoint; nothing is changed where it does not fit.
+    """Set the optimizer and the random generators to a checkpoint; nothing is changed where it does not fit.
 
     Raises:
         RunError: it does not fit.
     """
-    own = dict(enumerate(one for group in optimizer.param_groups for one in group["params"]))
+    own = dict(enumerate(parameter for group in optimizer.param_groups for parameter in group["params"]))
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, value in checkpoint.groups.get("optimizer", {}).items():
         index, _, rest = name.partition("/")
@@ -121,7 +121,7 @@ def restore(checkpoint: Checkpoint, optimizer: Optimizer) -> None:
         if parameter is None or value.shape != shape or not value.is_floating_point():
             raise RunError(f"{checkpoint.path / STATE}: optimizer/{name} does not fit this model")
         state.setdefault(int(index), {})[rest] = value
-    if any(set(one) not in NAMES for one in state.values()):
+    if any(set(entry) not in NAMES for entry in state.values()):
         raise RunError(f"{checkpoint.path / STATE}: optimizer: expected {' or '.join(map(str, NAMES))}")
     generators = checkpoint.groups.get("rng", {})
     try:

@@ -34,36 +34,37 @@ class Feed:
     def __init__(self, rows: Sequence[Row], assembly: Assembly, *, augment: bool = False) -> None:
         self.rows, self.assembly, self.encoder = rows, assembly, assembly.encoder
         self.augmented = assembly.augmented if augment else None
-        self.kept = encoded(rows, self.encoder) if self.encoder.small else None
-        self.lengths: Array = np.ones(len(rows), int) if self.kept is None else lengths_of(self.kept)
+        self.features = encoded(rows, self.encoder) if self.encoder.small else None
+        self.lengths: Array = np.ones(len(rows), int) if self.features is None else lengths_of(self.features)
 
     def batch(self, indices: Array, seed: int | None = None) -> dict[str, Array]:
         """Arrays with the batch first; `seed` asks for a training batch, augmented where that is set."""
-        if self.kept is not None:
-            return self.encoder.collate([self.kept[at] for at in indices])
+        if self.features is not None:
+            return self.encoder.collate([self.features[at] for at in indices])
         encoder = self.augmented(seed) if self.augmented is not None and seed is not None else self.encoder
         return encoder.collate(encoder.encode([self.rows[int(at)] for at in indices]))
 
     def select(self, batch: Mapping[str, Array]) -> dict[str, torch.Tensor]:
-        """What of a batch goes into the model, as tensors."""
+        """The part of a batch that goes into the model, as tensors."""
         return tensors(self.assembly.graph.select(batch))
 
     def inputs(self, indices: Array, seed: int | None = None) -> dict[str, torch.Tensor]:
-        """The same of a batch of these rows."""
+        """As `select`, for a batch of these rows."""
         return self.select(self.batch(indices, seed))
 
     def answers(self, outputs: Mapping[str, Array], batch: Mapping[str, Array]) -> Answers:
         """What the model's outputs for a batch mean."""
         return self.assembly.decision.answers(outputs, batch)
 
-    def whole(self, answers: Answers) -> Answers:
+    def by_row(self, answers: Answers) -> Answers:
         """The answers of all rows, as they are."""
         return answers
 
     def places(self) -> list[Array]:
-        """The places of each row's units; of rows that are not kept, which are one unit each, 0."""
-        places = self.assembly.decision.places
-        return [places(row) for row in self.kept] if self.kept is not None else [np.zeros(1, int)] * len(self.rows)
+        """The places of each row's units; 0 for rows whose features are not kept, which have one unit each."""
+        if self.features is None:
+            return [np.zeros(1, int)] * len(self.rows)
+        return [self.assembly.decision.places(row) for row in self.features]
 
     def units(self) -> Array:
         """How many units each row has, (rows,)."""
@@ -73,13 +74,13 @@ class Feed:
 def encoded(rows: Sequence[Row], encoder: Encoder) -> list[Features]:
     """Inputs of every row, a block at a time: a tokenizer's own lists take ten times the room of the arrays."""
     update = tracker("encode rows", len(rows)) if len(rows) > BLOCK else None
-    made: list[Features] = []
+    features: list[Features] = []
     rest = iter(rows)
     while block := list(islice(rest, BLOCK)):
-        made += encoder.encode(block)
+        features += encoder.encode(block)
         if update is not None:
-            update(len(made))
-    return made
+            update(len(features))
+    return features
 
 
 class View(Feed):
@@ -116,19 +117,19 @@ class FeatureFeed:
         return {"features": np.asarray(features[indices])}
 
     def select(self, batch: Mapping[str, Array]) -> dict[str, torch.Tensor]:
-        """What of a batch goes into the head: all of it."""
+        """A batch as tensors, all of which goes into the head."""
         return tensors(batch)
 
     def inputs(self, indices: Array, seed: int | None = None) -> dict[str, torch.Tensor]:
-        """The same of a batch of these units."""
+        """As `select`, for a batch of these units."""
         return self.select(self.batch(indices, seed))
 
     def answers(self, outputs: Mapping[str, Array], batch: Mapping[str, Array]) -> Answers:
-        """What the head's outputs for a batch mean; `whole` says which rows they are of."""
+        """What the head's outputs for a batch mean; `by_row` adds the rows they belong to."""
         del batch
         return one_a_row(outputs[self.output])
 
-    def whole(self, answers: Answers) -> Answers:
+    def by_row(self, answers: Answers) -> Answers:
         """The answers of all units as those of their rows."""
         return replace(answers, row=self.row, place=self.place)
 
@@ -137,7 +138,7 @@ def alike(features: Array) -> bool:
     """Whether a trunk tells no row from another: all differences are float32's rounding.
 
     Working trunks spread by a tenth of their largest value and more, a dead one by a millionth. A head would magnify
-    that rounding into answers, and torch and onnxruntime round apart.
+    that rounding into answers, and torch and onnxruntime round differently.
     """
     return float(features.std(0, dtype=np.float64).max()) <= 1e-5 * float(np.abs(features).max())
 
@@ -145,7 +146,7 @@ def alike(features: Array) -> bool:
 def kept_features(
     assembly: Assembly, feed: Feed, path: Path, *, batch_size: int, progress: Callable[[int], Any]
 ) -> Array:
-    """Features (units, width) of a frozen trunk, float32, memory-mapped at `path` and made only if they are not there.
+    """Features (units, width) of a frozen trunk, float32, memory-mapped at `path`, computed only if missing.
 
     Args:
         assembly: its model is in eval mode.
@@ -154,9 +155,9 @@ def kept_features(
         batch_size: rows at once.
         progress: called with the rows done.
     """
-    there = read_features(path, int(feed.units().sum()))
-    if there is not None:
-        return there
+    stored = read_features(path, int(feed.units().sum()))
+    if stored is not None:
+        return stored
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = temporary(path)
     try:
@@ -171,20 +172,20 @@ def kept_features(
 def read_features(path: Path, units: int) -> Array | None:
     """The features that an earlier command kept; None where there are none, or they cannot be read."""
     with contextlib.suppress(OSError, ValueError, EOFError, SyntaxError):  # numpy parses the header as Python
-        kept = np.load(path, mmap_mode="r")
-        if isinstance(kept, np.ndarray) and kept.dtype == np.float32 and kept.ndim == 2 and len(kept) == units:
-            return kept
+        array = np.load(path, mmap_mode="r")
+        if isinstance(array, np.ndarray) and array.dtype == np.float32 and array.ndim == 2 and len(array) == units:
+            return array
     return None
 
 
 def write_features(
     assembly: Assembly, feed: Feed, path: Path, *, batch_size: int, progress: Callable[[int], Any]
 ) -> None:
-    """The same, run through the trunk and written to `path`, whose room is set aside first."""
+    """Compute the features of all rows and write them to `path`, whose room is allocated first."""
     model = assembly.model
     device = next(model.parameters()).device
     starts = np.concatenate([[0], np.cumsum(feed.units())])
-    whole: Any = None
+    mapped: Any = None
     done = 0
     for indices in by_length(feed.lengths, batch_size):
         batch = feed.batch(indices)
@@ -192,11 +193,11 @@ def write_features(
             inputs = {name: value.to(device) for name, value in tensors(assembly.graph.select(batch)).items()}
             features = model.features(**inputs).float().cpu().numpy()
         units = assembly.decision.units(features, batch)
-        if whole is None:
+        if mapped is None:
             shape = (int(starts[-1]), units.evidence.shape[1])
-            whole = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+            mapped = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
             reserve(path)
-        whole[np.concatenate([np.arange(starts[row], starts[row + 1]) for row in indices])] = units.evidence
+        mapped[np.concatenate([np.arange(starts[row], starts[row + 1]) for row in indices])] = units.evidence
         done += len(indices)
         progress(done)
-    whole.flush()
+    mapped.flush()

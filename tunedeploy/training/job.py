@@ -1,4 +1,4 @@
-"""What the loop works on: a module with its rows, targets and loss, and how it is evaluated."""
+"""What the training loop works on: a module with its rows, targets and loss, and how it is evaluated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -64,7 +64,7 @@ class Job:
     def loss(
         self, outputs: Any, targets: Mapping[str, torch.Tensor], options: "TrainOptions | None" = None
     ) -> torch.Tensor:
-        """The sum of the losses of each row, of what the module gave; without options as in evaluation."""
+        """The sum of each row's losses for the module's outputs; without options, as in evaluation."""
         named_outputs = outputs if isinstance(outputs, Mapping) else named(self.assembly.graph, outputs)
         return self.task.loss(named_outputs, targets, options, self.assembly.facts)
 
@@ -80,11 +80,11 @@ def is_sharded(job: Job) -> bool:
 
 
 def snapshot(job: Job, model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """What training changed so far, on the CPU; of shards every process must ask, and the main one gets the whole."""
+    """What training changed so far, on the CPU; of shards, every process must ask, and the main one gets them all."""
     if not is_sharded(job):
         return {name: tensor.cpu() for name, tensor in trained_state(job.module, job.fresh).items()}
-    whole = job.accelerator.get_state_dict(model)
-    return {name: whole[name].cpu() for name in job.trained if name in whole}
+    full_state = job.accelerator.get_state_dict(model)
+    return {name: full_state[name].cpu() for name in job.trained if name in full_state}
 
 
 def judge(job: Job, model: torch.nn.Module, course: Course) -> None:
@@ -113,8 +113,8 @@ def with_texts(answers: Answers, assembly: Assembly, feed: Feed | FeatureFeed, m
     """The answers with what the model generates for each row, where the metric compares that."""
     if not assembly.decision.metrics[metric].texts:
         return answers
-    assert isinstance(feed, Feed) and feed.kept is not None, "models that generate read texts, which are kept"
-    texts = assembly.parts.generated_of_features(torch_run(assembly), feed.kept)
+    assert isinstance(feed, Feed) and feed.features is not None, "models that generate read texts, which are kept"
+    texts = assembly.parts.generated_of_features(torch_run(assembly), feed.features)
     return replace(answers, texts=tuple(texts))
 
 

@@ -27,7 +27,7 @@ FOLDER = "train"
 
 
 def fit(job: Job, rundir: RunDir) -> Course:
-    """The loop: steps, evaluation after each epoch, best state kept, checkpoints in between."""
+    """Train: steps, evaluation after each epoch, the best state kept, checkpoints in between."""
     options, accelerator = job.recipe.train, job.accelerator
     optimizer = optimizer_of(job)
     rates = [group["lr"] for group in optimizer.param_groups]
@@ -148,7 +148,7 @@ def optimizer_of(job: Job) -> torch.optim.Optimizer:
         {**group, "params": chosen, "weight_decay": options.weight_decay if matrices else 0.0}
         for group in groups
         for matrices in (True, False)
-        if (chosen := [one for one in group["params"] if (one.dim() > 1) == matrices])
+        if (chosen := [parameter for parameter in group["params"] if (parameter.dim() > 1) == matrices])
     ]
     if options.optimizer == "sgd":
         return torch.optim.SGD(split, lr=options.lr, momentum=0.9, nesterov=True)
@@ -158,17 +158,18 @@ def optimizer_of(job: Job) -> torch.optim.Optimizer:
 def faster_head(job: Job, groups: list[ParameterGroup]) -> list[ParameterGroup]:
     """The groups with fresh parameters moved to one of their own, at the method's `head_lr` where it has one.
 
-    Of a trunk with random weights everything is fresh: then nothing is there to be careful with, and one rate does.
+    A trunk with random weights is all fresh: there is nothing to be careful with, and one rate is enough.
     """
     rate = getattr(job.recipe.tune, "head_lr", None)
     if rate is None or job.keeps_features:
         return groups
-    trained = {name: one for name, one in job.module.named_parameters() if one.requires_grad}
-    fresh = {id(one): one for name, one in trained.items() if name in job.fresh}
+    trained = {name: parameter for name, parameter in job.module.named_parameters() if parameter.requires_grad}
+    fresh = {id(parameter): parameter for name, parameter in trained.items() if name in job.fresh}
     if len(fresh) == len(trained):
         return groups
     rest: list[ParameterGroup] = [
-        {**group, "params": [one for one in group["params"] if id(one) not in fresh]} for group in groups
+        {**group, "params": [parameter for parameter in group["params"] if id(parameter) not in fresh]}
+        for group in groups
     ]
     return [*rest, {"params": list(fresh.values()), "lr": rate}]
 
@@ -183,17 +184,17 @@ def save(job: Job, rundir: RunDir, optimizer: Any, course: Course) -> None:
 
 def resume(job: Job, rundir: RunDir, optimizer: Any) -> Course:
     """The course of an interrupted run of the same recipe, its state loaded, or a new one."""
-    for kept in checkpoint.readable(rundir / FOLDER, key=job.key):
+    for candidate in checkpoint.readable(rundir / FOLDER, key=job.key):
         try:
-            if isinstance(kept, RunError):
-                raise kept
-            course = course_of(kept, job.module, job.trained)
-            checkpoint.restore(kept, optimizer.optimizer)
+            if isinstance(candidate, RunError):
+                raise candidate
+            course = course_of(candidate, job.module, job.trained)
+            checkpoint.restore(candidate, optimizer.optimizer)
         except RunError as error:
             progress.note(f"train: {error}; passed over")
             continue
-        load_trained(job.module, kept.groups["state"])
-        if process := job.accelerator.process_index:  # the kept generator is the main process's; masks should differ
+        load_trained(job.module, candidate.groups["state"])
+        if process := job.accelerator.process_index:  # the stored generator is the main process's; masks should differ
             torch.manual_seed((job.recipe.train.seed + 1_000_003 * process + course.step) % 2**63)
         progress.note(f"resumed after step {course.step} (epoch {course.epoch + 1})")
         return course

@@ -19,7 +19,7 @@ Loss = Callable[[Mapping[str, torch.Tensor], Mapping[str, torch.Tensor]], torch.
 
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """What a head is to learn: kept features, the targets of their units, weights (units,), and the task's loss."""
+    """What a head learns from: kept features, the targets of their units, weights (units,), and the task's loss."""
 
     feed: FeatureFeed
     targets: Targets
@@ -32,7 +32,7 @@ def fit_head(model: Classifier, lesson: Lesson, *, seed: int) -> None:
 
     Args:
         model: whose head and tail stand behind the features.
-        lesson: see there.
+        lesson: see Lesson.
         seed: of the order of units.
     """
     feed = lesson.feed

@@ -7,7 +7,7 @@ RISE = 0.3  # `one-cycle` rises for this share (Smith and Topin 2018)
 
 
 def factor(schedule: str, done: float, warmup: float, step: float = 0.0) -> float:
-    """What the recipe's rate is multiplied with.
+    """The factor on the recipe's learning rate.
 
     Args:
         schedule: linear, cosine, step, one-cycle or constant.

@@ -46,11 +46,11 @@ def answers_of(
         done += len(indices)
         if progress is not None:
             progress(done)
-    return feed.whole(joined(parts))
+    return feed.by_row(joined(parts))
 
 
 def write_report(folder: Path, task: Task, answers: Answers, targets: Any, labels: Sequence[str]) -> Metrics:
-    """Write `report.txt`, `metrics.json` and what else the task reports, and return the metrics.
+    """Write `report.txt`, `metrics.json` and any other files of the task's report, and return the metrics.
 
     Args:
         folder: of the train stage.
@@ -59,11 +59,11 @@ def write_report(folder: Path, task: Task, answers: Answers, targets: Any, label
         targets: `decision.targets` of its rows.
         labels: their names.
     """
-    found = task.report(answers, targets, labels)
-    write_text(folder / "report.txt", found["text"] + "\n")
-    for name, text in found["files"].items():
+    report = task.report(answers, targets, labels)
+    write_text(folder / "report.txt", report["text"] + "\n")
+    for name, text in report["files"].items():
         write_text(folder / name, text)
-    metrics: Metrics = {name: round(value, 4) for name, value in found["metrics"].items()}
+    metrics: Metrics = {name: round(value, 4) for name, value in report["metrics"].items()}
     metrics["rows"] = len(targets)
-    write_json(folder / "metrics.json", {**metrics, **found["details"]})
+    write_json(folder / "metrics.json", {**metrics, **report["details"]})
     return metrics

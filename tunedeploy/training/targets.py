@@ -1,4 +1,4 @@
-"""What is to be learned, as tensors: the targets of any rows of a data set, padded to a batch."""
+"""Training targets as tensors: those of any rows of a data set, padded to a batch."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,14 +14,14 @@ class Targets:
 
     Args:
         entries: arrays by name, one mapping a row.
-        weights: (rows,), how many losses each row's sum has.
+        weights: (rows,), the number of losses in each row's sum.
     """
 
     def __init__(self, entries: Sequence[Mapping[str, Array]], weights: Array) -> None:
         self.entries, self.weights = entries, weights
 
     def batch(self, indices: Array) -> dict[str, torch.Tensor]:
-        """Those of some rows, by name: (batch, ...)."""
+        """The targets of some rows, by name: (batch, ...)."""
         chosen = [self.entries[int(at)] for at in indices]
         return {name: torch.from_numpy(stacked([entry[name] for entry in chosen])) for name in chosen[0]}
 
@@ -33,7 +33,7 @@ def stacked(values: Sequence[Array]) -> Array:
         return np.stack(arrays)
     fill = IGNORE if arrays[0].dtype.kind == "i" else 0
     shape = (len(arrays), max(len(array) for array in arrays), *arrays[0].shape[1:])
-    whole = np.full(shape, fill, dtype=arrays[0].dtype)
+    padded = np.full(shape, fill, dtype=arrays[0].dtype)
     for at, array in enumerate(arrays):
-        whole[at, : len(array)] = array
-    return whole
+        padded[at, : len(array)] = array
+    return padded

@@ -1,4 +1,4 @@
-"""What rounding to float16 explains: of values that are fed, and of what a node makes of them."""
+"""What rounding to float16 explains, of the values that a node is fed and of its output."""
 
 import math
 from collections.abc import Mapping
@@ -18,16 +18,16 @@ PRODUCTS = ("MatMul", "Gemm", *CONVOLUTIONS)
 
 
 def rounded_to_half(value: Array) -> Array:
-    """Float32 values that float16 holds, the nearest ones; what is too large becomes its largest."""
+    """The nearest values that float16 holds, as float32; what is too large becomes float16's largest."""
     if value.dtype != np.float32:
         return value
     return np.asarray(np.clip(value, -LARGEST, LARGEST).astype(np.float16).astype(np.float32))
 
 
 def limit_of_half(source: Graph, node: onnx.NodeProto, values: Mapping[str, Array], value: Array) -> float:
-    """What a value may differ from its reference by, besides two steps of its own rounding.
+    """How far a value may differ from its reference, besides two steps of its own rounding.
 
-    CPUs with kernels of their own for float16 also round each sum of a product; such errors grow with its root.
+    CPUs with float16 kernels also round each partial sum of a product; such errors grow with the root of their number.
     """
     signal = value[np.abs(value) < MASK]
     spread = max(agreement.output_range(signal), float(np.abs(signal).max(initial=0)))
@@ -35,7 +35,7 @@ def limit_of_half(source: Graph, node: onnx.NodeProto, values: Mapping[str, Arra
 
 
 def terms(source: Graph, node: onnx.NodeProto, values: Mapping[str, Array]) -> int:
-    """How many products are summed up in each number that a node gives; 0 where it is no product."""
+    """How many products are summed in each number that a node gives; 0 where it is not a product."""
     if node.op_type not in PRODUCTS:
         return 0
     convolution = node.op_type in CONVOLUTIONS
@@ -45,10 +45,10 @@ def terms(source: Graph, node: onnx.NodeProto, values: Mapping[str, Array]) -> i
 
 
 def apart_beyond_half(reference: Array, own: Array) -> float:
-    """The largest difference beyond two steps of float16; numbers that it cannot hold are its largest."""
+    """The largest difference beyond two steps of float16; numbers too large for it count as its largest."""
     if reference.shape != own.shape:
         return math.inf
-    first, second = (np.clip(np.atleast_1d(one).astype(np.float32), -LARGEST, LARGEST) for one in (reference, own))
+    first, second = (np.clip(np.atleast_1d(array).astype(np.float32), -LARGEST, LARGEST) for array in (reference, own))
     if np.isnan(first).any() or np.isnan(second).any():
         return math.inf
     with np.errstate(over="ignore"):  # the largest number has no next one

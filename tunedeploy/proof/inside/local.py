@@ -2,8 +2,8 @@
 
 The reference of a node is its origin in the float32 file with the weights that the converted file stores and the
 activations rounded by numpy, after ONNX's definitions. So a node is held to the rounding of its own weights and its own
-activations, and errors of earlier nodes do not excuse it. Where the weights are those of float32 is for `stored` to
-say, where the scales are those of the data for `ranges`.
+activations, and errors of earlier nodes do not excuse it. Whether the weights are those of float32 is compared by
+`stored`, whether the scales are those of the data by `ranges`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ CAPTURED: Spot = ("", -1)  # what the body of a node reads; no quantizer of ours
 # Numbers of the float32 file that are held at a time, 64 MB, unless one node alone takes more. Fed to both files, given
 # back by them and by the reference they are there up to six times, so that 0.5 GB is enough.
 HELD = 2**24
-STEPS = 2.0  # of an activation: where numpy and onnxruntime break a tie otherwise
+STEPS = 2.0  # of an activation: where numpy and onnxruntime break a tie differently
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +101,8 @@ def needs(source: Graph, target: Graph, matched: Origins) -> dict[str, set[str]]
         origin = matched.values[name]
         if origin not in source.makers or name not in target.makers:
             continue  # inside the body of a node, which is judged as a whole
-        there = (other for node in target.between(name, matched.values) for other in reads(node))
-        values = {matched.values[other] for other in there if other in matched.values}
+        target_reads = (other for node in target.between(name, matched.values) for other in reads(node))
+        values = {matched.values[other] for other in target_reads if other in matched.values}
         values |= {origin, *reads(source.makers[origin]), *read.get(name, ())}
         needed[name] = {value for value in values if value in source.makers}
     return needed
@@ -146,7 +146,7 @@ def judged(files: Files, matched: Origins, values: Mapping[str, Array], names: S
 
 
 def exact_products(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same with integer products in float32, which holds them: the integer kernels of some CPUs saturate."""
+    """The model with integer products in float32, which holds them: the integer kernels of some CPUs saturate."""
     exact = onnx.ModelProto()
     exact.CopyFrom(model)
     del exact.graph.node[:]
@@ -165,7 +165,7 @@ def exact_products(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def limit(matched: Origins, source: Graph, values: Mapping[str, Array], name: str) -> float:
-    """What a value may differ from its reference by: float32's rounding, and ties that fall to the other side."""
+    """How far a value may differ from its reference: float32's rounding, and ties that round the other way."""
     value = values[matched.values[name]]
     signal = value[np.abs(value) < MASK]
     spread = max(agreement.output_range(signal), float(np.abs(signal).max(initial=0)))
@@ -180,7 +180,7 @@ def limit(matched: Origins, source: Graph, values: Mapping[str, Array], name: st
 
 
 def step(rounding: Rounding, value: Array) -> float:
-    """What two neighbouring integers are apart."""
+    """The distance that two neighbouring integers stand for."""
     return agreement.output_range(value) / 255 if rounding.dynamic else float(rounding.scale.max())
 
 
@@ -235,7 +235,7 @@ def read(matched: Origins, weights: Mapping[Spot, Pair], spot: Spot, value: Arra
 
 
 def apart(reference: Array, own: Array) -> float:
-    """The largest difference; infinities of masks that are equal are none."""
+    """The largest difference; equal infinities, which masks hold, do not count."""
     reference, own = np.atleast_1d(reference), np.atleast_1d(own)
     if reference.shape == own.shape:
         alike = np.isinf(reference) & (reference == own)

@@ -1,4 +1,4 @@
-"""Where a quantized file loses its signal: the noise that each node makes itself, and all that has gathered by then."""
+"""Where a quantized file loses its signal: the noise that each node adds, and the total up to there."""
 
 import math
 from collections import Counter
@@ -36,7 +36,7 @@ Maker = TypedDict(
 
 
 class Noise(Maker):
-    """SQNR of a tensor: of what its own nodes make of float32's values, and of all that has gathered."""
+    """SQNR of a tensor: with its own nodes fed float32's values, and in the file as it runs."""
 
     tensor: str
     own_db: float
@@ -51,7 +51,7 @@ class Bin(TypedDict):
 
 
 class Summary(TypedDict):
-    """See `summary`."""
+    """What `summary` returns."""
 
     tensors: list[Noise]
     histogram: list[Bin]
@@ -107,13 +107,13 @@ def counterparts(graph: Graph, other: Graph, precision: str) -> dict[str, str]:
         names = {name: name for name in other.inputs} | {origin: name for name, origin in matched.values.items()}
         alone = {origin: next(iter(read)) for origin, read in matched.names.items() if len(read) == 1}
         names |= {origin: name for origin, name in alone.items() if origin in graph.makers and name in other.makers}
-    # Behind a Relu that rounding has taken the place of, two values of the float32 file are one: readers get the later.
+    # Where rounding has replaced a Relu, two values of the float32 file become one, and readers get the later.
     read = {other.read_as(names[name]): name for name in [*graph.inputs, *graph.makers] if name in names}
     return {origin: name for name, origin in read.items()}
 
 
 def sqnr_db(reference: Array, other: Array) -> float:
-    """`agreement.sqnr_db` of what is no mask, within EXACT_DB and BROKEN_DB."""
+    """`agreement.sqnr_db` of values that are not masks, between BROKEN_DB and EXACT_DB."""
     signal = np.abs(reference) < MASK
     with np.errstate(over="ignore", invalid="ignore"):
         value = agreement.sqnr_db(reference[signal], other[signal])
@@ -128,19 +128,20 @@ def _fitted(value: Array, kind: Any) -> Array:
 
 def _maker(graph: Graph, other: Graph, name: str, shared: Mapping[str, str]) -> Maker:
     """The node, operator, module and class behind a tensor; `spare` has the nodes whose exclusion makes it exact."""
-    readers = [one.name for one in graph.readers.get(name, ())]
+    readers = [reader.name for reader in graph.readers.get(name, ())]
     if name not in graph.makers:
         return {"node": "", "operator": "input", "module": "", "class": "", "spare": readers}
     node = heaviest(graph.between(name, shared), graph.stored)
     source = origin(node)
-    there = other.between(shared[name], set(shared.values()))
-    stored = [other.stored[one] for made in there for one in made.input if one in other.stored]
+    target_nodes = other.between(shared[name], set(shared.values()))
+    operands = [operand for target_node in target_nodes for operand in target_node.input]
+    stored = [other.stored[operand] for operand in operands if operand in other.stored]
     # The dynamic quantizer splits Gemm into a product and a sum first, and names the product so.
-    split = any(made.name.startswith(f"{node.name}_MatMul") for made in there)
+    split = any(target_node.name.startswith(f"{node.name}_MatMul") for target_node in target_nodes)
     own = f"{node.name}_MatMul" if split else node.name
     # A tensor that is rounded on its way stays so as long as one node that reads it is quantized.
     spare = [own, *readers] if shared[name] != name else [own]
-    rounded = any(one.data_type in SMALL and len(one.dims) > 0 for one in stored)
+    rounded = any(tensor.data_type in SMALL and len(tensor.dims) > 0 for tensor in stored)
     return {
         "node": source.node, "operator": source.operator, "module": source.module, "class": source.kind,
         "spare": spare if rounded or shared[name] != name else [],
@@ -155,17 +156,17 @@ def summary(recipe: "Recipe", precision: str, tensors: list[Noise]) -> Summary:
         whose total SQNR is under `lost_db`; `exclude`, the nodes behind those that stand out; `recipe`, the line that
         spares them, None where there is none to spare; `note`, why there is none.
     """
-    noisy = [one for one in tensors if one["own_db"] < EXACT_DB]
-    bins = Counter(math.floor(one["own_db"] / BIN_DB) * BIN_DB for one in noisy)
+    noisy = [tensor for tensor in tensors if tensor["own_db"] < EXACT_DB]
+    bins = Counter(math.floor(tensor["own_db"] / BIN_DB) * BIN_DB for tensor in noisy)
     nodes = offenders(noisy)
     options = plugins.load("precisions", precision).Options
     has_option = options is not None and "exclude" in options.model_fields
     note = "" if has_option else f"{precision} has no option 'exclude'"
     return {
-        "tensors": sorted(tensors, key=lambda one: one["own_db"]),
+        "tensors": sorted(tensors, key=lambda tensor: tensor["own_db"]),
         "histogram": [{"from_db": low, "count": bins[low]} for low in sorted(bins)],
         "lost_db": LOST_DB,
-        "first_lost": next((one for one in tensors if one["total_db"] < LOST_DB), None),
+        "first_lost": next((tensor for tensor in tensors if tensor["total_db"] < LOST_DB), None),
         "exclude": nodes if has_option else [],
         "recipe": recipe_line(recipe, precision, nodes) if has_option and nodes else None,
         "note": note or ("" if nodes else "nothing that was rounded makes noise of its own"),
@@ -174,12 +175,12 @@ def summary(recipe: "Recipe", precision: str, tensors: list[Noise]) -> Summary:
 
 def offenders(noisy: Sequence[Noise]) -> list[str]:
     """Nodes behind the rounded tensors that stand out by their own noise, the worst first; at least the worst one."""
-    rounded = sorted((one for one in noisy if one["spare"]), key=lambda one: one["own_db"])
+    rounded = sorted((tensor for tensor in noisy if tensor["spare"]), key=lambda tensor: tensor["own_db"])
     if not rounded:
         return []
-    limit = float(np.median([one["own_db"] for one in rounded])) - WORSE_DB
-    worst = [one for at, one in enumerate(rounded) if at == 0 or one["own_db"] < limit]
-    return list(dict.fromkeys(name for one in worst[:OFFENDERS] for name in one["spare"]))
+    limit = float(np.median([tensor["own_db"] for tensor in rounded])) - WORSE_DB
+    worst = [tensor for at, tensor in enumerate(rounded) if at == 0 or tensor["own_db"] < limit]
+    return list(dict.fromkeys(name for tensor in worst[:OFFENDERS] for name in tensor["spare"]))
 
 
 def recipe_line(recipe: "Recipe", precision: str, nodes: Sequence[str]) -> str:
@@ -188,9 +189,9 @@ def recipe_line(recipe: "Recipe", precision: str, nodes: Sequence[str]) -> str:
     defaults = {name: field.default for name, field in type(options).model_fields.items()}
     plain = recipe.resolved()["export"]
     section = {name: value for name, value in plain.items() if getattr(options, name) != defaults[name]}
-    asked = [one for one in options.quantize if one != "fp32"]
-    asked = asked if precision in asked else [precision]
-    section["quantize"] = asked[0] if len(asked) == 1 else asked
+    precisions = [name for name in options.quantize if name != "fp32"]
+    precisions = precisions if precision in precisions else [precision]
+    section["quantize"] = precisions[0] if len(precisions) == 1 else precisions
     section["exclude"] = list(dict.fromkeys([*plain.get("exclude", ()), *nodes]))
     first = {"quantize": section.pop("quantize")}
     text = yaml.safe_dump(first | section, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True)

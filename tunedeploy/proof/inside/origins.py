@@ -39,7 +39,7 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Product:
-    """A node with a rounded bias: what its activations and its weight, stored or computed, went through."""
+    """A node with a rounded bias, and the roundings of its activations and its weight, stored or computed."""
 
     node: str
     activation: tuple[Rounding, ...]
@@ -80,19 +80,19 @@ def origins(source: Graph, target: Graph, rewrites: Sequence[Rewrite]) -> Origin
         rewrites: of its precision.
     """
     matcher = Matcher(Reading(target, rewrites), Reading(source, rewrites))
-    found = matcher.found
+    matched = matcher.matched
     for kind, ours, theirs in (("input", target.inputs, source.inputs), ("output", target.outputs, source.outputs)):
-        found.problems.extend(f"{kind} {name!r} is in one file alone" for name in sorted({*ours} ^ {*theirs}))
-    found.problems.extend(unread(matcher.target.graph, source))
+        matched.problems.extend(f"{kind} {name!r} is in one file alone" for name in sorted({*ours} ^ {*theirs}))
+    matched.problems.extend(unread(matcher.target.graph, source))
     for name in source.outputs:
         if name in target.outputs:
             matcher.match(name, name, NOWHERE)
     matcher.run()
-    return found
+    return matched
 
 
 def unread(target: Graph, source: Graph) -> list[str]:
-    """Parts of a file that matching does not look at, and that change what its nodes compute."""
+    """Parts of a file that matching does not read but that change what its nodes compute."""
     graph = target.model.graph
     outputs = (name for node in graph.node for name in node.output)
     names = Counter([*(tensor.name for tensor in graph.initializer), *outputs])
@@ -113,7 +113,7 @@ class Matcher:
 
     def __init__(self, target: Reading, source: Reading) -> None:
         self.target, self.source = target, source
-        self.found = Origins()
+        self.matched = Origins()
         self.waiting: list[tuple[Source, Source, Spot]] = []
         self.seen: set[tuple[str, str]] = set()
 
@@ -131,12 +131,12 @@ class Matcher:
         name, ours, roundings = self.target.of(target)
         origin, theirs, _ = self.source.of(source)
         if roundings and origin:
-            self.found.roundings.setdefault(origin, []).extend(roundings)
+            self.matched.roundings.setdefault(origin, []).extend(roundings)
         if origin and isinstance(target, str):
-            self.found.names.setdefault(origin, set()).add(target)
-        self.found.read[spot] = (origin, roundings)
+            self.matched.names.setdefault(origin, set()).add(target)
+        self.matched.read[spot] = (origin, roundings)
         if isinstance(ours, Stored) and isinstance(theirs, Stored):
-            self.found.pairs.append(Pair(stored=ours, origin=theirs, spot=spot))
+            self.matched.pairs.append(Pair(stored=ours, origin=theirs, spot=spot))
             return
         if name and origin:
             if (name, origin) in self.seen:
@@ -144,21 +144,21 @@ class Matcher:
             self.seen.add((name, origin))
         if isinstance(ours, Input) and isinstance(theirs, Input):
             if (ours.name, ours.kind) != (theirs.name, theirs.kind):
-                self.found.problems.append(f"input {ours.name!r} is read in place of {theirs.name!r}")
+                self.matched.problems.append(f"input {ours.name!r} is read in place of {theirs.name!r}")
         elif isinstance(theirs, Computed) and clips(theirs, self.source, roundings) and not alike(ours, theirs):
             before = theirs.inputs[0]  # what the rounding reads in the place of the Relu or Clip that is left out
-            self.found.read[spot] = (self.source.of(before)[0], roundings)
+            self.matched.read[spot] = (self.source.of(before)[0], roundings)
             self.match(name or target, before, NOWHERE)
         elif isinstance(ours, Computed) and isinstance(theirs, Computed) and alike(ours, theirs):
             # A float32 node that is read as two has its inputs in both of them, under the value of the outer one.
             self.descend(self.known(name, origin) if origin else spot[0], ours, theirs)
         else:
-            self.found.problems.append(f"{described(ours)} in place of {described(theirs)}")
+            self.matched.problems.append(f"{described(ours)} in place of {described(theirs)}")
 
     def known(self, name: str, origin: str) -> str:
         """Remember the origin of a value that has a name."""
         if name:
-            self.found.values.setdefault(name, origin)
+            self.matched.values.setdefault(name, origin)
         return name
 
     def descend(self, owner: str, ours: Computed, theirs: Computed) -> None:
@@ -166,7 +166,7 @@ class Matcher:
         for at, (left, right) in enumerate(zip(ours.inputs, theirs.inputs, strict=True)):
             if left == "" or right == "":
                 if left != right:
-                    self.found.problems.append(f"{described(ours)}: input {at} is there in one file alone")
+                    self.matched.problems.append(f"{described(ours)}: input {at} is there in one file alone")
                 continue
             self.match(left, right, (owner, spot_of(theirs, at)))
         self.keep_product(ours)
@@ -186,10 +186,10 @@ class Matcher:
             _, weight, roundings = self.target.of(weight.inputs[0])
         bias = self.target.of(parts[2])[1]
         stored = weight if isinstance(weight, Stored) else None
-        factor = next((one for one in (stored and stored.rounding, *roundings) if one), None)
+        factor = next((rounding for rounding in (stored and stored.rounding, *roundings) if rounding), None)
         if factor is not None and isinstance(bias, Stored) and bias.rounding:
             product = Product(node=node.node.name, activation=activation, weight=stored, factor=factor, bias=bias)
-            self.found.products.append(product)
+            self.matched.products.append(product)
 
 
 def spot_of(node: Computed, at: int) -> int:
@@ -224,7 +224,9 @@ def clips(node: Computed, reading: Reading, roundings: Sequence[Rounding]) -> bo
     # A zero point is a whole number, so that the ends of the integers are up to half a step from those of the range.
     slack = 1e-5 * max(1.0, abs(low) if math.isfinite(low) else abs(high) if math.isfinite(high) else 1.0)
     half = {rounding: float(rounding.scale.max()) / 2 + slack for rounding in roundings if rounding.scale.size == 1}
-    return any(one.bounds[0] >= low - step and one.bounds[1] <= high + step for one, step in half.items())
+    return any(
+        rounding.bounds[0] >= low - step and rounding.bounds[1] <= high + step for rounding, step in half.items()
+    )
 
 
 def described(value: Value) -> str:

@@ -1,4 +1,4 @@
-"""Ranges of activations that a file was calibrated to, against those that its float32 origin shows on the same rows."""
+"""The ranges that a file's activations were calibrated to, against those of its float32 origin on the same rows."""
 
 import math
 from collections import defaultdict
@@ -22,7 +22,7 @@ SHARING = {
     "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Resize", "MaxPool", "AveragePool", "Slice", "Pad",
     "Split", "Gather", "GatherElements", "Where", "TopK", "Relu", "Clip", "Identity",
 }  # fmt: skip  # operators that give values of their inputs, at the scale of their inputs
-UNIT = {"Softmax", "Sigmoid", "HardSigmoid"}  # their values lie between 0 and 1, and quantizers say so unmeasured
+UNIT = {"Softmax", "Sigmoid", "HardSigmoid"}  # values between 0 and 1, a range that quantizers use without measuring
 
 
 def observed(graph: Graph, names: Collection[str], batches: Iterable[Inputs]) -> dict[str, Range]:
@@ -59,7 +59,7 @@ def unexplained(
         for rounding in parts:
             if not rounding.dynamic:
                 shared[rounding.bounds, root(name)].append(name)
-    odd = []
+    mismatches = []
     for (bounds, _), names in shared.items():
         candidates = [with_zero(ranges[name]) for name in names if name in ranges]
         if method != EXACT:
@@ -68,8 +68,8 @@ def unexplained(
             candidates.append((0.0, 1.0))
         if not any(fits(bounds, seen, method) for seen in candidates):
             seen = candidates[-1]
-            odd.append(f"{names[0]} ({bounds[0]:.3g} to {bounds[1]:.3g}, seen {seen[0]:.3g} to {seen[1]:.3g})")
-    return odd
+            mismatches.append(f"{names[0]} ({bounds[0]:.3g} to {bounds[1]:.3g}, seen {seen[0]:.3g} to {seen[1]:.3g})")
+    return mismatches
 
 
 def families(graph: Graph) -> Callable[[str], str]:
@@ -89,12 +89,12 @@ def families(graph: Graph) -> Callable[[str], str]:
 
 
 def with_zero(seen: Range) -> Range:
-    """A range as quantizers take it: zero is always among the numbers that are exact."""
+    """A range as quantizers use it, widened to hold zero, which is always exact."""
     return min(seen[0], 0.0), max(seen[1], 0.0)
 
 
 def fits(bounds: Range, seen: Range, method: str) -> bool:
-    """Whether a stored range is what a calibration method makes of the values seen.
+    """Whether a stored range is one that a calibration method gives for the range seen.
 
     Min-max is held to `agreement.CAP`, the most that float noise is ever granted. Measured on a ResNet and a MobileNet,
     quantized and observed in batches of other sizes: 3.5e-7. Its zero point is the nearest integer.

@@ -14,7 +14,7 @@ HALF = 0.5  # of a step: an integer is the nearest to its weight
 END = 1.0  # at the ends of the integers in use, where a zero point that was rounded pushes a weight out of the range
 # Weights that use fewer than this share of an integer's half range have lost a bit; reduced range uses a half.
 USED = 0.45
-NOTHING = 1e-36  # of a channel without weights, which has any scale
+NOTHING = 1e-36  # a channel whose weights are all smaller may have any scale
 FULL_BIAS = 2.0**29  # a bias that fills its 32 bits makes the quantizer widen the scale of its weights
 SCALES = 1e-4  # relative: float32's rounding of a product of two scales
 LARGEST = float(np.finfo(np.float16).max)
@@ -51,7 +51,7 @@ def full_biases(bias: Stored) -> Array:
 
 
 def rounding_error(stored: Stored, origin: Stored, widened: Array | None = None) -> float:
-    """How far a stored tensor is from its origin, 1 being all that rounding explains; infinite where it is another.
+    """How far a stored tensor is from its origin: 1 is all that rounding explains, infinity another tensor.
 
     Args:
         stored: of the converted file.
@@ -69,7 +69,7 @@ def rounding_error(stored: Stored, origin: Stored, widened: Array | None = None)
 
 
 def steps(stored: Stored, exact: Array, widened: Array | None) -> float:
-    """Integers against weights, in units of what is allowed; infinite where their scale throws away a bit."""
+    """The largest error of integers against weights, as a share of the limit; infinite if their scale wastes a bit."""
     if exact.dtype.kind != "f" or not stored.array.size:
         return math.inf if stored.array.size else 0.0
     # Float32 has digits enough for steps of 16 bits, and half of the work.
@@ -93,13 +93,13 @@ def centred(stored: Stored) -> bool:
 
 
 def fine_enough(stored: Stored, exact: Array, scaled: Array, widened: Array | None) -> bool:
-    """Whether every channel spreads over the integers that it has, as far as its weights have any spread."""
+    """Whether every channel uses the range of its integers; channels whose weights are all zero do."""
     assert stored.rounding is not None
     limits = np.iinfo(stored.rounding.kind)
     if limits.bits > 16:
         return True  # a bias: its scale is that of its products, see `scales_apart`
-    kept = stored.rounding.axis % max(scaled.ndim, 1)
-    axes = tuple(at for at in range(scaled.ndim) if stored.rounding.scale.size == 1 or at != kept)
+    channel_axis = stored.rounding.axis % max(scaled.ndim, 1)
+    axes = tuple(at for at in range(scaled.ndim) if stored.rounding.scale.size == 1 or at != channel_axis)
     high = np.maximum(scaled.max(axes, initial=0.0), 0.0)
     low = np.minimum(scaled.min(axes, initial=0.0), 0.0)
     half_range = (limits.max - limits.min + 1) / 2
@@ -109,7 +109,7 @@ def fine_enough(stored: Stored, exact: Array, scaled: Array, widened: Array | No
 
 
 def half_steps(exact: Array, other: Array) -> float:
-    """Float16 against float32 weights, in steps of float16 there."""
+    """The largest error of float16 against float32 weights, in float16 steps at that magnitude."""
     alike = exact == other  # infinities too
     clipped, other = (np.where(alike, 0, value) for value in (np.clip(exact, -LARGEST, LARGEST), other))
     clipped = clipped.astype(np.float64)

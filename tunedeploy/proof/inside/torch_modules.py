@@ -31,7 +31,7 @@ def calls(model: nn.Module, graph: Graph, inputs: Inputs, *, double: bool) -> li
 
     Dropout and identities are left out: outside training they compute nothing.
     """
-    found: list[Call] = []
+    recorded: list[Call] = []
     counts: Counter[str] = Counter()
 
     def keep(path: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -41,7 +41,7 @@ def calls(model: nn.Module, graph: Graph, inputs: Inputs, *, double: bool) -> li
             if tensor is not None and tensor.is_floating_point():
                 # A copy: an activation may later be computed in place.
                 output = tensor.detach().numpy().copy()
-                found.append(Call(path=path, number=counts[path], kind=type(module).__name__, output=output))
+                recorded.append(Call(path=path, number=counts[path], kind=type(module).__name__, output=output))
                 counts[path] += 1
 
         return hook
@@ -57,7 +57,7 @@ def calls(model: nn.Module, graph: Graph, inputs: Inputs, *, double: bool) -> li
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return recorded
 
 
 def first_tensor(result: Any) -> torch.Tensor | None:
