@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -71,14 +72,19 @@ def change(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
-@pytest.mark.parametrize("damage", [change, lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "changed": change,
+    "missing": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("where", ["run", "dist"])
-def test_a_file_beside_that_is_damaged_is_stopped(
-    damage: Callable[[Path], None], where: str, large: Finished, tmp_path: Path
-) -> None:
+def test_a_file_beside_that_is_damaged_is_stopped(damage: str, where: str, large: Finished, tmp_path: Path) -> None:
     copy = large.copy(tmp_path)
     root = copy.run if where == "run" else copy.dist
-    damage(root / f"{FP32}_data")
+    DAMAGES[damage](root / f"{FP32}_data")
     if (root / f"{FP32}_data").is_file():
         (repair_run if where == "run" else repair_bundle)(root)
     try:

@@ -33,10 +33,18 @@ def read(path: Path) -> onnx.ModelProto:
     try:
         return onnx.load(path)
     except Exception as error:
-        # protobuf's own error has no public name; any other error is a bug and keeps its traceback.
-        if not isinstance(error, OSError) and type(error).__name__ not in ("DecodeError", "ValidationError"):
+        if not isinstance(error, OSError) and not is_of_the_file(error):
             raise
         raise RunError(f"{path}: is not an ONNX file: {str(error)[:200]}") from error
+
+
+def is_of_the_file(error: Exception) -> bool:
+    """Whether onnx says by an error that a file is broken; any other error is a bug and keeps its traceback.
+
+    protobuf's own error and that of onnx's checker have no public base; of a file of tensors that is cut off onnx
+    raises a ValueError.
+    """
+    return isinstance(error, ValueError) or type(error).__name__ in ("DecodeError", "ValidationError")
 
 
 def clean(model: onnx.ModelProto) -> None:

@@ -16,7 +16,7 @@ import onnxruntime
 from tunedeploy.device.encoders import Array, Inputs
 from tunedeploy.errors import ModelError, RunError
 from tunedeploy.graphs.bodies import reads, rename_captured
-from tunedeploy.graphs.files import KEPT, open_session
+from tunedeploy.graphs.files import KEPT, is_of_the_file, open_session
 
 OUTSIDE = "_empty_nn_module_stack_from_metadata_hook"  # what torch writes where a node belongs to no module
 # Weights are stored so, and scalars of the same types are zero points.
@@ -49,8 +49,7 @@ class Graph:
         try:
             self.model = onnx.load(path) if model is None else model
         except Exception as error:
-            # The errors of protobuf and of onnx's checker have no base but Exception; other errors are bugs.
-            if type(error).__name__ not in ("DecodeError", "ValidationError"):
+            if not is_of_the_file(error):
                 raise
             raise ModelError(f"{path}: is not an ONNX file: {str(error)[:200]}") from error
         self.inputs = [value.name for value in self.model.graph.input]

@@ -6,17 +6,14 @@ import inspect
 import io
 import json
 import logging
-import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import torch
 import transformers
-from torch.nn.modules import module as hooks
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
@@ -29,12 +26,12 @@ from transformers import (
 
 import tunedeploy
 from tunedeploy.errors import FULL, ModelError, TunedeployError
+from tunedeploy.models.memory import bounded
 
 if TYPE_CHECKING:
     from tunedeploy.models.sources import Source
 
 COLOUR_CODES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-TOO_MANY = 20_000  # tensors of one model; those that fit into memory have a few thousand
 LONGEST_LINE = 200  # characters of another library's message
 OUT_OF_MEMORY = "DefaultCPUAllocator: "  # how torch's RuntimeError begins when memory runs out
 PACKAGE = Path(tunedeploy.__file__).parent
@@ -242,41 +239,6 @@ def is_ours(error: BaseException) -> bool:
         trace = trace.tb_next
     place = "" if trace is None else trace.tb_frame.f_code.co_filename
     return Path(place).is_relative_to(PACKAGE) and type(error) is not RuntimeError
-
-
-def memory() -> int:
-    """Bytes of this machine's memory."""
-    return int(psutil.virtual_memory().total)
-
-
-@contextlib.contextmanager
-def bounded(source: "Source") -> Iterator[None]:
-    """Stop the construction of a model that is too large, while its tensors have shapes and no memory yet."""
-    size = {"bytes": 0, "tensors": 0}
-
-    def count(module: Any, name: str, tensor: Any) -> None:
-        del module, name
-        if tensor is None or not tensor.is_meta:
-            return
-        size["bytes"] += 4 * math.prod(tensor.shape)
-        size["tensors"] += 1
-        # A tied tensor is counted at each of its places, so a model that fits may seem twice as large.
-        if size["bytes"] > 2 * memory() or size["tensors"] > TOO_MANY:
-            large = size["bytes"] > 2 * memory()
-            what = f"more than {memory() / 1e9:.1f} GB of memory" if large else f"over {TOO_MANY:,} tensors"
-            raise ModelError(
-                f"model {source.name!r}: asks for {what}; name a smaller model, or correct its config.json"
-            )
-
-    handles = [
-        hooks.register_module_parameter_registration_hook(count),
-        hooks.register_module_buffer_registration_hook(count),
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextlib.contextmanager

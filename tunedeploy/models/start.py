@@ -8,7 +8,7 @@ import torch
 from tunedeploy import plugins
 from tunedeploy.errors import ModelError
 from tunedeploy.models.classifier import Assembly, set_training
-from tunedeploy.models.loading import memory
+from tunedeploy.models.memory import memory
 from tunedeploy.models.torch_inputs import named
 from tunedeploy.run.results import Weights
 
