@@ -202,6 +202,8 @@ def test_defaults_of_methods_and_tasks_are_those_of_the_code() -> None:
         known |= {(task, key): value for key, value in getattr(module, "DEFAULTS", {}).items()}
         for method, defaults in module.METHOD_DEFAULTS.items():
             known |= {(f"{task} with {method}", key): value for key, value in defaults.items()}
+        for method, defaults in module.NEW_MODEL_DEFAULTS.items():
+            known |= {(f"{task} with {method}, new model", key): value for key, value in defaults.items()}
     assert known
     assert shown == known
 

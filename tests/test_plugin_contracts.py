@@ -38,7 +38,17 @@ def shape(signature: inspect.Signature) -> list[tuple[str, str]]:
 def test_what_a_plugin_defines_beyond_its_contract_is_not_a_misspelt_option(axis: str) -> None:
     """An optional member under a wrong name would be passed over in silence; other names in capitals are few."""
     known = {*contracts.defaults(plugins.CONTRACTS[axis]), *contracts.required(plugins.CONTRACTS[axis])}
-    own = {"HUB_TASK", "LARGEST", "DYNAMIC_OPS", "OUTLIER_DB", "LIMITS", "SHOWN", "SMALL_HEAD"}
+    own = {
+        "HUB_TASK",
+        "LARGEST",
+        "DYNAMIC_OPS",
+        "OUTLIER_DB",
+        "LIMITS",
+        "SHOWN",
+        "SMALL_HEAD",
+        "LONGEST_GOLDEN",
+        "GOLDEN_NUMBERS",
+    }
     for name in plugins.names(axis):
         module = plugins.load(axis, name)
         assert isinstance(module, ModuleType)

@@ -22,7 +22,12 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 RECIPES = sorted((CHECKOUT / "recipes").glob("*.yaml"))
 TRAINING_SIDE = ("torch", "tunedeploy", "transformers")
 EVAL_ROWS = 48  # spread over the file: enough for a metric, few enough for a test
-TRAIN_ROWS = {"text": 160, "token": 160, "image": 48, "translation": 160}  # the banking77 recipes need a row of each of 77 classes
+TRAIN_ROWS = {
+    "text": 160,
+    "token": 160,
+    "image": 48,
+    "translation": 160,
+}  # the banking77 recipes need a row of each of 77 classes
 SMALL = {
     "text": ["data.max_length=32"],
     "token": ["data.max_length=32"],

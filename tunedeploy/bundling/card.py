@@ -3,7 +3,7 @@
 from typing import Any
 
 from tunedeploy.device.figures import loss_text, value_text
-from tunedeploy.device.manifest import Contents
+from tunedeploy.device.manifest import Contents, files_of
 from tunedeploy.run.results import LedgerFile
 
 
@@ -52,11 +52,12 @@ merged {lineage["merged"][:12]}.
 def files(manifest: Contents) -> str:
     """Rows of the table of variants."""
     unit = manifest["metric_unit"]
-    return "\n".join(
-        f"| {name} | `{variant['file']}` | {variant['bytes'] / 1e6:.2f} MB | {value_text(variant['value'], unit)} "
-        f"| {loss_text(variant['drop'], unit)} |"
-        for name, variant in manifest["variants"].items()
-    )
+    lines = []
+    for name, variant in manifest["variants"].items():
+        names = ", ".join(f"`{file}`" for file in files_of(variant).values())
+        figures = f"{value_text(variant['value'], unit)} | {loss_text(variant['drop'], unit)}"
+        lines.append(f"| {name} | {names} | {variant['bytes'] / 1e6:.2f} MB | {figures} |")
+    return "\n".join(lines)
 
 
 def comparisons(ledger: LedgerFile) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Files of the merged folder that an app needs; weights are in the .onnx files.
 SHIPPED = (
     "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt",
-    "preprocessor_config.json",
+    "preprocessor_config.json", "generation_config.json",
 )  # fmt: skip
 
 

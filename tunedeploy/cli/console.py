@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunedeploy.device.figures import digits
+from tunedeploy.device.manifest import files_of
 
 if TYPE_CHECKING:
     from tunedeploy.run.planned import Plan
@@ -115,22 +116,15 @@ def ledger_table(comparisons: Iterable[Mapping[str, Any]]) -> str:
 
 
 def variants_table(variants: Mapping[str, "Variant"], metric: str, unit: str) -> str:
-    """The files of a bundle for people."""
+    """The files of a bundle for people; of a variant with several, figures stand beside the first."""
     places = digits(unit)
-    return table(
-        ("variant", "file", "MB", f"{metric} {unit}".rstrip(), "drop", "ms a row"),
-        [
-            (
-                name,
-                variant["file"],
-                f"{variant['bytes'] / 1e6:.2f}",
-                f"{variant['metric']:.{places}f}",
-                f"{variant['drop']:.{places}f}",
-                f"{variant['ms']:.2f}",
-            )
-            for name, variant in variants.items()
-        ],
-    )
+    rows: list[tuple[str, ...]] = []
+    for name, variant in variants.items():
+        first, *others = files_of(variant).values()
+        figures = (f"{variant['metric']:.{places}f}", f"{variant['drop']:.{places}f}", f"{variant['ms']:.2f}")
+        rows.append((name, first, f"{variant['bytes'] / 1e6:.2f}", *figures))
+        rows += [("", file, "", "", "", "") for file in others]
+    return table(("variant", "file", "MB", f"{metric} {unit}".rstrip(), "drop", "ms a row"), rows)
 
 
 def plan_text(plan: "Plan") -> str:

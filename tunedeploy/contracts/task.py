@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tunedeploy.recipe.sections import Section, TrainOptions
 
 
+NEW_MODEL = "new://"  # how the name of a model begins that has random weights
 IGNORE = -100  # of integer targets: what pads them, and places at which nothing is to be learned
 
 
@@ -52,6 +53,8 @@ class Task(Plugin, Protocol):
     SYNONYMS: Sequence[str] = ()
     # Method to defaults that hold for the two together; they win over those of either.
     METHOD_DEFAULTS: Mapping[str, Mapping[str, Any]] = NOTHING
+    # The same where the model is new, with random weights, which take other rates than pretrained ones; see NEW_MODEL.
+    NEW_MODEL_DEFAULTS: Mapping[str, Mapping[str, Any]] = NOTHING
     # Models that `init` writes, each with its method: the first that is installed, or else the last.
     MODELS: Sequence[tuple[Any, str]] = ()
     # Keys that it adds to `tune`.
@@ -157,6 +160,17 @@ class Task(Plugin, Protocol):
     def contradictions(self, folder: Path, facts: Mapping[str, Any]) -> list[str]:
         """Parts of a model folder, read by other programs to encode, that contradict the facts."""
         ...
+
+    @optional
+    def golden_row(self, row: Row, facts: Mapping[str, Any]) -> Row:
+        """A row as the parity kit keeps it: cut where the outputs for all of it would be too large for a bundle.
+
+        Args:
+            row: raw.
+            facts: those of the encoder.
+        """
+        del facts
+        return row
 
     @optional
     def broken_rows(self) -> list[Row]:

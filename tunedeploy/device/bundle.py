@@ -70,7 +70,7 @@ class Bundle:
         try:
             lacking = [array for array in self.decision.beside if array not in beside]
             if lacking:
-                raise typed.Mismatch(f"preprocessing: has no {lacking[0]}, which the decision reads")
+                raise typed.Mismatch(f"preprocessing: missing {lacking[0]}, which the decision needs")
             program = open_program(self.manifest.get("program", {"kind": "single"}), own)
             self._fits(program, own)
         except typed.Mismatch as error:
@@ -81,7 +81,10 @@ class Bundle:
         """Raise Mismatch where graphs, files, encoder and decision are not those of this program."""
         named = [value.name for value in program.graph.outputs] == [value.name for value in own.outputs]
         if program.graph.inputs != own.inputs or not named:
-            raise typed.Mismatch("program: its pass is not what preprocessing and decision say")
+            raise typed.Mismatch("program: inputs or outputs do not match preprocessing and decision")
+        stated = self.encoder.facts.get("program", program.facts)
+        if stated != program.facts:
+            raise typed.Mismatch("program: differs from preprocessing.program")
         described = self.manifest.get("graphs")  # schema 1 has none
         names = [graph.name for graph in program.graphs]
         unlike = described is not None and (
@@ -90,9 +93,9 @@ class Bundle:
         )
         if unlike:
             raise typed.Mismatch(
-                "graphs: is not one graph, 'model', as preprocessing and decision say it"
+                "graphs: expected one graph, 'model', as described by preprocessing and decision"
                 if names == [GRAPH]
-                else f"graphs: is not {', '.join(names)} as the program has them"
+                else f"graphs: expected {', '.join(names)}, as described by the program"
             )
         for name, variant in self.manifest["variants"].items():
             if list(files_of(variant)) != names:

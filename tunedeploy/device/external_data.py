@@ -99,6 +99,8 @@ def _fields(content: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, i
     while at < end:
         tag, at = _varint(content, at)
         wire = tag & 7
+        if tag >> 32:  # protobuf drops what is over 32 bits, and reads another field than stands here
+            raise ValueError(f"tag {tag}")
         if wire == 0:
             _, at = _varint(content, at)
         elif wire == 2:

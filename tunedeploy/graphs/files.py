@@ -83,14 +83,15 @@ def describe(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
 def write(model: onnx.ModelProto, path: Path) -> None:
     """Write a file with deterministic bytes, atomically; weights that it cannot hold go into the one beside it.
 
-    A kill between the two leaves new weights beside an old file, which says the digest of its own.
+    A kill between the two leaves new weights beside an old file, whose metadata holds the digest of the old ones.
     """
     if stored_bytes(model) > ONE_FILE:
-        model = without_weights(model, data_file(path))
+        light = without_weights(model, data_file(path))
+        write_bytes(path, light.SerializeToString(deterministic=True))
     else:
-        data_file(path).unlink(missing_ok=True)
         forget(model, "data_sha256")
-    write_bytes(path, model.SerializeToString(deterministic=True))
+        write_bytes(path, model.SerializeToString(deterministic=True))
+        data_file(path).unlink(missing_ok=True)
 
 
 def forget(model: onnx.ModelProto, fact: str) -> None:

@@ -66,6 +66,8 @@ def build(
     Raises:
         ModelError: no such architecture, weights that do not fit it, or no size that it takes.
     """
+    if source.scheme == "new":
+        raise ModelError(f"model 'new://{source.name}': is for translation; name a checkpoint that sees images")
     opener = {"torchvision": _torchvision, "timm": _timm, "hf": _hugging_face}[source.scheme]
     trunk, missing, notes = opener(source)
     trunk.eval()

@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -13,12 +14,17 @@ from tunedeploy.errors import ModelError
 if TYPE_CHECKING:
     from tunedeploy.models.sources import Source
 
+LIMIT = Path("/sys/fs/cgroup/memory.max")  # of the control group that this process is in, as a container sees it
 TOO_MANY = 20_000  # tensors of one model; those that fit into memory have a few thousand
 
 
 def memory() -> int:
-    """Bytes of this machine's memory."""
-    return int(psutil.virtual_memory().total)
+    """Bytes of this machine's memory, or of the part that a container may use."""
+    total = int(psutil.virtual_memory().total)
+    try:
+        return min(total, int(LIMIT.read_text(encoding="ascii")))
+    except (OSError, ValueError):  # no such file, or "max"
+        return total
 
 
 @contextlib.contextmanager

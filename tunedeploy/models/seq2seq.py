@@ -27,6 +27,7 @@ from tunedeploy.device.programs.seq2seq import (
     decoder_graph,
     encoder_graph,
 )
+from tunedeploy.errors import ModelError
 
 PAD, END = "<pad>", "</s>"
 
@@ -95,14 +96,36 @@ def small_marian(tokenizer: Tokenizer, *, width: int, layers: int, positions: in
 
 
 def facts_of(model: PreTrainedModel, max_new_tokens: int) -> Seq2SeqFacts:
-    """What a device must know of a model."""
+    """What a device must know of a model.
+
+    Raises:
+        ModelError: the decoder is built in an unknown way, or the checkpoint does not say how a text starts and ends.
+    """
     config: Any = model.config
-    key = Projections.of(model)[0].key
+    try:
+        key = Projections.of(model)[0].key
+    except AttributeError as error:
+        raise ModelError(f"model: its decoder is built neither as T5's nor as BART's: {error}") from error
     return Seq2SeqFacts(
-        start_id=config.decoder_start_token_id, eos_id=config.eos_token_id, pad_id=config.pad_token_id,
-        max_new_tokens=max_new_tokens, layers=len(Projections.of(model)), heads=heads_of(config),
+        start_id=id_of(model, "decoder_start_token_id"), eos_id=id_of(model, "eos_token_id"),
+        pad_id=id_of(model, "pad_token_id"), max_new_tokens=max_new_tokens,
+        layers=len(Projections.of(model)), heads=heads_of(config),
         head_width=key.out_features // heads_of(config), width=config.d_model, vocabulary=config.vocab_size,
     )  # fmt: skip
+
+
+def id_of(model: PreTrainedModel, key: str) -> int:
+    """An id by which the model starts, ends or pads a text, of its config or else of its generation config.
+
+    Raises:
+        ModelError: neither has one id of the vocabulary there.
+    """
+    configs: list[Any] = [model.config, model.generation_config]
+    value = next((found for config in configs if (found := getattr(config, key, None)) is not None), None)
+    size = getattr(model.config, "vocab_size", 0)
+    if not isinstance(value, int) or not 0 <= value < size:
+        raise ModelError(f"model: config.json: {key}: expected one id from 0 to {size - 1}, got {value}")
+    return value
 
 
 def heads_of(config: Any) -> int:

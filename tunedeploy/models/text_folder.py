@@ -64,6 +64,8 @@ def source_of(recipe: "Recipe") -> Source:
     if recipe.train.augment != "none":
         raise RecipeError(f"train.augment: {recipe.train.augment!r} is for images; {recipe.task} takes 'none'")
     source = sources.locate(recipe.model.name, recipe.model.weights)
+    if source.scheme == "new":
+        raise RecipeError(f"model: {recipe.model.name!r} is for translation; {recipe.task} needs a checkpoint")
     if source.scheme != "hf":
         raise RecipeError(f"model: {recipe.model.name!r} has images for input; {recipe.task} needs a text model")
     return source

@@ -1,12 +1,13 @@
 """A model that writes texts: an encoder and a decoder that is trained with the right answer as its prefix."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from tokenizers import Tokenizer
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from tunedeploy.device.encoders.text import characters_kept
 from tunedeploy.device.encoders.text_to_text import TextToTextEncoder, TextToTextFacts, facts_from
@@ -66,29 +67,56 @@ def assemble(recipe: "Recipe", data: "Data", decision: "Decision") -> Assembly:
         RecipeError: the recipe names an unknown architecture.
         ModelError: the checkpoint cannot be opened, or cannot be exported as an encoder and a decoder.
     """
+    if recipe.train.augment != "none":
+        raise RecipeError(f"train.augment: {recipe.train.augment!r} is for images; {recipe.task} takes 'none'")
     source = sources.locate(recipe.model.name, recipe.model.weights)
-    options: Any = recipe.data
+    fresh: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
     if source.scheme == "new":
-        if source.name not in ARCHITECTURES:
-            known = " or ".join(f"new://{name}" for name in ARCHITECTURES)
-            raise RecipeError(f"model: new://{source.name} is not known; expected {known}")
-        tune: Any = recipe.tune
-        texts = (str(row[key]) for row in data.train for key in ("text", "target"))
-        tokenizer = seq2seq.train_tokenizer(texts, size=tune.vocabulary, max_length=options.max_length or LONGEST)
-        longest = max(options.max_length or LONGEST, options.max_target_length or LONGEST)
-        trunk = (
-            seq2seq.small_t5(tokenizer, width=tune.width, layers=tune.layers)
-            if source.name == "t5"
-            else seq2seq.small_marian(tokenizer, width=tune.width, layers=tune.layers, positions=longest)
-        )
+        trunk, tokenizer = new_model(source, recipe, data)
         fresh = frozenset(f"trunk.{name}" for name, parameter in trunk.named_parameters() if parameter.requires_grad)
     elif source.scheme == "hf":
-        trunk, tokenizer, fresh = loading.open_seq2seq(source), open_tokenizer(source), frozenset()
+        trunk, tokenizer = loading.open_seq2seq(source), open_tokenizer(source)
+        notes = (*unused_sizes(recipe), *unused_settings(trunk))
     else:
         raise RecipeError(f"model: {recipe.model.name!r} has images for input; {recipe.task} needs a text model")
-    lengths = [length_of(trunk, key, getattr(options, key)) for key in ("max_length", "max_target_length")]
+    lengths = [length_of(trunk, key, getattr(recipe.data, key)) for key in ("max_length", "max_target_length")]
     facts = facts_of(trunk, tokenizer, *lengths)
-    return assembly_of(trunk, tokenizer, facts, decision, fresh)
+    return replace(assembly_of(trunk, tokenizer, facts, decision, fresh), notes=notes)
+
+
+def new_model(source: Source, recipe: "Recipe", data: "Data") -> tuple[PreTrainedModel, Tokenizer]:
+    """A model with random weights, of the size that the recipe says, and a tokenizer learned from the training rows.
+
+    Raises:
+        RecipeError: the recipe names an unknown architecture.
+    """
+    if source.name not in ARCHITECTURES:
+        known = " or ".join(f"new://{name}" for name in ARCHITECTURES)
+        raise RecipeError(f"model: new://{source.name} is not known; expected {known}")
+    options: Any = recipe.data
+    tune: Any = recipe.tune
+    texts = (str(row[key]) for row in data.train for key in ("text", "target"))
+    tokenizer = seq2seq.train_tokenizer(texts, size=tune.vocabulary, max_length=options.max_length or LONGEST)
+    if source.name == "t5":
+        return seq2seq.small_t5(tokenizer, width=tune.width, layers=tune.layers), tokenizer
+    longest = max(options.max_length or LONGEST, options.max_target_length or LONGEST)
+    return seq2seq.small_marian(tokenizer, width=tune.width, layers=tune.layers, positions=longest), tokenizer
+
+
+def unused_sizes(recipe: "Recipe") -> list[str]:
+    """A note where the recipe gives sizes that only a new model can have."""
+    sizes = ("tune.width", "tune.layers", "tune.vocabulary")
+    keys = [key for key in sizes if not recipe.sources[key].startswith("default")]
+    return [f"{', '.join(keys)}: not used, since a checkpoint has its own sizes"] if keys else []
+
+
+def unused_settings(trunk: PreTrainedModel) -> list[str]:
+    """A note on what a checkpoint says of generation that no bundle does: texts are the best token at each step."""
+    settings: Any = trunk.generation_config
+    usual = {"num_beams": 1, "no_repeat_ngram_size": 0, "bad_words_ids": None, "suppress_tokens": None}
+    unused = [key for key, value in usual.items() if getattr(settings, key, None) not in (None, value)]
+    return [f"texts are written greedily; the checkpoint's {', '.join(unused)} are not used"] if unused else []
 
 
 def length_of(trunk: PreTrainedModel, key: str, length: int | None) -> int:
@@ -121,18 +149,25 @@ def facts_of(trunk: PreTrainedModel, tokenizer: Tokenizer, max_length: int, max_
         ModelError: the decoder is built in a way that is not known, or the tokenizer is of another model or does not
             end a text with the id by which the model ends one.
     """
-    try:
-        program = seq2seq.facts_of(trunk, max_target)
-    except AttributeError as error:
-        raise ModelError(f"model: its decoder is not built as T5's or as BART's: {error}") from error
-    if tokenizer.get_vocab_size() > program.vocabulary:
+    program = seq2seq.facts_of(trunk, max_target)
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= program.vocabulary:
         raise ModelError(
-            f"model: its tokenizer has {tokenizer.get_vocab_size()} ids, its head {program.vocabulary}; two models?"
+            f"model: its tokenizer has ids up to {highest}, its head {program.vocabulary} rows; are they of one model?"
         )
-    if tokenizer.encode("a").ids[-1:] != [program.eos_id]:
+    ids = tokenizer.encode("a").ids
+    if ids[-1:] != [program.eos_id]:
         raise ModelError(
             f"model: its tokenizer does not end a text with {tokenizer.id_to_token(program.eos_id)!r}, id "
             f"{program.eos_id}; its post-processor must append it"
+        )
+    config: Any = trunk.config
+    first = tokenizer.id_to_token(ids[0])
+    special = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
+    if first in special and ids[0] not in (getattr(config, "bos_token_id", None), program.eos_id):
+        raise ModelError(
+            f"model: its tokenizer begins a text with {first!r}; models that are told the language by a token are not "
+            "supported, name a checkpoint of one pair of languages"
         )
     return TextToTextFacts(
         max_length=max_length, max_target_length=max_target, pad_id=program.pad_id, start_id=program.start_id,
@@ -167,9 +202,15 @@ def save(assembly: Assembly, folder: Path, record: Mapping[str, Any]) -> None:
     """Write a plain model folder: encoder, decoder, tokenizer, and tunedeploy.json with a record."""
     trunk: Any = assembly.model.trunk
     encoder: Any = assembly.encoder
+    facts = facts_from(encoder.facts)
+    greedy: Any = GenerationConfig  # as the loop on a device, for whoever generates with the folder
+    trunk.generation_config = greedy(
+        max_new_tokens=facts.max_target_length, num_beams=1, do_sample=False, decoder_start_token_id=facts.start_id,
+        eos_token_id=facts.eos_id, pad_token_id=facts.pad_id,
+    )  # fmt: skip
     with loading.quiet():
         trunk.save_pretrained(folder)
-        save_tokenizer(encoder.tokenizer, folder, facts_from(encoder.facts))
+        save_tokenizer(encoder.tokenizer, folder, facts)
     write_json(folder / text_folder.FILE, {**record, **assembly.facts, "encoder": encoder.facts})
 
 

@@ -1,6 +1,7 @@
 """Checks for programs of several graphs: each graph by itself, the cache between calls, generated texts."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from tunedeploy.device.comparison import Comparison
 from tunedeploy.device.encoders import Array, Inputs
 from tunedeploy.device.parts import by_size
 from tunedeploy.device.programs import SEQUENCES
-from tunedeploy.device.signature import Recording
+from tunedeploy.device.signature import Arrays
 from tunedeploy.proof.apart import Outputs
 from tunedeploy.proof.scene import Scene, grid, of_outputs
 
@@ -22,20 +23,39 @@ def each_graph(scene: Scene) -> list[Comparison]:
     outputs = {graph.name: Outputs(graph) for graph in scene.program.graphs}
     calls = dict.fromkeys(outputs, 0)
     for number, (how, inputs, chosen) in enumerate(grid(scene)):
-        names = [scene.names[at] for at in chosen]
-        recording = Recording(scene.torch.run)
-        scene.program.forward(recording, inputs)
+        run = Compared(
+            scene=scene, outputs=outputs, calls=calls, rows=[scene.names[at] for at in chosen], how=f", {how}",
+            measured=number < EXACT,
+        )  # fmt: skip
+        scene.program.forward(run, inputs)
         for cut in scene.program.cuts(inputs):
-            scene.program.forward_in_calls(recording, inputs, cut)
-        for call in recording.calls:
-            got = scene.onnx.run(call.graph, call.inputs)
-            outputs[call.graph].compare(call.inputs, call.outputs, got, names, f", {how}")
-            if number < EXACT:
-                double = scene.double.run(call.graph, call.inputs)
-                outputs[call.graph].measure_floor(call.inputs, call.outputs, double)
-            calls[call.graph] += 1
+            scene.program.forward_in_calls(run, inputs, cut)
     ledgers = {graph: replace(scene.float32, file=file) for graph, file in scene.float_files.items()}
     return [of_outputs(ledgers[graph], "graph-vs-torch", each, calls[graph]) for graph, each in outputs.items()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """Torch as a Run, each call compared with the file's at once: kept until all are made, they would fill the memory.
+
+    `measured` calls are also computed in float64, for the noise floor.
+    """
+
+    scene: Scene
+    outputs: Mapping[str, Outputs]
+    calls: dict[str, int]
+    rows: list[str]
+    how: str
+    measured: bool
+
+    def __call__(self, graph: str, inputs: Arrays) -> dict[str, Array]:
+        """Torch's outputs of a call."""
+        expected = self.scene.torch.run(graph, inputs)
+        self.outputs[graph].compare(inputs, expected, self.scene.onnx.run(graph, inputs), self.rows, self.how)
+        if self.measured:
+            self.outputs[graph].measure_floor(inputs, expected, self.scene.double.run(graph, inputs))
+        self.calls[graph] += 1
+        return expected
 
 
 def cache_invariance(scene: Scene) -> list[Comparison]:

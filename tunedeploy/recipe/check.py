@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tunedeploy import plugins
+from tunedeploy.contracts.task import NEW_MODEL
 from tunedeploy.errors import UserError
 from tunedeploy.recipe import paths as recipe_paths
 from tunedeploy.recipe import plugin_keys as recipe_options
@@ -49,6 +50,10 @@ class Check:
         method = self._first("methods")
         of_method = _defaults("methods", method, f"default of {method}")
         of_both = _defaults("tasks", task, f"default of {task} with {method}", method=method)
+        model = written.get("model.name")
+        if model is not None and str(model.value).startswith(NEW_MODEL):
+            source = f"default of {task} with {method}, new model"
+            of_both |= _defaults("tasks", task, source, method=method, member="NEW_MODEL_DEFAULTS")
         values = of_method | of_task | of_both | written
         for key in ("train.objective", "export.quantize", "export.target"):
             self._name(key, values)
@@ -163,10 +168,13 @@ class Check:
         return origins
 
 
-def _defaults(axis: str, name: str | None, source: str, *, method: str | None = None) -> dict[str, Value]:
+def _defaults(
+    axis: str, name: str | None, source: str, *, method: str | None = None, member: str = "METHOD_DEFAULTS"
+) -> dict[str, Value]:
     if name is None:
         return {}
-    given = plugins.load("tasks", name).METHOD_DEFAULTS.get(method, {}) if method else plugins.load(axis, name).DEFAULTS
+    plugin = plugins.load(axis, name)
+    given = getattr(plugin, member).get(method, {}) if method else plugin.DEFAULTS
     return {key: Value(value, source) for key, value in given.items()}
 
 

@@ -44,7 +44,7 @@ def run(recipe: "Recipe", rundir: RunDir) -> results.Bundle:
     parts = parts_of(recipe, rundir)
     ledger = rundir.ledger()
     real = sample(data.eval, GOLDEN_ROWS)
-    rows = [*real, *task.edge_rows(real[0])]
+    rows = [task.golden_row(row, parts.encoder.facts) for row in (*real, *task.edge_rows(real[0]))]
     with whole_folder(rundir / "dist") as folder:
         copy(rundir, folder, quantize["variants"], train["labels"])
         tokenizer_facts.settle(folder, parts.encoder.facts)

@@ -143,9 +143,11 @@ def attempts(recipe: "Recipe", rundir: RunDir, name: str, judge: Judge) -> tuple
 
 def put(path: Path, target: Path) -> None:
     """Rename a file, with that of its tensors where it has one, in the place of another."""
-    data_file(target).unlink(missing_ok=True)
-    for part in reversed(parts_of_file(path)):  # the file itself last
+    parts = parts_of_file(path)
+    for part in reversed(parts):  # the file itself last
         part.replace(target.with_name(part.name))
+    if len(parts) == 1:
+        data_file(target).unlink(missing_ok=True)
 
 
 def write(name: str, source: Path, target: Path, setting: Setting, samples: Sequence[Inputs]) -> None:
@@ -182,7 +184,8 @@ def options_for(recipe: "Recipe", graph: str, sources: Mapping[str, Path]) -> "E
     A name that no graph has stays with the last one, so that its precision reports it.
     """
     excluded = getattr(recipe.export, "exclude", ())
-    nodes = {name: {node.name for node in onnx.load(path).graph.node} for name, path in sources.items()}
+    models = {name: onnx.load(path, load_external_data=False) for name, path in sources.items()}
+    nodes = {name: {node.name for node in model.graph.node} for name, model in models.items()}
     others = set().union(*(nodes[name] for name in sources if name != graph))
     last = graph == list(sources)[-1]
     own_nodes = tuple(name for name in excluded if name in nodes[graph] or (last and name not in others))
@@ -242,7 +245,8 @@ def over_budget(judge: Judge, how: str, measured: Measured, paths: Mapping[str, 
         lines.append(f"{how}: takes {measured['ms']:.2f} ms a row, allowed {limits.max_latency:g}")
     lines += over_budget_elsewhere(judge, how, measured)
     target = plugins.load("targets", limits.target)
-    breaches = [line for path in paths.values() for line in target.breaches(onnx.load(path), measured["bytes"])]
+    models = [onnx.load(path, load_external_data=False) for path in paths.values()]
+    breaches = [line for model in models for line in target.breaches(model, measured["bytes"])]
     return [*lines, *(f"{how}: target {limits.target}: {line}" for line in dict.fromkeys(breaches))]
 
 
@@ -264,7 +268,7 @@ def over_budget_elsewhere(judge: Judge, how: str, measured: Measured) -> list[st
 
 def label(path: Path, name: str, setting: Setting, source: Path) -> None:
     """Write into a quantized file what it is and what it was made from."""
-    model, before = onnx.load(path), onnx.load(source)
+    model, before = onnx.load(path), onnx.load(source, load_external_data=False)
     onnx_files.describe(model, {prop.key.removeprefix("tunedeploy."): prop.value for prop in before.metadata_props})
     onnx_files.describe(model, {"variant": name, "quantization": setting, "made_from": sha256(source)})
     onnx_files.write(model, path)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunedeploy.bundling.card import number
 from tunedeploy.device.figures import loss_text, value_text
+from tunedeploy.device.manifest import files_of
 from tunedeploy.run.atomic import write_text
 from tunedeploy.run.folder import RunDir
 from tunedeploy.run.results import Report, value_of
@@ -57,7 +58,7 @@ def variants(rundir: RunDir) -> str:
         [
             (
                 name,
-                variant["file"],
+                ", ".join(files_of(variant).values()),
                 f"{variant['bytes'] / 1e6:.2f}",
                 value_text(variant["metric"], unit),
                 loss_text(variant["drop"], unit),

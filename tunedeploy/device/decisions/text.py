@@ -30,8 +30,21 @@ BEST, MARGIN, HEIGHT, RIGHT, CERTAINTY = range(5)
 WIDTH = 5
 
 
+BLOCK = 2**22  # logits at a time in float64: four arrays of 32 MB
+
+
 def evidence_of(scores: Array, right: Array) -> Array:
     """Evidence of tokens, float32 (units, WIDTH), of logits (units, vocabulary) and the right ids (units,)."""
+    units = max(1, BLOCK // max(scores.shape[-1], 1))
+    blocks = [
+        evidence_of_block(scores[start : start + units], right[start : start + units])
+        for start in range(0, len(scores), units)
+    ]
+    return np.concatenate([np.zeros((0, WIDTH), np.float32), *blocks])
+
+
+def evidence_of_block(scores: Array, right: Array) -> Array:
+    """The same of few enough logits to be held in float64 several times over."""
     exact = np.asarray(scores, np.float64)
     best = exact.argmax(-1)
     two = np.partition(exact, -2, axis=-1)[:, -2:]
@@ -146,11 +159,20 @@ def bleu(texts: Sequence[str], targets: Sequence[str]) -> float:
     Raises:
         PackageError: sacrebleu is not installed.
     """
+    return float(sacrebleu().corpus_bleu(list(texts), [list(targets)]).score)
+
+
+def sacrebleu() -> Any:
+    """The package.
+
+    Raises:
+        PackageError: it is not installed.
+    """
     try:
-        import sacrebleu
+        import sacrebleu as package
     except ModuleNotFoundError as error:
         raise PackageError("bleu needs the package sacrebleu; pip install sacrebleu") from error
-    return float(sacrebleu.corpus_bleu(list(texts), [list(targets)]).score)
+    return package
 
 
 def opened(facts: Mapping[str, Any], labels: tuple[str, ...]) -> Text:

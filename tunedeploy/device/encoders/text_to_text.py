@@ -15,7 +15,7 @@ from ..inside import inside
 from ..programs.seq2seq import PREFIX, PREFIX_MASK, Seq2SeqFacts, whole_graph
 from ..signature import Value
 from . import Array, Features, Inputs, Row
-from .text import contradictions, encoded, open_tokenizer
+from .text import characters_kept, contradictions, encoded, open_tokenizer
 
 __all__ = ["contradictions"]  # the tokenizer's files say what those of other text bundles do
 
@@ -97,21 +97,24 @@ class TextToTextEncoder:
         facts = self._facts
         sources = [ids or [facts.lone_id] for ids in self._ids([row["text"] for row in rows], facts.max_length)]
         features: list[Features] = [{"input_ids": np.asarray(ids, np.int64)} for ids in sources]
-        if rows and all(row.get("target") is not None for row in rows):
-            # A right answer with "</s>" in it does not end there: the letters are tokens like any other.
-            self.tokenizer.encode_special_tokens = True
-            try:
-                answers = self._ids([row["target"] for row in rows], facts.max_target_length)
-            finally:
-                self.tokenizer.encode_special_tokens = False
-            features = [
-                {**feature, "target_ids": np.asarray(ids or [facts.eos_id], np.int64)}
-                for feature, ids in zip(features, answers, strict=True)
-            ]
+        labelled = [at for at, row in enumerate(rows) if row.get("target") is not None]
+        # A right answer with "</s>" in it does not end there: the letters are tokens like any other.
+        self.tokenizer.encode_special_tokens = True
+        try:
+            answers = self._ids([rows[at]["target"] for at in labelled], facts.max_target_length)
+        finally:
+            self.tokenizer.encode_special_tokens = False
+        for at, ids in zip(labelled, answers, strict=True):
+            features[at] = {**features[at], "target_ids": np.asarray(ids or [facts.eos_id], np.int64)}
         return features
 
+    def length(self, row: Row) -> int:
+        """Tokens of a row's source before it is cut, of the characters that are read."""
+        return len(self._ids([row["text"]], 2**31)[0])
+
     def _ids(self, texts: Sequence[str], longest: int) -> list[list[int]]:
-        encodings = encoded(self.tokenizer, [text[: self._facts.max_characters] for text in texts])
+        most = None if self._facts.max_characters is None else max(self._facts.max_characters, characters_kept(longest))
+        encodings = encoded(self.tokenizer, [text[:most] for text in texts])
         return [
             row.ids if len(row.ids) <= longest else [*row.ids[: longest - 1], self._facts.eos_id] for row in encodings
         ]

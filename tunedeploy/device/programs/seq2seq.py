@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import typed
 from ..encoders import Array
+from ..errors import RunError
 from ..signature import Arrays, Graph, Run, Value
 from . import SEQUENCES
 
@@ -23,6 +24,10 @@ PREFIX, PREFIX_MASK = "decoder_input_ids", "decoder_attention_mask"
 PAST, PRESENT = "past_key_values", "present"
 # Names of axes. The decoder's own cache grows by the steps of a call; that of the encoder's states is full after one.
 SOURCE, STEPS, CACHED, GROWN, PROJECTED = "sequence", "steps", "past", "past + steps", "past_sequence"
+
+
+# What any model has: a bundle's facts are held to it before arrays of that size are made. The rest ends at 2**20.
+LIMITS = {"layers": (1, 1000), "heads": (1, 1000), "head_width": (1, 10_000), "vocabulary": (2, 2**24)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +47,7 @@ class Seq2SeqFacts:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            least, most = (0, self.vocabulary - 1) if name.endswith("_id") else (1, 2**31)
+            least, most = (0, self.vocabulary - 1) if name.endswith("_id") else LIMITS.get(name, (1, 2**20))
             if name != "kind" and not least <= value <= most:
                 raise ValueError(f"{name}: expected {least} to {most}, got {value}")
 
@@ -74,7 +79,13 @@ class Seq2Seq:
         return self.forward_in_calls(run, batch, ())
 
     def forward_in_calls(self, run: Run, batch: Arrays, cut: tuple[int, ...]) -> dict[str, Array]:
-        """The same in several calls with the cache between them; a new one begins before each step of `cut`."""
+        """The same in several calls with the cache between them; a new one begins before each step of `cut`.
+
+        Raises:
+            RunError: a row of the batch has no right answer.
+        """
+        if PREFIX not in batch:
+            raise RunError("a row has no target: each token is judged behind those of the right answer before it")
         memory = self.memory(run, batch)
         past = self.no_past(len(batch[PREFIX]))
         logits = []
@@ -99,6 +110,9 @@ class Seq2Seq:
         """The best token at each step, int64 (batch, steps), until every row has ended; behind its end a row is padded.
 
         A row that has not ended after `max_new_tokens` is cut there.
+
+        Raises:
+            RunError: the decoder gives a logit that is not finite.
         """
         memory = self.memory(run, batch)
         rows = len(batch["input_ids"])
@@ -108,7 +122,10 @@ class Seq2Seq:
         steps: list[Array] = []
         while len(steps) < self.settings.max_new_tokens and not ended.all():
             logits, past = self.step(run, memory, ids, past)
-            best = logits[:, -1].argmax(-1)
+            last = logits[:, -1]
+            if not np.isfinite(last[~ended]).all():
+                raise RunError(f"{DECODER}: gives NaN or infinity at step {len(steps) + 1}; no text can be made of it")
+            best = last.argmax(-1)
             ids = np.where(ended, self.settings.pad_id, best).astype(np.int64)[:, None]
             ended |= best == self.settings.eos_id
             steps.append(ids)
