@@ -186,3 +186,19 @@ def test_a_damaged_manifest_is_a_breach_for_verify_and_one_line_for_the_others(
 
 def test_there_is_something_to_reach_in_these_bundles(text_run: Finished) -> None:
     assert len(files_below(text_run.dist)) > 15
+
+
+def test_a_tensor_elsewhere_is_found_behind_a_tag_that_only_protobuf_reads(text_run: Finished) -> None:
+    """protobuf drops the bits of a tag over 32: field 13 may be written so that other readers see none."""
+    path = text_run.dist / "onnx" / "model.onnx"
+    keep_outside(path, "other.bin")
+    content = path.read_bytes()
+    model = onnx.load(path, load_external_data=False)
+    (weight,) = (tensor for tensor in model.graph.initializer if tensor.name == "head.weight")
+    entry = weight.external_data[0].SerializeToString()
+    plain = bytes([13 << 3 | 2, len(entry)]) + entry
+    assert content.count(plain) == 1
+    hidden = bytes([13 << 3 | 2 | 128, 128, 128, 128, 16, len(entry)]) + entry
+    path.write_bytes(content.replace(plain, hidden))
+    with pytest.raises(RunError, match="is not an ONNX file: tag|cut off"):
+        external_data.parts_of_file(path)

@@ -16,6 +16,7 @@ from tunedeploy.device.programs import seq2seq as program
 from tunedeploy.device.programs.seq2seq import Seq2Seq
 from tunedeploy.device.signature import Arrays, Run
 from tunedeploy.device.typed import Mismatch
+from tunedeploy.errors import RunError
 from tunedeploy.models import seq2seq
 from tunedeploy.models.conversion import name_axes
 from tunedeploy.models.torch_inputs import arguments, tensors
@@ -256,3 +257,32 @@ def test_any_text_comes_back_from_its_ids(tokenizer: Tokenizer) -> None:
         assert tokenizer.decode(tokenizer.encode(text).ids).removeprefix(" ") == text
     assert tokenizer.encode("the cat sleeps").ids[-1] == 1
     assert len(tokenizer.encode("word " * 100).ids) == 32
+
+
+def test_logits_that_are_not_finite_end_the_loop_with_a_line(model: PreTrainedModel, tokenizer: Tokenizer) -> None:
+    healthy = torch_run(model)
+
+    def broken(name: str, inputs: Arrays) -> dict[str, Array]:
+        outputs = healthy(name, inputs)
+        return {key: value * np.nan if key == program.OUTPUT else value for key, value in outputs.items()}
+
+    with pytest.raises(RunError, match="gives NaN or infinity at step 1; no text can be made of it"):
+        program_of(model).answer(broken, batch_of(tokenizer))
+
+
+def test_a_pass_without_right_answers_is_a_line(model: PreTrainedModel, tokenizer: Tokenizer) -> None:
+    batch = {name: array for name, array in batch_of(tokenizer).items() if name != program.PREFIX}
+    with pytest.raises(RunError, match="a row has no target"):
+        program_of(model).forward(torch_run(model), batch)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("layers", 200_000), ("heads", 2**31), ("head_width", 2**31), ("max_new_tokens", 2**31), ("vocabulary", 2**31)],
+)
+def test_sizes_that_no_model_has_are_refused_before_arrays_of_them_are_made(
+    key: str, value: int, model: PreTrainedModel
+) -> None:
+    made = program_of(model)
+    with pytest.raises(Mismatch, match=f"{key}: expected"):
+        program.opened(made.facts | {key: value}, made.graph)

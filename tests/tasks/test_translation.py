@@ -15,10 +15,12 @@ from tests.tiny import Tiny, TinyTask
 from tunedeploy import api
 from tunedeploy.data.recipe_data import data_of
 from tunedeploy.device.bundle import load_bundle
-from tunedeploy.errors import RecipeError
+from tunedeploy.device.files import read_json
+from tunedeploy.errors import ModelError, RecipeError, RunError
 from tunedeploy.models import seq2seq, start, translator
 from tunedeploy.models.runs import torch_run
 from tunedeploy.proof.graph_sets import first_differences
+from tunedeploy.run.atomic import write_json
 from tunedeploy.tasks import translation
 
 Finisher = Callable[[str], Finished]
@@ -139,3 +141,54 @@ def test_rows_that_ended_at_the_same_step_are_equal_whatever_pads_them() -> None
     assert first_differences(ours[1:], np.array([[5, 6, 1]]), 9) == [(0, 2)]
     assert first_differences(ours[1:], np.array([[5, 6]]), 9) == [(0, 2)]
     assert first_differences(np.array([[5, 1]]), np.array([[5, 9]]), 9) == [(0, 1)]  # it ended, or goes on as padding
+
+
+def test_new_models_and_checkpoints_have_defaults_of_their_own(tiny: Tiny, tmp_path: Path) -> None:
+    def rates(model: str) -> tuple[float, int, str]:
+        path = tiny.write(tmp_path / "r.yaml", "translation", model=model, tune={"method": "full"})
+        path.write_text(path.read_text(encoding="utf-8").replace("  epochs: 1\n", "").replace("  batch_size: 8\n", ""))
+        recipe = api.recipe_of(path)
+        return recipe.train.lr, recipe.train.batch_size, recipe.sources["train.lr"]
+
+    assert rates("new://marian") == (1e-3, 64, "default of translation with full, new model")
+    assert rates(str(tiny.of("translation", "model"))) == (5e-5, 32, "default of full")
+
+
+@pytest.mark.parametrize("task", ["text-classification", "image-classification"])
+def test_a_new_model_is_for_translation_alone(task: str, tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path / "r.yaml", task, model="new://marian", tune={"method": "full"})
+    with pytest.raises((RecipeError, ModelError), match="is for translation"):
+        start.base(recipe, data_of(recipe))
+
+
+def test_sizes_for_a_checkpoint_and_augmentation_are_not_passed_over(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny.recipe(tmp_path / "r.yaml", "translation", tune={"method": "full", "width": 64})
+    assert start.base(recipe, data_of(recipe)).notes == ("tune.width: not used, since a checkpoint has its own sizes",)
+    recipe = tiny.recipe(tmp_path / "r.yaml", "translation", train={"augment": "light"})
+    with pytest.raises(RecipeError, match="is for images"):
+        start.base(recipe, data_of(recipe))
+
+
+def test_a_bundle_says_how_its_texts_are_generated_to_whoever_reads_its_folder(finished: Finisher) -> None:
+    settings = read_json(finished("translation").dist / "generation_config.json")
+    program = read_json(finished("translation").dist / "manifest.json")["program"]
+    assert settings["max_new_tokens"] == program["max_new_tokens"]
+    assert settings["eos_token_id"] == program["eos_id"]
+    assert settings.get("num_beams", 1) == 1
+
+
+def test_rows_without_a_right_answer_are_written_and_not_scored(finished: Finisher) -> None:
+    bundle = load_bundle(finished("translation").dist)
+    rows = [{"text": "the cat sees the red dog", "target": "le chat"}, {"text": "the house"}]
+    assert len(bundle.predict(rows)) == 2
+    with pytest.raises(RunError, match="a row has no target"):
+        bundle.score(rows)
+
+
+def test_a_program_that_is_not_the_preprocessing_s_is_one_line(finished: Finisher, tmp_path: Path) -> None:
+    dist = finished("translation").copy(tmp_path).dist
+    manifest = read_json(dist / "manifest.json")
+    manifest["program"]["eos_id"] += 1
+    write_json(dist / "manifest.json", manifest)
+    with pytest.raises(RunError, match=r"program: differs from preprocessing\.program"):
+        load_bundle(dist).predict(["the cat"])

@@ -172,6 +172,7 @@ def facts_of(trunk: PreTrainedModel, tokenizer: Tokenizer, max_length: int, max_
     return TextToTextFacts(
         max_length=max_length, max_target_length=max_target, pad_id=program.pad_id, start_id=program.start_id,
         eos_id=program.eos_id, lone_id=program.eos_id, max_characters=characters_kept(max_length),
+        max_target_characters=characters_kept(max_target),
         program=vars(program),
     )  # fmt: skip
 

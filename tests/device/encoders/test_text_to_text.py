@@ -42,7 +42,8 @@ def facts(**others: Any) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "max_length": LENGTH, "max_target_length": TARGET_LENGTH, "pad_id": 0, "start_id": 0, "eos_id": 1, "lone_id": 1,
-        "program": program, "max_characters": None, "beside": ["labels"], "kind": "text_to_text",
+        "program": program, "max_characters": None, "max_target_characters": None, "beside": ["labels"],
+        "kind": "text_to_text",
     } | others  # fmt: skip
 
 
@@ -79,7 +80,7 @@ def test_every_text_ends_with_the_end_token_also_where_it_is_cut(encoder: TextTo
 
 
 def test_a_text_is_cut_to_its_first_characters(folder: Path) -> None:
-    encoder = open_encoder(folder, facts(max_characters=3))
+    encoder = open_encoder(folder, facts(max_characters=3, max_target_characters=3))
     long, short = encoder.encode([{"text": text, "target": text} for text in ("🙂🙂🙂 a dog", "🙂🙂🙂")])
     for name in ("input_ids", "target_ids"):
         assert np.array_equal(long[name], short[name])
@@ -88,9 +89,9 @@ def test_a_text_is_cut_to_its_first_characters(folder: Path) -> None:
 def test_rows_without_a_right_answer_have_none_in_the_batch(encoder: TextToTextEncoder) -> None:
     rows = [{"text": "a dog", "target": "a"}, {"text": "a dog", "target": None}, {"text": "a dog"}]
     features = encoder.encode(rows)
-    assert [sorted(row) for row in features] == [["input_ids"]] * 3
-    labelled = encoder.encode(rows[:1])
-    assert set(encoder.collate([*labelled, *features])) == {"input_ids", "attention_mask"}
+    assert [sorted(row) for row in features] == [["input_ids", "target_ids"], ["input_ids"], ["input_ids"]]
+    labelled = features[:1]
+    assert set(encoder.collate(features)) == {"input_ids", "attention_mask"}
     assert set(encoder.collate(labelled)) == {
         "input_ids", "attention_mask", "decoder_input_ids", "decoder_attention_mask", "labels",
     }  # fmt: skip
@@ -206,3 +207,17 @@ def test_a_raw_row_is_json_with_its_right_answer(encoder: TextToTextEncoder, fol
     row = {"text": "a\r\n🙂", "target": "b", "origin": "row 3"}
     assert encoder.portable(row, 0, folder) == {"text": "a\r\n🙂", "target": "b"}
     assert encoder.portable({"text": "a", "target": None}, 0, folder) == {"text": "a"}
+
+
+def test_a_row_without_an_answer_takes_none_from_the_others(encoder: TextToTextEncoder) -> None:
+    first, second = encoder.encode([{"text": "a dog", "target": "un chien"}, {"text": "a dog"}])
+    assert "target_ids" in first and "target_ids" not in second
+    assert PREFIX in encoder.collate([first])
+    assert PREFIX not in encoder.collate([first, second])
+
+
+def test_a_right_answer_is_cut_by_its_own_length(folder: Path) -> None:
+    encoder = open_encoder(folder, facts(max_target_length=30_000, max_characters=10))
+    (features,) = encoder.encode([{"text": "a", "target": "a dog " * 3_000}])
+    (shorter,) = encoder.encode([{"text": "a", "target": "a dog " * 2_000}])
+    assert len(features["target_ids"]) > len(shorter["target_ids"])

@@ -15,7 +15,7 @@ from ..inside import inside
 from ..programs.seq2seq import PREFIX, PREFIX_MASK, Seq2SeqFacts, whole_graph
 from ..signature import Value
 from . import Array, Features, Inputs, Row
-from .text import characters_kept, contradictions, encoded, open_tokenizer
+from .text import contradictions, encoded, open_tokenizer
 
 __all__ = ["contradictions"]  # the tokenizer's files say what those of other text bundles do
 
@@ -37,7 +37,8 @@ class TextToTextFacts:
     eos_id: int
     lone_id: int  # stands for a text that tokenizes to nothing at all
     program: dict[str, Any]
-    max_characters: int | None = None  # each text is cut to its first so many code points; None: never
+    max_characters: int | None = None  # a source is cut to its first so many code points; None: never
+    max_target_characters: int | None = None  # the same of a right answer
     beside: tuple[str, ...] = (LABELS,)
     kind: str = KIND
 
@@ -45,8 +46,9 @@ class TextToTextFacts:
         for name in ("max_length", "max_target_length"):
             if not 2 <= getattr(self, name) < 2**20:
                 raise ValueError(f"{name}: expected 2 to {2**20 - 1}, got {getattr(self, name)}")
-        if self.max_characters is not None and self.max_characters < 1:
-            raise ValueError(f"max_characters: expected 1 or more, got {self.max_characters}")
+        for name in ("max_characters", "max_target_characters"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
         program = typed.from_json(Seq2SeqFacts, dict(self.program), "program")
         for name in ("pad_id", "start_id", "eos_id"):
             if getattr(self, name) != getattr(program, name):
@@ -95,13 +97,17 @@ class TextToTextEncoder:
     def encode(self, rows: Sequence[Row]) -> list[Features]:
         """Rows with `text`, and `target` where they are labelled, to ids; a cut text keeps the id that ends it."""
         facts = self._facts
-        sources = [ids or [facts.lone_id] for ids in self._ids([row["text"] for row in rows], facts.max_length)]
+        sources = [
+            ids or [facts.lone_id]
+            for ids in self._ids([row["text"] for row in rows], facts.max_length, facts.max_characters)
+        ]
         features: list[Features] = [{"input_ids": np.asarray(ids, np.int64)} for ids in sources]
         labelled = [at for at, row in enumerate(rows) if row.get("target") is not None]
         # A right answer with "</s>" in it does not end there: the letters are tokens like any other.
         self.tokenizer.encode_special_tokens = True
         try:
-            answers = self._ids([rows[at]["target"] for at in labelled], facts.max_target_length)
+            targets = [rows[at]["target"] for at in labelled]
+            answers = self._ids(targets, facts.max_target_length, facts.max_target_characters)
         finally:
             self.tokenizer.encode_special_tokens = False
         for at, ids in zip(labelled, answers, strict=True):
@@ -110,11 +116,10 @@ class TextToTextEncoder:
 
     def length(self, row: Row) -> int:
         """Tokens of a row's source before it is cut, of the characters that are read."""
-        return len(self._ids([row["text"]], 2**31)[0])
+        return len(self._ids([row["text"]], 2**31, self._facts.max_characters)[0])
 
-    def _ids(self, texts: Sequence[str], longest: int) -> list[list[int]]:
-        most = None if self._facts.max_characters is None else max(self._facts.max_characters, characters_kept(longest))
-        encodings = encoded(self.tokenizer, [text[:most] for text in texts])
+    def _ids(self, texts: Sequence[str], longest: int, characters: int | None) -> list[list[int]]:
+        encodings = encoded(self.tokenizer, [text[:characters] for text in texts])
         return [
             row.ids if len(row.ids) <= longest else [*row.ids[: longest - 1], self._facts.eos_id] for row in encodings
         ]
