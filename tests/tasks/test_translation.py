@@ -20,6 +20,7 @@ from tunedeploy.errors import ModelError, RecipeError, RunError
 from tunedeploy.models import seq2seq, start, translator
 from tunedeploy.models.runs import torch_run
 from tunedeploy.proof.graph_sets import first_differences
+from tunedeploy.recipe.read import read as read_recipe
 from tunedeploy.run.atomic import write_json
 from tunedeploy.tasks import translation
 
@@ -147,7 +148,7 @@ def test_new_models_and_checkpoints_have_defaults_of_their_own(tiny: Tiny, tmp_p
     def rates(model: str) -> tuple[float, int, str]:
         path = tiny.write(tmp_path / "r.yaml", "translation", model=model, tune={"method": "full"})
         path.write_text(path.read_text(encoding="utf-8").replace("  epochs: 1\n", "").replace("  batch_size: 8\n", ""))
-        recipe = api.recipe_of(path)
+        recipe = read_recipe(path)
         return recipe.train.lr, recipe.train.batch_size, recipe.sources["train.lr"]
 
     assert rates("new://marian") == (1e-3, 64, "default of translation with full, new model")
