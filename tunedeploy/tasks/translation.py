@@ -68,7 +68,7 @@ class Options(Section):
 
     text: str | None = None  # found by its usual names when left out
     target: str | None = None  # the text to be written; found by its usual names when left out
-    # Tokens of a source, and of what is written, in training and by an app: 128, or fewer where the checkpoint has fewer positions.
+    # Tokens of a source, and of what is written, in training and by an app: 128, or what the checkpoint has places for.
     max_length: int | None = Field(default=None, ge=8, lt=2**20)
     max_target_length: int | None = Field(default=None, ge=8, lt=2**20)
 
