@@ -20,7 +20,16 @@ from tunedeploy import api
 from tunedeploy.device.files import files_below, sha256
 from tunedeploy.errors import RunError
 from tunedeploy.run import atomic, pipeline
-from tunedeploy.run.atomic import discard, disk_errors, reserve, scratch, sweep, whole_folder, write_array, write_text
+from tunedeploy.run.atomic import (
+    discard,
+    disk_errors,
+    reserve,
+    scratch_folder,
+    sweep,
+    whole_folder,
+    write_array,
+    write_text,
+)
 from tunedeploy.run.folder import RunDir
 from tunedeploy.training import checkpoint
 
@@ -82,14 +91,14 @@ def test_an_array_is_the_old_or_the_new_after_a_kill_at_any_operation(tmp_path: 
 
 
 def test_what_was_tried_beside_a_file_is_gone_whatever_ends_it(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), scratch(tmp_path / "new" / "model.onnx") as beside:
+    with pytest.raises(KeyboardInterrupt), scratch_folder(tmp_path / "new" / "attempt") as beside:
         assert atomic.TEMPORARY.fullmatch(beside.name)  # what `sweep` clears away after a kill
-        beside.write_text("half")
+        (beside / "model.onnx").write_text("half")
         raise KeyboardInterrupt
     assert files_below(tmp_path) == []
-    with scratch(tmp_path / "model.onnx") as beside:
-        beside.write_text("whole")
-        beside.replace(tmp_path / "model.onnx")
+    with scratch_folder(tmp_path / "attempt") as beside:
+        (beside / "model.onnx").write_text("whole")
+        (beside / "model.onnx").replace(tmp_path / "model.onnx")
     assert content(tmp_path) == {"model.onnx": "whole"}
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunedeploy.device.figures import digits
-from tunedeploy.device.manifest import files_of
 
 if TYPE_CHECKING:
     from tunedeploy.run.planned import Plan
@@ -117,6 +116,8 @@ def ledger_table(comparisons: Iterable[Mapping[str, Any]]) -> str:
 
 def variants_table(variants: Mapping[str, "Variant"], metric: str, unit: str) -> str:
     """The files of a bundle for people; of a variant with several, figures stand beside the first."""
+    from tunedeploy.device.manifest import files_of  # numpy is no part of --help
+
     places = digits(unit)
     rows: list[tuple[str, ...]] = []
     for name, variant in variants.items():

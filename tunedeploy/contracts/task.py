@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tunedeploy.recipe.sections import Section, TrainOptions
 
 
-NEW_MODEL = "new://"  # how the name of a model begins that has random weights
 IGNORE = -100  # of integer targets: what pads them, and places at which nothing is to be learned
 
 
@@ -53,7 +52,7 @@ class Task(Plugin, Protocol):
     SYNONYMS: Sequence[str] = ()
     # Method to defaults that hold for the two together; they win over those of either.
     METHOD_DEFAULTS: Mapping[str, Mapping[str, Any]] = NOTHING
-    # The same where the model is new, with random weights, which take other rates than pretrained ones; see NEW_MODEL.
+    # The same where the model is new, with random weights, which take other rates than pretrained ones: `new://...`.
     NEW_MODEL_DEFAULTS: Mapping[str, Mapping[str, Any]] = NOTHING
     # Models that `init` writes, each with its method: the first that is installed, or else the last.
     MODELS: Sequence[tuple[Any, str]] = ()

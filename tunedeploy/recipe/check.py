@@ -11,7 +11,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from tunedeploy import plugins
-from tunedeploy.contracts.task import NEW_MODEL
 from tunedeploy.errors import UserError
 from tunedeploy.recipe import paths as recipe_paths
 from tunedeploy.recipe import plugin_keys as recipe_options
@@ -28,6 +27,8 @@ _AXES = {  # keys whose value names plug-ins
     "export.target": "targets",
 }
 _NO_VALUE = Value(None, "default")
+
+NEW_MODEL = "new://"  # how the name of a model with random weights begins
 
 
 class Check:
