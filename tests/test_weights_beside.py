@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
@@ -15,6 +16,7 @@ from tunedeploy.device.external_data import data_digest, parts_of_file, size_of_
 from tunedeploy.device.files import read_json
 from tunedeploy.errors import RunError
 from tunedeploy.graphs import files as onnx_files
+from tunedeploy.graphs.onnx_graph import Graph
 
 FP32 = "onnx/model.onnx"
 
@@ -104,3 +106,15 @@ def test_a_file_that_gets_smaller_leaves_no_weights_beside_it(large: Finished, t
     onnx_files.write(model, tmp_path / "model.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
     assert "tunedeploy.data_sha256" not in {entry.key for entry in onnx.load(tmp_path / "model.onnx").metadata_props}
+
+
+def test_a_tensor_of_an_unknown_type_is_a_line(tmp_path: Path) -> None:
+    """The size of weights is looked at before onnxruntime refuses the file."""
+    weight = onnx.TensorProto(name="w", data_type=99, dims=[2, 2], raw_data=bytes(16))
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 2]) for name in ("x", "y")]
+    node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", ends[:1], ends[1:], [weight]))
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(RunError, match="cannot run it as written") as caught:
+        Graph(tmp_path / "model.onnx").run({"x": np.ones((1, 2), np.float32)}, ["y"])
+    assert len(caught.value.lines) == 1

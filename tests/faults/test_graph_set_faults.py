@@ -83,6 +83,22 @@ def a_cache_that_forgets_its_first(model: onnx.ModelProto) -> None:
     )  # fmt: skip
 
 
+def faulty(run: Path, file: str, fault: Callable[[onnx.ModelProto], None]) -> Path:
+    """A run whose file has a fault and whose records say of it what the stages would have said."""
+    with graphs.edited(run / file) as model:
+        fault(model)
+    recorded(run, file)
+    return run
+
+
+def recorded(run: Path, file: str) -> None:
+    """Write the hashes, sizes and, of a quantized file, the figures that the stages would have written."""
+    if file.startswith("quantized"):
+        judge_anew(run)
+    tell_anew(run)
+    repair_run(run)
+
+
 FAULTS = [logits_that_a_filled_cache_shifts, values_for_keys, a_cache_that_forgets_its_first]
 
 
@@ -90,12 +106,7 @@ FAULTS = [logits_that_a_filled_cache_shifts, values_for_keys, a_cache_that_forge
 def test_a_float32_decoder_that_is_wrong_in_cached_steps_only_is_stopped(
     fault: Callable[[onnx.ModelProto], None], finished: Finisher, tmp_path: Path
 ) -> None:
-    run = finished(TASK).copy(tmp_path).run
-    with graphs.edited(run / FP32) as model:
-        fault(model)
-    tell_anew(run)
-    repair_run(run)
-    stopped = breaches(run)
+    stopped = breaches(faulty(finished(TASK).copy(tmp_path).run, FP32, fault))
     assert {"cache-invariance", "graph-vs-torch"} <= stopped.keys()
     assert DECODER in stopped["graph-vs-torch"]
     assert "torch-vs-onnx" not in stopped  # a pass in one call shows nothing of it
@@ -105,12 +116,7 @@ def test_a_float32_decoder_that_is_wrong_in_cached_steps_only_is_stopped(
 def test_an_int8_decoder_that_is_judged_by_its_own_wrong_texts_is_stopped(
     fault: Callable[[onnx.ModelProto], None], finished: Finisher, tmp_path: Path
 ) -> None:
-    run = finished(TASK).copy(tmp_path).run
-    with graphs.edited(run / INT8) as model:
-        fault(model)
-    judge_anew(run)
-    tell_anew(run)
-    repair_run(run)
+    run = faulty(finished(TASK).copy(tmp_path).run, INT8, fault)
     assert {"unexplained-nodes", "local-parity"} & breaches(run).keys()
 
 
@@ -118,10 +124,7 @@ def test_an_int8_decoder_that_is_judged_by_its_own_wrong_texts_is_stopped(
 def test_a_graph_of_another_run_is_stopped(file: str, finished: Finisher, another_run: Path, tmp_path: Path) -> None:
     run = finished(TASK).copy(tmp_path).run
     shutil.copyfile(another_run / file, run / file)
-    if file.startswith("quantized"):
-        judge_anew(run)
-    tell_anew(run)
-    repair_run(run)
+    recorded(run, file)
     assert {"graph-vs-torch", "stored-weights", "local-parity"} & breaches(run).keys()
 
 

@@ -70,4 +70,4 @@ def test_beams_of_a_checkpoint_are_not_passed_over_in_silence() -> None:
     assert translator.unused_settings(model) == []
     model.generation_config.num_beams = 4  # type: ignore[union-attr]
     (note,) = translator.unused_settings(model)
-    assert note == "texts are written greedily; the checkpoint's num_beams are not used"
+    assert note == "texts are written greedily; not used of the checkpoint: num_beams"

@@ -39,10 +39,11 @@ def parts_of_file(path: Path) -> list[Path]:
     Raises:
         RunError: it is not an ONNX file, or keeps tensors in another place than `data_file`.
     """
-    elsewhere = [name for name in locations(path) if name != data_file(path).name]
+    names = locations(path)
+    elsewhere = [name for name in names if name != data_file(path).name]
     if elsewhere:
         raise RunError(f"{path}: keeps tensors in {elsewhere[0]!r}; only {data_file(path).name} may hold them")
-    return [path, data_file(path)] if locations(path) else [path]
+    return [path, data_file(path)] if names else [path]
 
 
 def size_of_file(path: Path) -> int:

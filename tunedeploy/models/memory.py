@@ -31,6 +31,7 @@ def memory() -> int:
 def bounded(source: "Source") -> Iterator[None]:
     """Stop the construction of a model that is too large, while its tensors have shapes and no memory yet."""
     size = {"bytes": 0, "tensors": 0}
+    limit = memory()
 
     def count(module: Any, name: str, tensor: Any) -> None:
         del module, name
@@ -39,9 +40,9 @@ def bounded(source: "Source") -> Iterator[None]:
         size["bytes"] += 4 * math.prod(tensor.shape)
         size["tensors"] += 1
         # A tied tensor is counted at each of its places, so a model that fits may seem twice as large.
-        if size["bytes"] > 2 * memory() or size["tensors"] > TOO_MANY:
-            large = size["bytes"] > 2 * memory()
-            what = f"more than {memory() / 1e9:.1f} GB of memory" if large else f"over {TOO_MANY:,} tensors"
+        if size["bytes"] > 2 * limit or size["tensors"] > TOO_MANY:
+            large = size["bytes"] > 2 * limit
+            what = f"more than {limit / 1e9:.1f} GB of memory" if large else f"over {TOO_MANY:,} tensors"
             raise ModelError(
                 f"model {source.name!r}: asks for {what}; name a smaller model, or correct its config.json"
             )

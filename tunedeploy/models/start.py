@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
 
 
-# Of the model in float32: as trained and as merged, twice that in float64, in the exported file and in its sessions.
+# Of the model in float32, at once: as trained, as merged, in float64 (which counts twice), in a session of its file.
 COPIES = 5
 
 

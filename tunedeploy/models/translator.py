@@ -112,11 +112,11 @@ def unused_sizes(recipe: "Recipe") -> list[str]:
 
 
 def unused_settings(trunk: PreTrainedModel) -> list[str]:
-    """A note on what a checkpoint says of generation that no bundle does: texts are the best token at each step."""
+    """A note on the generation settings of a checkpoint that no bundle uses: it writes the best token at each step."""
     settings: Any = trunk.generation_config
     usual = {"num_beams": 1, "no_repeat_ngram_size": 0, "bad_words_ids": None, "suppress_tokens": None}
     unused = [key for key, value in usual.items() if getattr(settings, key, None) not in (None, value)]
-    return [f"texts are written greedily; the checkpoint's {', '.join(unused)} are not used"] if unused else []
+    return [f"texts are written greedily; not used of the checkpoint: {', '.join(unused)}"] if unused else []
 
 
 def length_of(trunk: PreTrainedModel, key: str, length: int | None) -> int:
