@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from tests.finished import Finished, repair_bundle
@@ -188,17 +190,31 @@ def test_there_is_something_to_reach_in_these_bundles(text_run: Finished) -> Non
     assert len(files_below(text_run.dist)) > 15
 
 
-def test_a_tensor_elsewhere_is_found_behind_a_tag_that_only_protobuf_reads(text_run: Finished) -> None:
-    """protobuf drops the bits of a tag over 32: field 13 may be written so that other readers see none."""
-    path = text_run.dist / "onnx" / "model.onnx"
-    keep_outside(path, "other.bin")
-    content = path.read_bytes()
-    model = onnx.load(path, load_external_data=False)
-    (weight,) = (tensor for tensor in model.graph.initializer if tensor.name == "head.weight")
-    entry = weight.external_data[0].SerializeToString()
-    plain = bytes([13 << 3 | 2, len(entry)]) + entry
-    assert content.count(plain) == 1
-    hidden = bytes([13 << 3 | 2 | 128, 128, 128, 128, 16, len(entry)]) + entry
-    path.write_bytes(content.replace(plain, hidden))
-    with pytest.raises(RunError, match="is not an ONNX file: tag|cut off"):
-        external_data.parts_of_file(path)
+def field(number: int, content: bytes, *, high: int = 0) -> bytes:
+    """A field of protobuf that has a length; `high` bits of its tag are those that protobuf drops."""
+    return varint(high << 32 | number << 3 | 2) + varint(len(content)) + content
+
+
+def varint(value: int) -> bytes:
+    return bytes([value & 127 | 128]) + varint(value >> 7) if value > 127 else bytes([value])
+
+
+def test_a_tensor_elsewhere_is_found_behind_a_tag_that_only_protobuf_reads(tmp_path: Path) -> None:
+    """protobuf drops the bits of a tag over 32, so a field can be written that other readers do not know."""
+    path = tmp_path / "model.onnx"
+    (tmp_path / "other.bin").write_bytes(np.full((2, 2), 3, np.float32).tobytes())
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 2]) for name in ("x", "y")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("MatMul", ["x", "w"], ["y"])], "g", ends[:1], ends[1:])
+    bare = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    bare.ClearField("graph")
+    weight = onnx.TensorProto(name="w", data_type=1, dims=[2, 2], data_location=onnx.TensorProto.EXTERNAL)
+    entry = onnx.StringStringEntryProto(key="location", value="other.bin").SerializeToString()
+    for high, line in ((0, "keeps tensors in 'other.bin'"), (1, "is not an ONNX file: tag")):
+        tensor = weight.SerializeToString() + field(13, entry, high=high)
+        path.write_bytes(bare.SerializeToString() + field(7, graph.SerializeToString() + field(5, tensor)))
+        (got,) = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(
+            None, {"x": np.ones((1, 2), np.float32)}
+        )
+        assert got.tolist() == [[6.0, 6.0]]  # so it would be read
+        with pytest.raises(RunError, match=line):
+            external_data.parts_of_file(path)
