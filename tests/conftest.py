@@ -56,11 +56,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> "Tiny":
 
 
 @pytest.fixture(scope="session")
-def finished(tiny: "Tiny") -> "Callable[[str], Finished]":
-    """A task's finished run, built when it is first asked for; to be read and not written."""
-    from tests.finished import built
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> "Callable[[str], Finished]":
+    """A task's finished run, built when a worker first asks for it, for all of them; to be read and not written."""
+    from tests.finished import built_once
 
-    return lambda task: built(tiny, task)
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent  # the folder of one pytest run
+    return lambda task: built_once(shared / "finished", task)
 
 
 @pytest.fixture

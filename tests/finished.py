@@ -1,5 +1,6 @@
 """Finished runs: one of texts (lora, int8) and one of images (full, int8), each built once and copied for a test."""
 
+import fcntl
 import json
 import shutil
 from collections.abc import Sequence
@@ -81,6 +82,14 @@ def built(tiny: Tiny, task: str) -> Finished:
         folder.mkdir(parents=True, exist_ok=True)
         return build(tiny, folder, task)
     return Finished(recipe=folder / "tiny.yaml", run=folder / "run")
+
+
+def built_once(folder: Path, task: str) -> Finished:
+    """The finished run of a task in a folder that several processes share; the others wait for the one that builds."""
+    (folder / task).mkdir(parents=True, exist_ok=True)
+    with (folder / f"{task}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return built(Tiny(folder / task), task)
 
 
 def repair_run(run: Path) -> None:

@@ -18,7 +18,7 @@ from tests.fuzz import ended
 from tests.fuzz._damage import Rng, damaged, odd_value
 from tests.tiny import COLOURS, Tiny, texts
 
-TRIALS = 100
+TRIALS = 60
 TABLES = ("csv", "tsv", "jsonl", "json", "parquet")
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
 Rows = list[dict[str, Any]]

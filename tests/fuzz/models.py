@@ -11,7 +11,7 @@ import numpy as np
 from tests.fuzz import ended
 from tests.tiny import Tiny
 
-TRIALS = 40
+TRIALS = 20
 TRAINED = 0.1  # share of the trials that are trained too
 GROWN = 3 * 2**20  # KiB that the process may grow by in a trial; a tiny model takes a thousandth
 JSON_FILES = {

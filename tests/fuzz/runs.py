@@ -12,7 +12,7 @@ from tests.tiny import Tiny
 from tunedeploy.device.files import files_below, read_json, sha256
 from tunedeploy.run.atomic import write_json
 
-TRIALS = 40
+TRIALS = 20
 READ = ("stages", "data", "train", "merged", "onnx", "quantized", "ledger.json", "recipe.yaml")  # cache/ and dist/ less
 # Those that take seconds are rarer, so that more files are damaged in the same time.
 COMMANDS = (
