@@ -7,7 +7,7 @@ import pytest
 from tunedeploy.page.axes import span, ticks
 from tunedeploy.page.markup import Html, foreign, table, tag
 
-HOSTILE = '<script>alert(1)</script> & "quoted" \'so\''
+HOSTILE = "<script>alert(1)</script> & \"quoted\" 'so'"
 
 
 def test_text_is_escaped_where_it_stands_and_in_attributes() -> None:

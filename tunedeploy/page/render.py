@@ -8,7 +8,7 @@ from tunedeploy.page.story import Story
 from tunedeploy.page.style import POLICY, STYLE
 
 FEW = 3  # mistakes on the first screen
-NO_ROWS = "The data is not there any more, or has changed since training, so no row of it is shown."
+NO_ROWS = "The data has changed since training, so none of its rows are shown."
 
 
 def page(story: Story) -> str:
