@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ BINARY = shutil.which("chromium")
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
          "--disable-background-networking", "--disable-extensions", "--hide-scrollbars",
          "--remote-debugging-pipe")  # fmt: skip
+PATIENCE = 60
 READS, WRITES = 3, 4  # the numbers under which the browser looks for its two pipes
 
 
@@ -39,6 +41,7 @@ class Browser:
     def message(self) -> dict[str, Any]:
         """The next message."""
         while b"\0" not in self.rest:
+            assert select.select([self.back], [], [], PATIENCE)[0], f"chromium has said nothing for {PATIENCE} s"
             part = os.read(self.back, 1 << 16)
             assert part, "chromium has ended"
             self.rest += part
