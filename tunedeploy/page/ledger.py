@@ -38,4 +38,4 @@ def ledger(entries: Sequence[Entry]) -> Html:
         for entry in entries
     ]  # fmt: skip
     title = f"Parity ledger: {len(entries)} comparisons, {words}"
-    return folded(title, table(HEAD, rows, class_="stack"), is_open=bool(counts[BREACH]))
+    return folded(title, table(HEAD, rows, class_="stack figures"), is_open=bool(counts[BREACH]))

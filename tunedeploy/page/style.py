@@ -60,6 +60,8 @@ body>section{margin:1rem 0}
 details{border-top:1px solid var(--line);padding:.6rem 0}
 summary{cursor:pointer;font-weight:600}
 details table{margin-top:.5rem}
+@media (min-width:561px){.figures td:nth-child(n+3){
+white-space:nowrap}td[data-head=right],td[data-head=given]{min-width:9rem}}
 @media (max-width:860px){.grid{grid-template-columns:minmax(0,1fr)}}
 @media (max-width:560px){h1{font-size:1.7rem}
 table.stack thead{display:none}table.stack tr{display:block;border-bottom:1px solid var(--line);padding:.4rem 0}
