@@ -32,10 +32,10 @@ class Browser:
         message: dict[str, Any] = {"id": self.number, "method": method, "params": params}
         os.write(self.to, json.dumps(message | ({"sessionId": session} if session else {})).encode() + b"\0")
         while True:
-            told = self.message()
-            if told.get("id") == self.number:
-                assert "error" not in told, told
-                result: dict[str, Any] = told["result"]
+            received = self.message()
+            if received.get("id") == self.number:
+                assert "error" not in received, received
+                result: dict[str, Any] = received["result"]
                 return result
 
     def message(self) -> dict[str, Any]:
@@ -46,10 +46,10 @@ class Browser:
             assert part, "chromium has ended"
             self.rest += part
         first, _, self.rest = self.rest.partition(b"\0")
-        told: dict[str, Any] = json.loads(first)
-        if "method" in told:
-            self.events.append(told)
-        return told
+        received: dict[str, Any] = json.loads(first)
+        if "method" in received:
+            self.events.append(received)
+        return received
 
     def open(self, page: Path, *, width: int, scheme: str) -> "Tab":
         """A page in a window so many pixels wide, in a `light` or a `dark` system; returns when it has loaded."""
@@ -94,8 +94,8 @@ class Tab:
 
     def picture(self, path: Path, *, height: int | None = None) -> None:
         """Write the page, or its uppermost pixels, as a PNG file."""
-        whole = height or self.value("document.documentElement.scrollHeight")
-        clip = {"x": 0, "y": 0, "width": self.value("innerWidth"), "height": whole, "scale": 1}
+        pixels = height or self.value("document.documentElement.scrollHeight")
+        clip = {"x": 0, "y": 0, "width": self.value("innerWidth"), "height": pixels, "scale": 1}
         shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
         path.write_bytes(base64.b64decode(shot["data"]))
 
@@ -113,9 +113,9 @@ def browser(profile: Path) -> Iterator[Browser]:
     os.close(theirs_in)
     os.close(theirs_out)
     try:
-        own = Browser(ours_out, ours_in)
-        yield own
-        own.call("Browser.close")
+        started = Browser(ours_out, ours_in)
+        yield started
+        started.call("Browser.close")
     finally:
         try:
             running.wait(10)

@@ -20,8 +20,8 @@ VIEWS = [(width, scheme) for width in (400, 1280, 1920) for scheme in ("light", 
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("profile")) as own:
-        yield own
+    with browser(tmp_path_factory.mktemp("profile")) as started:
+        yield started
 
 
 def check(chromium: Browser, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whatever is not made by `markup` is text: no label and no row of a user's data is read as HTML."""
+"""Whatever `markup` does not make is text: no label and no row of a user's data is read as HTML."""
 
 import math
 
@@ -11,18 +11,18 @@ HOSTILE = "<script>alert(1)</script> & \"quoted\" 'so'"
 
 
 def test_text_is_escaped_where_it_stands_and_in_attributes() -> None:
-    made = tag("p", HOSTILE, title=HOSTILE, class_="a")
-    assert "<script" not in made
-    assert made.count("&lt;script&gt;") == 2
-    assert made.startswith('<p title="&lt;script') and "&quot;quoted&quot;" in made
+    markup = tag("p", HOSTILE, title=HOSTILE, class_="a")
+    assert "<script" not in markup
+    assert markup.count("&lt;script&gt;") == 2
+    assert markup.startswith('<p title="&lt;script') and "&quot;quoted&quot;" in markup
     assert tag("p", tag("b", "x")) == "<p><b>x</b></p>"
     assert "<script" not in table((HOSTILE,), [(HOSTILE,)])
 
 
 def test_what_no_page_may_hold_is_replaced() -> None:
-    made = foreign("a\x00b\x1b\ud800")
-    assert made == "<bdi>a\ufffdb\ufffd?</bdi>"
-    made.encode()
+    markup = foreign("a\x00b\x1b\ud800")
+    assert markup == "<bdi>a\ufffdb\ufffd?</bdi>"
+    markup.encode()
 
 
 def test_a_book_is_cut() -> None:
@@ -39,6 +39,6 @@ def test_an_attribute_that_is_none_is_left_out_and_an_image_has_no_end() -> None
 )
 def test_every_range_has_a_few_round_numbers(low: float, high: float) -> None:
     low, high = span([low, high])
-    made = ticks(low, high)
-    assert 2 <= len(made) <= 6
-    assert all(math.isfinite(value) and low <= value <= high for value in made)
+    values = ticks(low, high)
+    assert 2 <= len(values) <= 6
+    assert all(math.isfinite(value) and low <= value <= high for value in values)

@@ -66,16 +66,16 @@ class Outline(HTMLParser):
 def test_the_page_opens_with_the_metric_and_the_file_to_ship_and_folds_the_ledger(
     task: str, story: Callable[[str], Story]
 ) -> None:
-    told = story(task)
-    outline = Outline(page(told))
-    assert outline.headings[0].startswith(f"{told.metric.name} ")
-    assert outline.headings[1] == f"Ship {told.choice.variant}"
+    shown = story(task)
+    outline = Outline(page(shown))
+    assert outline.headings[0].startswith(f"{shown.metric.name} ")
+    assert outline.headings[1] == f"Ship {shown.choice.variant}"
     assert [heading for heading in outline.headings if heading in SECTIONS] == list(SECTIONS)
-    assert outline.headings[-4].startswith(f"Parity ledger: {len(told.ledger)} comparisons, ")
+    assert outline.headings[-4].startswith(f"Parity ledger: {len(shown.ledger)} comparisons, ")
     assert "svg" in outline.names and "details" in outline.names
-    assert told.reviewed is not None
-    first = told.files[told.choice.variant][0]
-    assert first.startswith("dist/onnx/") and f">{first}<" in page(told)
+    assert shown.reviewed is not None
+    first = shown.files[shown.choice.variant][0]
+    assert first.startswith("dist/onnx/") and f">{first}<" in page(shown)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -97,26 +97,26 @@ def test_no_task_and_no_kind_of_answer_is_named_in_the_page_s_code() -> None:
     files = [*sorted((PACKAGE / "page").glob("*.py")), PACKAGE / "stages" / "report.py"]
     assert len(files) > 8
     names = [*plugins.names("tasks"), '"tokens"', '"number"', '"category"', '"reference"']
-    found = {(path.name, name) for path in files for name in names if name in path.read_text("utf-8")}
-    assert found == set()
+    named = {(path.name, name) for path in files for name in names if name in path.read_text("utf-8")}
+    assert named == set()
 
 
 def test_every_row_of_the_ledger_has_its_direction_or_is_only_reported(story: Callable[[str], Story]) -> None:
-    told = story("text-classification")
-    text = page(told)
+    shown = story("text-classification")
+    text = page(shown)
     outcomes = re.findall(r'data-head="limit">(.*?)</td>.*?data-head="outcome"><span class="\w+">(.*?)</span>', text)
-    assert len(outcomes) == len(told.ledger) > 40
+    assert len(outcomes) == len(shown.ledger) > 40
     assert {outcome for _, outcome in outcomes} == {"held", "reported only"}
     assert all((limit == "none") == (outcome == "reported only") for limit, outcome in outcomes)
-    by_name = dict(zip((entry["id"] for entry in told.ledger), (limit for limit, _ in outcomes), strict=True))
+    by_name = dict(zip((entry["id"] for entry in shown.ledger), (limit for limit, _ in outcomes), strict=True))
     assert by_name["merged-vs-base"].startswith("&gt;= ") and by_name["torch-vs-onnx"].startswith("&lt;= ")
 
 
 def test_a_breach_is_what_the_page_opens_with(story: Callable[[str], Story]) -> None:
-    told = story("text-classification")
-    ledger: list[Any] = [dict(entry) for entry in told.ledger]
+    shown = story("text-classification")
+    ledger: list[Any] = [dict(entry) for entry in shown.ledger]
     ledger[3]["ok"] = False
-    outline = Outline(page(replace(told, ledger=ledger)))
+    outline = Outline(page(replace(shown, ledger=ledger)))
     assert outline.headings[1] == "Do not ship: 1 comparison broke the limit"
     assert any("1 BREACH" in heading for heading in outline.headings)
 
@@ -130,9 +130,11 @@ def test_images_are_small_pictures_in_the_page_and_a_lost_one_is_a_sentence(imag
     ):
         answers(image_run)
     repair_run(image_run.run)
-    told = answers(image_run)
-    assert len(told.inputs) == 12 and all(one.startswith('<img src="data:image/jpeg;base64,') for one in told.inputs)
-    assert max(map(len, told.inputs)) < 8000
+    shown = answers(image_run)
+    assert len(shown.inputs) == 12 and all(
+        entry.startswith('<img src="data:image/jpeg;base64,') for entry in shown.inputs
+    )
+    assert max(map(len, shown.inputs)) < 8000
 
 
 def answers(run: Finished) -> Reviewed:
@@ -140,9 +142,9 @@ def answers(run: Finished) -> Reviewed:
     recipe = api.recipe_of(run.run)
     variant = run.rundir.record("quantize").result["variants"]["int8"]
     decision = plugins.load("tasks", recipe.task).decision(run.rundir.record("train").result["labels"])
-    told = report.reviewed(recipe, run.rundir, decision, ("int8", variant))
-    assert told is not None
-    return told
+    shown = report.reviewed(recipe, run.rundir, decision, ("int8", variant))
+    assert shown is not None
+    return shown
 
 
 def test_a_run_whose_data_has_changed_has_a_page_without_rows(text_run: Finished, tmp_path: Path) -> None:
@@ -154,7 +156,7 @@ def test_a_run_whose_data_has_changed_has_a_page_without_rows(text_run: Finished
     assert "Ship " in written and str(tmp_path) not in written
 
 
-def hostile(told: Story) -> Story:
+def hostile(shown: Story) -> Story:
     """The same run with markup wherever a user's data or recipe stands, and with very many classes."""
     names = tuple(f"{HOSTILE} {at}" for at in range(40))
     at = np.arange(40)
@@ -171,7 +173,7 @@ def hostile(told: Story) -> Story:
     finding = {"name": "rare", "severity": "warning", "text": HOSTILE, "count": 1, "examples": [HOSTILE, HOSTILE]}
     doctor: Any = {"classes": {"train": counts, "eval": {}}, "findings": [finding], "notes": [HOSTILE]}
     return replace(
-        told, task=HOSTILE, model=HOSTILE * 9, eval_source=HOSTILE, reviewed=reviewed, doctor=doctor,
+        shown, task=HOSTILE, model=HOSTILE * 9, eval_source=HOSTILE, reviewed=reviewed, doctor=doctor,
         text=HOSTILE * 30, recipe=[("data.train", HOSTILE * 9, HOSTILE)],
     )  # fmt: skip
 

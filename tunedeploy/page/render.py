@@ -85,12 +85,12 @@ def wrong(story: Story) -> Html:
         lines = [
             join(
                 (
-                    tag("span", foreign(one.given), class_="off"),
+                    tag("span", foreign(mistake.given), class_="off"),
                     " instead of ",
-                    tag("span", foreign(one.right), class_="good"),
+                    tag("span", foreign(mistake.right), class_="good"),
                 )
             )
-            for one in review.mistakes[:FEW]
+            for mistake in review.mistakes[:FEW]
         ]
     return join((tag("p", f"{review.summary[:1].upper()}{review.summary[1:]}."), items(lines) if lines else ""))
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from tunedeploy.device.figures import loss_text, value_text
 from tunedeploy.page.axes import LEFT, RIGHT, WIDTH, Axes, drawing, span
@@ -78,12 +78,14 @@ def trade(story: Story) -> Html:
 
 def tried_of(variants: Mapping[str, Variant]) -> list[tuple[float, float]]:
     """Milliseconds and metric of each setting that was measured and not taken."""
-    attempts: list[Mapping[str, Any]] = [dict(one) for variant in variants.values() for one in variant.get("tried", [])]
-    pairs = [(one.get("ms"), one.get("metric")) for one in attempts]  # a setting without a file has neither
-    return [(float(ms), float(metric)) for ms, metric in pairs if is_number(ms) and is_number(metric)]  # type: ignore[arg-type]
+    attempts: list[Mapping[str, Any]] = [
+        dict(entry) for variant in variants.values() for entry in variant.get("tried", [])
+    ]
+    pairs = [(attempt.get("ms"), attempt.get("metric")) for attempt in attempts]  # a setting without a file has neither
+    return [(float(ms), float(metric)) for ms, metric in pairs if is_number(ms) and is_number(metric)]
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a value of a record that nobody has checked can be drawn."""
     return isinstance(value, int | float) and math.isfinite(value) and abs(value) < 1e300
 

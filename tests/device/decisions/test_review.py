@@ -24,7 +24,7 @@ def test_the_worst_class_is_the_wrong_one_of_which_the_model_is_most_certain() -
     logits = np.log([[0.9, 0.05, 0.05], [0.6, 0.3, 0.1], [0.05, 0.9, 0.05], [0.1, 0.1, 0.8]]).astype(np.float32)
     review = decision.review(of_rows(logits), [{"label": label} for label in (0, 1, 0, 2)], 5)
     assert review.summary == "2 of 4 rows get a wrong label"
-    assert [(one.row, one.right, one.given) for one in review.mistakes] == [
+    assert [(mistake.row, mistake.right, mistake.given) for mistake in review.mistakes] == [
         (2, "cat (5%)", "dog (90%)"), (1, "dog (30%)", "cat (60%)"),
     ]  # fmt: skip
     assert isinstance(review.picture, Confusion) and review.picture.unit == "rows"
@@ -39,7 +39,10 @@ def test_the_worst_number_is_the_one_farthest_off() -> None:
     answers = of_rows(np.asarray([[1.0], [2.5], [7.0]], np.float32))
     review = decision.review(answers, [{"label": label} for label in (1.0, 2.0, 9.25)], 5)
     assert review.summary == "half of the numbers are within 0.5 of the right one, 95 % within 2.07"
-    assert [(one.row, one.right, one.given) for one in review.mistakes] == [(2, "9.25", "7"), (1, "2", "2.5")]
+    assert [(mistake.row, mistake.right, mistake.given) for mistake in review.mistakes] == [
+        (2, "9.25", "7"),
+        (1, "2", "2.5"),
+    ]
     assert isinstance(review.picture, Scatter)
     assert review.picture.given.tolist() == [1.0, 2.5, 7.0]
 
@@ -56,7 +59,9 @@ def test_a_row_of_words_shows_the_entities_that_one_side_has_alone() -> None:
     )
     review = decision.review(answers, rows, 5)
     assert review.summary == "2 of 5 words get a wrong label, in 1 of 2 rows"
-    assert [(one.row, one.right, one.given) for one in review.mistakes] == [(0, "LOC: New York", "PER: New")]
+    assert [(mistake.row, mistake.right, mistake.given) for mistake in review.mistakes] == [
+        (0, "LOC: New York", "PER: New")
+    ]
     assert isinstance(review.picture, Confusion) and review.picture.unit == "words"
     assert pairs(review.picture) == {
         ("PER", "PER"): 1, ("O", "O"): 2, ("LOC", "PER"): 1, ("LOC", "O"): 1,
@@ -74,7 +79,10 @@ def test_the_worst_text_is_the_one_whose_right_text_was_thought_least_likely() -
     rows = [{"target": text} for text in ("A", "b", "C", "D")]
     review = decision.review(answers, rows, 2)
     assert review.summary == "1 of 4 texts are the right one to the letter"
-    assert [(one.row, one.right, one.given) for one in review.mistakes] == [(3, "D", "d"), (2, "C", "c")]
+    assert [(mistake.row, mistake.right, mistake.given) for mistake in review.mistakes] == [
+        (3, "D", "d"),
+        (2, "C", "c"),
+    ]
     silent = decision.review(of_rows(evidence[:4]), rows, 2)
     assert (silent.summary, silent.mistakes) == ("100.0 % of the tokens are the right ones", ())
 

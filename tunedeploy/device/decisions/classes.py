@@ -141,13 +141,13 @@ class Classes(OneARow):
         lead = chances[each, given] - chances[each, right]
         wrong = np.flatnonzero(given != right)
 
-        def told(row: int, label: int) -> str:
+        def with_chance(row: int, label: int) -> str:
             return f"{self.labels[label]} ({chances[row, label]:.0%})"
 
         return Review(
             summary=f"{len(wrong)} of {len(right)} rows get a wrong label",
             mistakes=tuple(
-                Mistake(row=row, right=told(row, right[row]), given=told(row, given[row]))
+                Mistake(row=row, right=with_chance(row, right[row]), given=with_chance(row, given[row]))
                 for row in worst(wrong, lead, most)
             ),
             order="those first whose wrong label is the most certain",
