@@ -1,6 +1,5 @@
 """What the plan stage writes down; `results` has that of the others."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from typing_extensions import TypedDict
@@ -43,6 +42,25 @@ class RowCounts(TypedDict):
     eval: Count
 
 
+class SeenFinding(TypedDict):
+    """A finding of the doctor, `data.doctor.report.Finding`."""
+
+    name: str
+    severity: str
+    text: str
+    count: Count
+    examples: list[str]
+
+
+class SeenData(TypedDict, total=False):
+    """What the doctor saw, `data.doctor.report.Report`; its file is data/doctor.json."""
+
+    rows: dict[str, Count]
+    classes: dict[str, dict[str, Count]]
+    findings: list[SeenFinding]
+    notes: list[str]
+
+
 class PlannedData(TypedDict):
     """The data as it was read."""
 
@@ -51,7 +69,7 @@ class PlannedData(TypedDict):
     eval_source: str
     rows: RowCounts
     notes: list[str]
-    doctor: Mapping[str, Any]  # `data.doctor.report.Report` as JSON
+    doctor: SeenData
 
 
 class Plan(TypedDict):

@@ -2,7 +2,7 @@
 
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import psutil
@@ -18,7 +18,7 @@ from tunedeploy.models.torch_inputs import named
 from tunedeploy.proof import preflight
 from tunedeploy.run.atomic import write_json
 from tunedeploy.run.folder import RunDir
-from tunedeploy.run.planned import Effort, Plan, Sizes, Sourced
+from tunedeploy.run.planned import Effort, Plan, SeenData, Sizes, Sourced
 from tunedeploy.run.results import Weights
 from tunedeploy.training.batches import balance_of
 from tunedeploy.training.feeds import VIEWS, Feed
@@ -85,7 +85,7 @@ def describe(recipe: "Recipe") -> Plan:
             "eval_source": data.eval_source,
             "rows": {"train": len(data.train), "eval": len(data.eval)},
             "notes": [*data.notes, *assembly.notes],
-            "doctor": doctor.to_dict(),
+            "doctor": cast(SeenData, doctor.to_dict()),
         },
     }
 

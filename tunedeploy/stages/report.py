@@ -1,90 +1,123 @@
-"""Report: one HTML page with what was trained, compared and shipped."""
+"""Report: one HTML page of how good the model is, what it gets wrong, and which file to ship."""
 
-import html
+import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tunedeploy.bundling.card import number
-from tunedeploy.device.figures import loss_text, value_text
+from tunedeploy import plugins
+from tunedeploy.bundling.layout import shipped_file
+from tunedeploy.data.recipe_data import data_of_run
+from tunedeploy.device.decisions import Answers, Decision
+from tunedeploy.device.files import sha256
 from tunedeploy.device.manifest import files_of
+from tunedeploy.errors import DataError, RunError
+from tunedeploy.page.choice import choice
+from tunedeploy.page.render import page
+from tunedeploy.page.rows import shown
+from tunedeploy.page.story import MetricFacts, Reviewed, Story
+from tunedeploy.run.answers import files_of as files_of_answers
+from tunedeploy.run.answers import read_answers
 from tunedeploy.run.atomic import write_text
-from tunedeploy.run.folder import RunDir
-from tunedeploy.run.results import Report, value_of
+from tunedeploy.run.folder import RunDir, without_folders
+from tunedeploy.run.results import Report, Variant
 
 if TYPE_CHECKING:
     from tunedeploy.recipe.read import Recipe
 
-RECIPE_KEYS = ("task",)
+RECIPE_KEYS = ("task", "data")
 AFTER = ("train", "merge", "export", "quantize", "verify", "bundle")
 OUTPUTS = ("report.html",)
-STYLE = (
-    "body{font:15px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "table{border-collapse:collapse;margin:1rem 0}"
-    "td,th{border-bottom:1px solid #ddd;padding:.2rem .8rem;text-align:left}"
-    "pre{overflow:auto;background:#f6f6f6;padding:1rem}.ok{color:#0a7a2f}.no{color:#b00020;font-weight:bold}"
-)
+WORST = 12  # rows that are shown
 
 
 def run(recipe: "Recipe", rundir: RunDir) -> Report:
     """Write `report.html`, which loads nothing from elsewhere."""
-    train = rundir.record("train").result
-    value = value_text(value_of(train), rundir.shipped()["unit"])
-    seconds = [(name, f"{rundir.record(name).seconds:.1f}") for name in ("plan", *AFTER) if rundir.has(name)]
-    history = [tuple(number(figure) for figure in epoch.values()) for epoch in train["history"]]
-    text = (rundir / "train" / "report.txt").read_text(encoding="utf-8", errors="replace")
-    parts = [
-        f"<h1>{html.escape(recipe.task)}: {value} {train['metric']}</h1>",
-        variants(rundir),
-        "<h2>Parity ledger</h2>",
-        comparisons(rundir),
-        "<h2>Training</h2>",
-        table(tuple(train["history"][0]) if train["history"] else (), history),
-        f"<pre>{html.escape(text)}</pre>",
-        "<h2>Seconds</h2>",
-        table(("stage", "s"), seconds),
-        "<h2>Recipe</h2>",
-        f"<pre>{html.escape(recipe.dump())}</pre>",
-    ]
-    head = f"<meta charset=utf-8><title>tunedeploy report</title><style>{STYLE}</style>"
-    write_text(rundir / "report.html", f"<!doctype html><html lang=en>{head}{''.join(parts)}</html>\n")
+    write_text(rundir / "report.html", page(story_of(recipe, rundir)))
     return {"file": "report.html"}
 
 
-def variants(rundir: RunDir) -> str:
-    """The files that ship."""
-    unit = rundir.shipped()["unit"]
-    head = ("variant", "file", "MB", "metric", "drop", "ms a row")
-    return table(
-        head,
-        [
-            (
-                name,
-                ", ".join(files_of(variant).values()),
-                f"{variant['bytes'] / 1e6:.2f}",
-                value_text(variant["metric"], unit),
-                loss_text(variant["drop"], unit),
-                f"{variant['ms']:.2f}",
-            )
-            for name, variant in rundir.record("quantize").result["variants"].items()
-        ],
+def story_of(recipe: "Recipe", rundir: RunDir) -> Story:
+    """All that the page tells."""
+    task = plugins.load("tasks", recipe.task)
+    train, shipped, plan = rundir.record("train").result, rundir.shipped(), rundir.record("plan").result
+    decision = task.decision(train["labels"])
+    variants = shipped["variants"]
+    metric = metric_of(recipe, decision, shipped["metric"], variants["fp32"])
+    chosen = choice(variants, allowed=metric.allowed, unit=metric.unit)
+    target = next((column.kind for column in task.COLUMNS if column.kind.labels is not None), None)
+    return Story(
+        task=recipe.task,
+        model=str(without_folders(recipe.model.name)),
+        method=recipe.tune.method,
+        metric=metric,
+        rows=dict(plan["data"]["rows"]),  # type: ignore[arg-type]
+        eval_source=plan["data"]["eval_source"],
+        variants=variants,
+        files={name: names_of(variant, bundled=rundir.has("bundle")) for name, variant in variants.items()},
+        choice=chosen,
+        history=train["history"],
+        best_epoch=train["best_epoch"],
+        reviewed=reviewed(recipe, rundir, decision, (chosen.variant, variants[chosen.variant])),
+        doctor=plan["data"]["doctor"],
+        counted=target.counted if target is not None else ("classes", "rows"),
+        ledger=shipped["ledger"],
+        recipe=settings(recipe),
+        seconds={name: rundir.record(name).seconds for name in ("plan", *AFTER) if rundir.has(name)},
+        text=(rundir / "train" / "report.txt").read_text(encoding="utf-8", errors="replace"),
     )
 
 
-def comparisons(rundir: RunDir) -> str:
-    """The ledger."""
-    ledger = rundir.ledger()
-    rows = []
-    for entry in [*ledger["merge"], *ledger["comparisons"]]:
-        limit = "" if entry["limit"] is None else number(entry["limit"])
-        rows.append((entry["name"], entry["stage"], number(entry["value"]), limit, entry["rows"], verdict(entry["ok"])))
-    return table(("comparison", "stage", "value", "limit", "rows", ""), rows)
+def metric_of(recipe: "Recipe", decision: Decision, name: str, full: Variant) -> MetricFacts:
+    """The metric, and what a variant may lose of it."""
+    metric = decision.metrics[name]
+    allowed = metric.allowed(recipe.export.max_drop, full["metric"])
+    return MetricFacts(name=name, unit=metric.unit, better=metric.better, allowed=allowed)
 
 
-def verdict(ok: bool) -> str:
-    """A cell that is read at a glance."""
-    return "held" if ok else "BREACH"
+def names_of(variant: Variant, *, bundled: bool) -> list[str]:
+    """The files of a variant in the bundle, or in the run where there is no bundle."""
+    return [f"dist/{shipped_file(file)}" if bundled else file for file in files_of(variant).values()]
 
 
-def table(head: tuple[str, ...], rows: list[Any]) -> str:
-    """An HTML table of text cells."""
-    lines = ["<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows]
-    return f"<table><tr>{''.join(f'<th>{html.escape(cell)}</th>' for cell in head)}</tr>{''.join(lines)}</table>"
+def reviewed(recipe: "Recipe", rundir: RunDir, decision: Decision, chosen: tuple[str, Variant]) -> Reviewed | None:
+    """The answers of the chosen variant beside the right ones; None where the data is not that of the run any more."""
+    try:
+        data = data_of_run(recipe, rundir.path)
+    except (DataError, RunError):
+        return None
+    variant, answers = answers_of(rundir, chosen, rows=len(data.eval), width=decision.width)
+    review = decision.review(answers, data.eval, WORST)
+    rows = [data.eval[mistake.row] for mistake in review.mistakes]
+    columns = plugins.load("tasks", recipe.task).COLUMNS
+    inputs = [shown(row, columns) for row in rows]
+    return Reviewed(variant=variant, review=review, inputs=inputs, places=[row["origin"] for row in rows])
+
+
+def answers_of(rundir: RunDir, chosen: tuple[str, Variant], *, rows: int, width: int) -> tuple[str, Answers]:
+    """The stored answers of a variant with its name; those of the trained model where it has none of its own.
+
+    Raises:
+        RunError: a file is missing, is not what its stage wrote, or holds something else.
+    """
+    name, variant = chosen
+    stage, path = "quantize", (rundir / variant["file"]).with_suffix(".npy")
+    if not path.is_file():
+        stage, name, path = "train", "fp32", rundir / "train" / "eval_logits.npy"
+    outputs = rundir.record(stage).outputs
+    for file in files_of_answers(path):
+        if sha256(file) != outputs.get(file.relative_to(rundir.path).as_posix()):
+            cure = f"run 'tunedeploy run {rundir / 'recipe.yaml'} --run {rundir.path}' to make it again"
+            raise RunError(f"{file}: changed since stage {stage!r} wrote it; {cure}")
+    return name, read_answers(path, rows=rows, width=width)
+
+
+def settings(recipe: "Recipe") -> list[tuple[str, str, str]]:
+    """Key, value and source of each setting; a path is cut to its last part."""
+    rows = [("task", recipe.task, recipe.sources["task"])]
+    resolved: Mapping[str, Any] = without_folders(recipe.resolved())
+    for section, values in resolved.items():
+        if isinstance(values, Mapping):
+            for key, value in values.items():
+                text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+                rows.append((f"{section}.{key}", text, recipe.sources[f"{section}.{key}"]))
+    return [(key, text, str(without_folders(source))) for key, text, source in rows]

@@ -17,6 +17,7 @@ from .. import typed
 from ..agreement import within
 from ..encoders import Array, Features, Row
 from ..signature import Arrays, Value
+from ._review import Review
 
 NEAR_TIE = 4.0  # margins below this many times the typical change may flip without anything being wrong
 FLIPS = 0.02  # share of units that may flip outside near-ties after quantization
@@ -204,6 +205,10 @@ class Decision(Protocol):
 
     def show(self, answers: Answers, rows: Sequence[Row]) -> Sequence[Mapping[str, object]]:
         """A record for each row, JSON: what `predict` gives."""
+        ...
+
+    def review(self, answers: Answers, rows: Sequence[Row], most: int) -> Review:
+        """Answers beside the right ones of labelled rows, with the `most` worst of them."""
         ...
 
 

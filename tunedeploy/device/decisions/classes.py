@@ -14,6 +14,7 @@ from ..encoders import Array, Row
 from ..errors import RunError
 from ..signature import Arrays, Value
 from . import Answers, Change, Metric, OneARow
+from ._review import Mistake, Review, confusion, worst
 
 OUTPUT = "logits"
 METRICS: Mapping[str, Metric] = {
@@ -132,6 +133,26 @@ class Classes(OneARow):
             {"label": self.labels[at], "probability": round(float(row[at]), 6)}
             for at, row in zip(chances.argmax(1), chances, strict=True)
         ]
+
+    def review(self, answers: Answers, rows: Sequence[Row], most: int) -> Review:
+        """Which labels are taken for which, and the rows whose wrong label leads the right one by most."""
+        right, chances = self.targets(rows), probabilities(answers.evidence)
+        given, each = chances.argmax(1), np.arange(len(right))
+        lead = chances[each, given] - chances[each, right]
+        wrong = np.flatnonzero(given != right)
+
+        def with_chance(row: int, label: int) -> str:
+            return f"{self.labels[label]} ({chances[row, label]:.0%})"
+
+        return Review(
+            summary=f"{len(wrong)} of {len(right)} rows get a wrong label",
+            mistakes=tuple(
+                Mistake(row=row, right=with_chance(row, right[row]), given=with_chance(row, given[row]))
+                for row in worst(wrong, lead, most)
+            ),
+            order="those first whose wrong label is the most certain",
+            picture=confusion(right, given, self.labels, unit="rows"),
+        )
 
 
 def opened(facts: Mapping[str, Any], labels: tuple[str, ...]) -> Classes:

@@ -14,6 +14,7 @@ from ..encoders import Array, Row
 from ..errors import RunError
 from ..signature import Arrays, Value
 from . import Answers, Change, Metric, OneARow
+from ._review import Mistake, Review, Scatter, worst
 
 OUTPUT = "logits"  # what hub regressors call it, and other programs look for
 METRICS: Mapping[str, Metric] = {
@@ -130,6 +131,22 @@ class Number(OneARow):
         """{"number"} for each row, to as many digits as float32 knows."""
         del rows
         return [{"number": float(f"{number:.{DIGITS}g}")} for number in answers.evidence[:, 0]]
+
+    @np.errstate(invalid="ignore", over="ignore")
+    def review(self, answers: Answers, rows: Sequence[Row], most: int) -> Review:
+        """How far the numbers are from the right ones, and the rows where that is most."""
+        right, given = self.targets(rows), np.asarray(answers.evidence[:, 0], np.float64)
+        off = np.abs(given - right)
+        half, nearly_all = np.quantile(off, (0.5, 0.95)) if len(off) else (0.0, 0.0)
+        return Review(
+            summary=f"half of the numbers are within {half:.3g} of the right one, 95 % within {nearly_all:.3g}",
+            mistakes=tuple(
+                Mistake(row=row, right=f"{right[row]:.{DIGITS}g}", given=f"{given[row]:.{DIGITS}g}")
+                for row in worst(np.flatnonzero(off != 0), off, most)
+            ),
+            order="those first whose number is farthest from the right one",
+            picture=Scatter(right=right, given=given),
+        )
 
 
 def opened(facts: Mapping[str, Any], labels: tuple[str, ...]) -> Number:

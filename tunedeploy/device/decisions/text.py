@@ -18,6 +18,7 @@ from ..errors import PackageError, RunError
 from ..programs.seq2seq import OUTPUT, PREFIX_MASK, STEPS
 from ..signature import Arrays, Value
 from . import Answers, Change, Metric
+from ._review import Mistake, Review, worst
 
 METRICS: Mapping[str, Metric] = {
     "bleu": Metric(better="higher", unit="%", texts=True),
@@ -151,6 +152,30 @@ class Text:
         assert answers.texts is not None, "they were not asked for"
         del rows
         return [{"text": text} for text in answers.texts]
+
+    def review(self, answers: Answers, rows: Sequence[Row], most: int) -> Review:
+        """How many texts are the right one, and of the others those whose right text was thought the least likely.
+
+        Where no texts were generated, nothing but the share of right tokens.
+        """
+        order = "those first whose right text was thought the least likely, token by token"
+        if answers.texts is None:
+            summary = f"{self.score('token_accuracy', answers, ()):.1f} % of the tokens are the right ones"
+            return Review(summary=summary, mistakes=(), order=order, picture=None)
+        right, given = self.targets(rows), answers.texts
+        wrong = np.asarray(
+            [at for at, pair in enumerate(zip(right, given, strict=True)) if pair[0] != pair[1]], np.int64
+        )
+        tokens = np.bincount(answers.row, minlength=len(right))
+        certainty = np.bincount(answers.row, answers.evidence[:, CERTAINTY], len(right)) / np.maximum(tokens, 1)
+        return Review(
+            summary=f"{len(right) - len(wrong)} of {len(right)} texts are the right one to the letter",
+            mistakes=tuple(
+                Mistake(row=row, right=right[row], given=given[row]) for row in worst(wrong, -certainty, most)
+            ),
+            order=order,
+            picture=None,
+        )
 
 
 def bleu(texts: Sequence[str], targets: Sequence[str]) -> float:

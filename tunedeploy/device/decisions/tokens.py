@@ -18,6 +18,7 @@ from ..encoders.words import STARTS, located
 from ..errors import RunError
 from ..signature import Arrays, Value
 from . import AllOfTheOutput, Answers, Metric, classes
+from ._review import Mistake, Review, confusion, worst
 
 METRICS: Mapping[str, Metric] = {
     "entity_f1": Metric(better="higher", unit="%"), "token_accuracy": Metric(better="higher", unit="%"),
@@ -198,6 +199,43 @@ class Tokens(AllOfTheOutput):
             ]
             shown.append({"entities": records})
         return shown
+
+    def review(self, answers: Answers, rows: Sequence[Row], most: int) -> Review:
+        """Which kinds of entity are taken for which, word by word, and the rows with the most wrong words."""
+        scheme, right = scheme_of(self.labels), self.targets(rows)
+        given = self.guesses(answers, [len(tags) for tags in right])
+        wrong = np.asarray([np.count_nonzero(pair[0] != pair[1]) for pair in zip(given, right, strict=True)], np.int64)
+        chosen = worst(np.flatnonzero(wrong), wrong, most)
+        # The kind -1, of words that are in no entity, is the last name.
+        kinds = [scheme.kinds[np.concatenate([np.zeros(0, np.int64), *tags])] for tags in (right, given)]
+        own, taken = (np.where(kind < 0, len(scheme.names), kind) for kind in kinds)
+        names = (*scheme.names, OUTSIDE)
+        return Review(
+            summary=f"{wrong.sum()} of {sum(map(len, right))} words get a wrong label, "
+            f"in {np.count_nonzero(wrong)} of {len(right)} rows",
+            mistakes=tuple(
+                Mistake(
+                    row=row,
+                    right=only(rows[row], right[row], given[row], scheme),
+                    given=only(rows[row], given[row], right[row], scheme),
+                )
+                for row in chosen
+            ),
+            order="those first with the most wrong words",
+            picture=confusion(own, taken, names, unit="words"),
+        )
+
+
+def only(row: Row, tags: Array, others: Array, scheme: Scheme) -> str:
+    """The entities that these tags of a row's words make and the others do not, such as `LOC: New York; PER: Ada`."""
+    text, spans = located(row, len(tags))
+    known = set(map(tuple, entities(others, scheme).tolist()))
+    records = [
+        f"{scheme.names[kind]}: {text[spans[start][0] : spans[end - 1][1]]}"
+        for kind, start, end in entities(tags, scheme).tolist()
+        if (kind, start, end) not in known
+    ]
+    return "; ".join(records) or "nothing"
 
 
 def entity(text: str, spans: Sequence[tuple[int, int]], label: str, certain: Array) -> Entity:
