@@ -405,7 +405,7 @@ def test_init_writes_a_recipe_that_plans_and_never_replaces_one(
     rows = yaml.safe_load(text_run.recipe.read_text())["data"]["train"]
     assert tunedeploy("init", rows).code == 0
     assert tunedeploy("plan", "recipe.yaml", f"model={tiny['bert']}").code == 0
-    refused(tunedeploy("init", rows), "recipe.yaml: is there already")
+    refused(tunedeploy("init", rows), "recipe.yaml: already exists")
     refused(tunedeploy("init", "nothing.csv", "-o", "b.yaml"), "nothing.csv")
 
 

@@ -93,12 +93,9 @@ def parse_rows(table: Table, names: Mapping[str, str], columns: Sequence[Column]
     for column in columns:
         if column.key in names:
             name = names[column.key]
-            cells = table.column(name)
-            parsed, bad = _attempt(lambda cell, column=column: _parse(cell, column.kind, table.folder), cells)  # type: ignore[misc]
-            values[column.key] = parsed
-            mistakes += _first(table, bad, f"data.{column.key} ({name!r})")
-            repairs = [] if bad or column.kind.repairs is None else column.kind.repairs(name, cells)
-            notes += [f"{table.name}: {repair}" for repair in repairs]
+            values[column.key], bad, repairs = attempt(table, name, column.kind)
+            mistakes += first_bad(table, bad, f"data.{column.key} ({name!r})")
+            notes += repairs
     mistakes = mistakes or _unequal(table, values, columns)
     if mistakes:
         raise DataError(mistakes)
@@ -114,6 +111,14 @@ def parse_rows(table: Table, names: Mapping[str, str], columns: Sequence[Column]
     )
 
 
+def attempt(table: Table, name: str, kind: Kind) -> tuple[list[Any], dict[int, str], list[str]]:
+    """Parse a column: a value for each row, row -> reason for each that has none, and notes on repairs."""
+    cells = table.column(name)
+    values, bad = _attempt(lambda cell: _parse(cell, kind, table.folder), cells)
+    repairs = [] if bad or kind.repairs is None else kind.repairs(name, cells)
+    return values, bad, [f"{table.name}: {repair}" for repair in repairs]
+
+
 def groups_of(table: Table, name: str) -> Sequence[bytes]:
     """A digest of each row's value in a column that groups them.
 
@@ -125,7 +130,7 @@ def groups_of(table: Table, name: str) -> Sequence[bytes]:
         raise DataError(f"{table.name}: no column {name!r} (data.group); {known}")
     digests, bad = _attempt(_group, table.column(name))
     if bad:
-        raise DataError(_first(table, bad, f"data.group ({name!r})"))
+        raise DataError(first_bad(table, bad, f"data.group ({name!r})"))
     return Digests(digests)
 
 
@@ -156,7 +161,7 @@ def _unequal(table: Table, values: Mapping[str, Sequence[Any]], columns: Sequenc
             for row, (ours, theirs) in enumerate(counts)
             if ours != theirs
         }
-        mistakes += _first(table, bad, f"data.{column.key}")
+        mistakes += first_bad(table, bad, f"data.{column.key}")
     return mistakes
 
 
@@ -197,7 +202,7 @@ def _contents(
     yield from zip(*map(contents, columns), strict=True)
     for column in columns:
         if bad[column.key]:
-            raise DataError(_first(table, bad[column.key], f"data.{column.key}"))
+            raise DataError(first_bad(table, bad[column.key], f"data.{column.key}"))
 
 
 def _tried(work: Callable[[Any], Any], cell: Any) -> Any:
@@ -214,7 +219,8 @@ def _attempt(work: Callable[[Any], Any], cells: Iterable[Any]) -> tuple[list[Any
     return results, {row: str(result) for row, result in enumerate(results) if isinstance(result, ValueError)}
 
 
-def _first(table: Table, bad: Mapping[int, str], column: str) -> list[str]:
+def first_bad(table: Table, bad: Mapping[int, str], column: str) -> list[str]:
+    """One line about the first bad cell of a column, with the count of the others; none where all are good."""
     if not bad:
         return []
     row, reason = next(iter(bad.items()))
