@@ -114,9 +114,24 @@ def parse_rows(table: Table, names: Mapping[str, str], columns: Sequence[Column]
 def attempt(table: Table, name: str, kind: Kind) -> tuple[list[Any], dict[int, str], list[str]]:
     """Parse a column: a value for each row, row -> reason for each that has none, and notes on repairs."""
     cells = table.column(name)
-    values, bad = _attempt(lambda cell: _parse(cell, kind, table.folder), cells)
+    parse = parser(table, cells, kind)
+    values, bad = _attempt(lambda cell: _parse(cell, parse, table.folder), cells)
     repairs = [] if bad or kind.repairs is None else kind.repairs(name, cells)
+    if parse is kind.decimal_comma and not bad:
+        row = next(row for row, cell in enumerate(cells) if _has_comma(cell))
+        repairs = [*repairs, f"numbers in {name!r} have decimal commas; {cells[row]!r} is read as {values[row]:g}"]
     return values, bad, [f"{table.name}: {repair}" for repair in repairs]
+
+
+def parser(table: Table, cells: Iterable[Any], kind: Kind) -> Callable[[Any, Path], Any]:
+    """How the cells of a column are parsed: with decimal commas, if the table may have them and the column does."""
+    if kind.decimal_comma is not None and table.decimal_comma and any(map(_has_comma, cells)):
+        return kind.decimal_comma
+    return kind.parse
+
+
+def _has_comma(cell: Any) -> bool:
+    return isinstance(cell, str) and "," in cell
 
 
 def groups_of(table: Table, name: str) -> Sequence[bytes]:
@@ -142,10 +157,10 @@ def _group(cell: Any) -> bytes:
     return digest([text_content(parse_category(cell, Path()))])
 
 
-def _parse(cell: Any, kind: Kind, folder: Path) -> Any:
+def _parse(cell: Any, parse: Callable[[Any, Path], Any], folder: Path) -> Any:
     if cell is MISSING:
         raise ValueError("the key is missing from this record; add it")
-    return kind.parse(cell, folder)
+    return parse(cell, folder)
 
 
 def _unequal(table: Table, values: Mapping[str, Sequence[Any]], columns: Sequence[Column]) -> list[str]:

@@ -1,11 +1,13 @@
 """How well the columns of a table fit those that a task asks for: by their names, and by what their cells hold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from tunedeploy.data.cells import parser
 from tunedeploy.data.columns import Column
 from tunedeploy.data.kinds import Kind
 from tunedeploy.data.table import Table
@@ -50,8 +52,15 @@ class Sample:
         key = (name, kind.name)
         if key not in self._scores:
             cells = self.cells(name)
-            good = [cell for cell in cells if self._reads(cell, kind)]
+            parse = parser(self.table, cells, kind)
+            good = [
+                cell if parse is kind.parse else parse(cell, self.table.folder)
+                for cell in cells
+                if self._reads(cell, parse)
+            ]
             share = len(good) / max(len(cells), 1)
+            if parse is not kind.parse:  # `likely` knows decimal points only
+                good = [parse(cell, self.table.folder) for cell in good]
             self._scores[key] = share * kind.likely(good) if good and share >= READABLE else 0.0
         return self._scores[key]
 
@@ -60,13 +69,13 @@ class Sample:
         pairs = [
             (len(columns[0].parse(left, self.table.folder)), len(columns[1].parse(right, self.table.folder)))
             for left, right in zip(self.cells(first), self.cells(second), strict=False)
-            if self._reads(left, columns[0]) and self._reads(right, columns[1])
+            if self._reads(left, columns[0].parse) and self._reads(right, columns[1].parse)
         ]
         return sum(left == right for left, right in pairs) >= READABLE * max(len(pairs), 1)
 
-    def _reads(self, cell: Any, kind: Kind) -> bool:
+    def _reads(self, cell: Any, parse: Callable[[Any, Path], Any]) -> bool:
         try:
-            kind.parse(cell, self.table.folder)
+            parse(cell, self.table.folder)
         except ValueError:
             return False
         return True

@@ -100,9 +100,22 @@ def read_file(name: str, options: Options, columns: Sequence[Column], *, labels:
     return _dataset(_file(name, options, columns, labels), columns, labels)
 
 
-def read_rows(name: str, options: Options, columns: Sequence[Column], *, labels: tuple[str, ...]) -> list["Row"]:
-    """As `read_file`, as raw rows; csv, json and images then need no package but Pillow."""
-    content = _content(_file(name, options, columns, labels), columns, labels)
+def read_rows(
+    name: str,
+    options: Options,
+    columns: Sequence[Column],
+    *,
+    labels: tuple[str, ...],
+    note: Callable[[str], None] = lambda line: None,
+) -> list["Row"]:
+    """As `read_file`, as raw rows; csv, json and images then need no package but Pillow.
+
+    `note` is called with a line for each repair of the file.
+    """
+    rows = _file(name, options, columns, labels)
+    for line in rows.notes:
+        note(line)
+    content = _content(rows, columns, labels)
     return [dict(zip(content, row, strict=True)) for row in zip(*content.values(), strict=True)]
 
 

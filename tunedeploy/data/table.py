@@ -42,6 +42,7 @@ class Table:
     places: Sequence[str]  # row -> "train.csv:17", "train.parquet row 17", "train/rose/1.jpg"
     folder: Path  # relative file paths in cells start here
     notes: tuple[str, ...] = ()  # repairs, each one line
+    decimal_comma: bool = False  # whether numbers in its cells may have one: columns are not separated by commas
     group: str = ""  # name in `header` of a column whose rows of equal value belong together, such as a document's
 
 

@@ -43,8 +43,9 @@ def classes(column: Values) -> list[Finding]:
 
 def numeric_classes(labels: Sequence[str]) -> str:
     """The question whether labels are measurements; empty where they do not look like it."""
-    are_decimals = any("." in label for label in labels)
-    if len(labels) <= (DECIMALS if are_decimals else NUMBERS) or not all(map(NUMBER.fullmatch, labels)):
+    points = [label.replace(",", ".", 1) for label in labels]
+    are_decimals = any("." in label for label in points)
+    if len(points) <= (DECIMALS if are_decimals else NUMBERS) or not all(map(NUMBER.fullmatch, points)):
         return ""
     return (
         f"{len(labels)} classes that are all numbers ({', '.join(labels[:3])}, ...); did you mean to predict a number?"
