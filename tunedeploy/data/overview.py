@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, TypedDict
 
-from tunedeploy.data.cells import attempt, first_bad
+from tunedeploy.data.cells import attempt
 from tunedeploy.data.columns import Column
 from tunedeploy.data.doctor.classes import numeric_classes
 from tunedeploy.data.table import Table
+from tunedeploy.data.unreadable import first_bad
 
 SAMPLES = 3
 LONGEST = 200  # characters of a cell that is shown

@@ -9,7 +9,9 @@ from tunedeploy.data.labels import natural_key
 from tunedeploy.data.table import Table
 from tunedeploy.errors import DataError
 
-IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+IMAGES = {
+    ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".heic", ".heif",
+}  # fmt: skip
 # Names of a split for evaluation. Validation comes before test: early stopping and quantization look at it.
 EVAL_SPLITS = ("validation", "val", "valid", "dev", "eval", "test")
 SPLITS = ("train", *EVAL_SPLITS)
