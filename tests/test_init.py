@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 from tests.conftest import CHECKOUT
 from tests.test_cli import Command, refused
@@ -185,6 +186,18 @@ def test_a_recipe_is_replaced_only_by_force(tunedeploy: Command, tmp_path: Path)
     assert Path("recipe.yaml").read_text() == "mine\n"
     assert tunedeploy("init", rows, "--force").code == 0
     assert recipe_of()["task"] == "text-classification"
+
+
+def test_a_folder_can_be_named_from_where_one_stands(tunedeploy: Command) -> None:
+    for at, label in enumerate(("iris", "rose")):
+        Path("photos", label).mkdir(parents=True)
+        for n in range(6):
+            Image.new("RGB", (8, 8), (40 * n, 99 * at, 90)).save(Path("photos", label, f"{n}.png"))
+    done = tunedeploy("init", "photos")
+    assert done.code == 0, done.err
+    assert (recipe_of()["task"], recipe_of()["data"]) == ("image-classification", {"train": "photos"})
+    assert "12 rows, 2 classes: iris 6, rose 6" in done.out
+    assert "  iris/0.png  iris\n" in done.out
 
 
 # ---- the editor's schema

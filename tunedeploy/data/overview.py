@@ -81,4 +81,4 @@ def _start(cell: Any, table: Table) -> str:
     if isinstance(cell, bytes):
         cell = "(bytes of an image)"
     text = " ".join(map(str, cell)) if isinstance(cell, list) else str(cell)
-    return " ".join(text[: 2 * LONGEST].removeprefix(f"{table.folder}/").split())[:LONGEST]
+    return " ".join(text[: 2 * LONGEST].removeprefix(f"{table.folder.absolute()}/").split())[:LONGEST]

@@ -61,7 +61,7 @@ def read_folder(folder: Path, name: str) -> Table:
     if others:
         notes.append(f"{name}: {_count(others)} that no image reader knows left out")
     labelled = bool(images)
-    cells = {"image": [str(path) for path in images or flat], "label": labels}
+    cells = {"image": [str(path.absolute()) for path in images or flat], "label": labels}
     return Table(
         name=name,
         header=("image", "label") if labelled else ("image",),
