@@ -399,13 +399,23 @@ def test_predict_with_a_damaged_bundle_is_one_line(
     refused(tunedeploy("predict", text_run.dist, "a text"), file.rpartition("/")[2])
 
 
+def test_a_file_that_was_repaired_is_never_scored_in_silence(
+    tunedeploy: Command, text_run: Finished, tmp_path: Path
+) -> None:
+    (tmp_path / "windows.csv").write_bytes("text;label\nrain für snow;weather\nsoup;food\n".encode("cp1252"))
+    done = tunedeploy("eval", text_run.dist, "--data", tmp_path / "windows.csv")
+    assert done.code == 0
+    assert "windows.csv:2: not UTF-8 (byte 17 is 0xfc), so read as Windows-1252" in done.err
+    assert "windows.csv: columns are separated by semicolons" in done.err
+
+
 def test_init_writes_a_recipe_that_plans_and_never_replaces_one(
     tunedeploy: Command, text_run: Finished, tiny: Tiny
 ) -> None:
     rows = yaml.safe_load(text_run.recipe.read_text())["data"]["train"]
     assert tunedeploy("init", rows).code == 0
     assert tunedeploy("plan", "recipe.yaml", f"model={tiny['bert']}").code == 0
-    refused(tunedeploy("init", rows), "recipe.yaml: is there already")
+    refused(tunedeploy("init", rows), "recipe.yaml: already exists")
     refused(tunedeploy("init", "nothing.csv", "-o", "b.yaml"), "nothing.csv")
 
 

@@ -141,7 +141,8 @@ def test_many_classes_that_are_all_numbers_are_asked_about(tmp_path: Path) -> No
     rows = [(text, str(n % 40 / 10)) for n, text in enumerate(_sentences(900))]
     (asked,) = _found(_report(tmp_path, rows[:600], rows[600:]), "numbers")
     assert asked.line() == (
-        "warning: 40 classes that are all numbers (0.0, 0.1, 0.2, ...); did you mean to predict a number?"
+        "warning: 40 classes that are all numbers (0.0, 0.1, 0.2, ...); did you mean to predict a number? "
+        "'task: text-regression' does"
     )
     few = [(text, str(n % 5 + 1)) for n, text in enumerate(_sentences(90))]
     assert not _found(_report(tmp_path, few[:60], few[60:]), "numbers")

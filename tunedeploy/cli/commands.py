@@ -12,6 +12,7 @@ import typer
 from tunedeploy import plugins
 from tunedeploy.cli import arguments as given
 from tunedeploy.cli.console import indented, ledger_table, plan_text, table, training_text
+from tunedeploy.cli.init import init
 from tunedeploy.cli.output import fail, heard, say, shipped
 from tunedeploy.device.figures import value_text
 from tunedeploy.errors import FULL, TunedeployError, UsageError
@@ -27,19 +28,7 @@ app = typer.Typer(
 )
 
 
-@app.command()
-def init(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder of class folders or a hub id.")],
-    output: Annotated[Path, typer.Option("-o", help="The recipe to write.")] = Path("recipe.yaml"),
-    as_json: given.Json = False,
-) -> None:
-    """Look at the data, write a recipe."""
-    from tunedeploy.commands.init import write_recipe
-
-    with heard(as_json):
-        written = write_recipe(data, output)
-    text = f"{output}: written; {written['why']}\n\n{written['recipe']}\nnext: tunedeploy plan {output}"
-    say(as_json, written, lambda: text)
+app.command()(init)
 
 
 @app.command()

@@ -224,7 +224,7 @@ def read_rows(data: str, model: Model, *, labelled: bool = True) -> list[Row]:
     from tunedeploy.data.read import read_rows as read
 
     columns = [column for column in model.columns if labelled or not column.kind.target]
-    return read(data, model.names, columns, labels=model.labels)
+    return read(data, model.names, columns, labels=model.labels, note=progress.note)
 
 
 def columns_of_bundle(bundle: Bundle) -> Sequence[Column]:

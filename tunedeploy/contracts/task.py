@@ -54,7 +54,7 @@ class Task(Plugin, Protocol):
     METHOD_DEFAULTS: Mapping[str, Mapping[str, Any]] = NOTHING
     # The same where the model is new, with random weights, which take other rates than pretrained ones: `new://...`.
     NEW_MODEL_DEFAULTS: Mapping[str, Mapping[str, Any]] = NOTHING
-    # Models that `init` writes, each with its method: the first that is installed, or else the last.
+    # Models that `init` writes, each with its method: the first that is installed, or else the first.
     MODELS: Sequence[tuple[Any, str]] = ()
     # Keys that it adds to `tune`.
     TuneOptions: type[Section] | None = None

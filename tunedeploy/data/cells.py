@@ -16,7 +16,8 @@ from tunedeploy.data.kinds.category import parse as parse_category
 from tunedeploy.data.kinds.text import content as text_content
 from tunedeploy.data.labels import closest
 from tunedeploy.data.split import Digests, digest
-from tunedeploy.data.table import MISSING, Places, Table, shown
+from tunedeploy.data.table import MISSING, Places, Table, shown, some_rows
+from tunedeploy.data.unreadable import NONE, LeftOut, first_bad
 from tunedeploy.errors import DataError
 
 
@@ -31,6 +32,8 @@ class Rows:
     content: Digests  # digest of that and the targets
     labels: Sequence[tuple[str, ...]]  # label texts; () where the task has none
     notes: tuple[str, ...]
+    kept: Sequence[int] | None = None  # the rows of the file that these were when they were parsed; None: all
+    left_out: tuple[str, ...] = ()  # of the file, one line for each row that is not among these
 
     def __len__(self) -> int:
         """Count of rows."""
@@ -81,37 +84,54 @@ def find_columns(
     return {key: name for key, name in names.items() if name in table.header}, notes
 
 
-def parse_rows(table: Table, names: Mapping[str, str], columns: Sequence[Column]) -> Rows:
+def parse_rows(table: Table, names: Mapping[str, str], columns: Sequence[Column], *, tolerated: float = NONE) -> Rows:
     """Parse the named columns.
+
+    Args:
+        table: as its reader gave it.
+        names: canonical column -> the user's.
+        columns: what the task asks for.
+        tolerated: share of the rows that may be left out because they cannot be read; see `LeftOut`.
 
     Raises:
         DataError: one line a column, for its first bad cell, with the count of the others.
     """
-    values: dict[str, Sequence[Any]] = {}
-    notes = list(table.notes)
-    mistakes: list[str] = []
-    for column in columns:
-        if column.key in names:
-            name = names[column.key]
-            cells = table.column(name)
-            parsed, bad = _attempt(lambda cell, column=column: _parse(cell, column.kind, table.folder), cells)  # type: ignore[misc]
-            values[column.key] = parsed
-            mistakes += _first(table, bad, f"data.{column.key} ({name!r})")
-            repairs = [] if bad or column.kind.repairs is None else column.kind.repairs(name, cells)
-            notes += [f"{table.name}: {repair}" for repair in repairs]
-    mistakes = mistakes or _unequal(table, values, columns)
-    if mistakes:
-        raise DataError(mistakes)
-    inputs, labels, content = _identities(table, values, columns)
-    return Rows(
-        name=table.name,
-        values=values,
-        places=table.places,
-        inputs=inputs,
-        content=content,
-        labels=labels,
-        notes=tuple(notes),
-    )
+    present, left_out = [column for column in columns if column.key in names], LeftOut(table, tolerated)
+    attempts = {column.key: attempt(table, names[column.key], column.kind) for column in present}
+    titles = {column.key: f"data.{column.key} ({names[column.key]!r})" for column in present}
+    bad = {titles[key]: rows for key, (_, rows, _) in attempts.items()}
+    left_out.add(bad, {titles[column.key]: column.kind for column in present})
+    kept = left_out.kept()
+    values: dict[str, Sequence[Any]] = {
+        key: parsed if kept is None else [parsed[row] for row in kept] for key, (parsed, _, _) in attempts.items()
+    }
+    rows = _identified(table if kept is None else some_rows(table, kept), values, columns, left_out)
+    repairs = [repair for _, _, found in attempts.values() for repair in found]
+    notes = (*table.notes, *repairs, *left_out.notes())
+    return replace(rows, notes=notes, kept=left_out.kept(), left_out=left_out.lines())
+
+
+def attempt(table: Table, name: str, kind: Kind) -> tuple[list[Any], dict[int, str], list[str]]:
+    """Parse a column: a value for each row, row -> reason for each that has none, and notes on repairs."""
+    cells = table.column(name)
+    parse = parser(table, cells, kind)
+    values, bad = _attempt(lambda cell: _parse(cell, parse, table.folder), cells)
+    repairs = [] if bad or kind.repairs is None else kind.repairs(name, cells)
+    if parse is kind.decimal_comma and not bad:
+        row = next(row for row, cell in enumerate(cells) if _has_comma(cell))
+        repairs = [*repairs, f"numbers in {name!r} have decimal commas; {cells[row]!r} is read as {values[row]:g}"]
+    return values, bad, [f"{table.name}: {repair}" for repair in repairs]
+
+
+def parser(table: Table, cells: Iterable[Any], kind: Kind) -> Callable[[Any, Path], Any]:
+    """How the cells of a column are parsed: with decimal commas, if the table may have them and the column does."""
+    if kind.decimal_comma is not None and table.decimal_comma and any(map(_has_comma, cells)):
+        return kind.decimal_comma
+    return kind.parse
+
+
+def _has_comma(cell: Any) -> bool:
+    return isinstance(cell, str) and "," in cell
 
 
 def groups_of(table: Table, name: str) -> Sequence[bytes]:
@@ -125,7 +145,7 @@ def groups_of(table: Table, name: str) -> Sequence[bytes]:
         raise DataError(f"{table.name}: no column {name!r} (data.group); {known}")
     digests, bad = _attempt(_group, table.column(name))
     if bad:
-        raise DataError(_first(table, bad, f"data.group ({name!r})"))
+        raise DataError(first_bad(table, bad, f"data.group ({name!r})"))
     return Digests(digests)
 
 
@@ -137,10 +157,10 @@ def _group(cell: Any) -> bytes:
     return digest([text_content(parse_category(cell, Path()))])
 
 
-def _parse(cell: Any, kind: Kind, folder: Path) -> Any:
+def _parse(cell: Any, parse: Callable[[Any, Path], Any], folder: Path) -> Any:
     if cell is MISSING:
         raise ValueError("the key is missing from this record; add it")
-    return kind.parse(cell, folder)
+    return parse(cell, folder)
 
 
 def _unequal(table: Table, values: Mapping[str, Sequence[Any]], columns: Sequence[Column]) -> list[str]:
@@ -156,34 +176,54 @@ def _unequal(table: Table, values: Mapping[str, Sequence[Any]], columns: Sequenc
             for row, (ours, theirs) in enumerate(counts)
             if ours != theirs
         }
-        mistakes += _first(table, bad, f"data.{column.key}")
+        mistakes += first_bad(table, bad, f"data.{column.key}")
     return mistakes
 
 
-def _identities(
-    table: Table, values: Mapping[str, Sequence[Any]], columns: Sequence[Column]
-) -> tuple[Digests, list[tuple[str, ...]], Digests]:
-    """For each row, the digest of its inputs, its label texts, and the digest of both and of its other targets."""
+def _identified(
+    table: Table, values: Mapping[str, Sequence[Any]], columns: Sequence[Column], left_out: LeftOut
+) -> Rows:
+    """The rows with a digest of the inputs, the label texts, and a digest of both and of the other targets.
+
+    Rows whose content cannot be read are left out too.
+    """
+    mistakes = _unequal(table, values, columns)
+    if mistakes:
+        raise DataError(mistakes)
     present = [column for column in columns if column.key in values]
     inputs = [column for column in present if not column.kind.target]
     others = [column for column in present if column.kind.target and column.kind.labels is None]
-    keys = Digests(map(digest, _contents(table, inputs, values)))
+    bad: dict[str, dict[int, str]] = {}
+    keys = Digests(map(digest, _contents(inputs, values, bad)))
     label_names = [map(find, values[column.key]) for column in present if (find := column.kind.labels) is not None]
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # most rows have their labels in common with others
     labels = (
         map(tuple, map(chain.from_iterable, zip(*label_names, strict=True))) if label_names else repeat((), len(keys))
     )
     texts = [shared.setdefault(names, names) for names in labels]
-    rest = _contents(table, others, values) if others else repeat((), len(keys))
+    rest = _contents(others, values, bad) if others else repeat((), len(keys))
     parts = zip(keys, texts, rest, strict=True)
-    return keys, texts, Digests(digest([key, *map(str.encode, names), *more]) for key, names, more in parts)
+    content = Digests(digest([key, *map(str.encode, names), *more]) for key, names, more in parts)
+    rows = Rows(
+        name=table.name, values=values, places=table.places, inputs=keys, content=content, labels=texts, notes=()
+    )
+    return _without(rows, bad, {f"data.{column.key}": column.kind for column in present}, left_out)
+
+
+def _without(rows: Rows, bad: Mapping[str, dict[int, str]], kinds: Mapping[str, Kind], left_out: LeftOut) -> Rows:
+    """The rows but those with content that cannot be read; those that were left out before are not among them."""
+    if not any(bad.values()):
+        return rows
+    places = left_out.kept() or range(len(rows))  # row here -> row of the table
+    left_out.add({title: {places[row]: why for row, why in found.items()} for title, found in bad.items()}, kinds)
+    unreadable = {row for found in bad.values() for row in found}
+    return rows.take([row for row in range(len(rows)) if row not in unreadable])
 
 
 def _contents(
-    table: Table, columns: Sequence[Column], values: Mapping[str, Sequence[Any]]
+    columns: Sequence[Column], values: Mapping[str, Sequence[Any]], bad: dict[str, dict[int, str]]
 ) -> Iterator[tuple[bytes, ...]]:
-    """What tells rows apart, row by row, so that none is kept; DataError after the last if one was unreadable."""
-    bad: dict[str, dict[int, str]] = {column.key: {} for column in columns}
+    """What tells rows apart, row by row, so that none is kept; `bad` gets title -> row -> reason of unreadable ones."""
 
     def contents(column: Column) -> Iterator[bytes]:
         work, cells = column.kind.content, values[column.key]
@@ -191,13 +231,10 @@ def _contents(
             results = (pool.map if pool else map)(partial(_tried, work), cells)
             for row, result in enumerate(results):
                 if isinstance(result, ValueError):
-                    bad[column.key][row] = str(result)
+                    bad.setdefault(f"data.{column.key}", {})[row] = str(result)
                 yield b"" if isinstance(result, ValueError) else result
 
     yield from zip(*map(contents, columns), strict=True)
-    for column in columns:
-        if bad[column.key]:
-            raise DataError(_first(table, bad[column.key], f"data.{column.key}"))
 
 
 def _tried(work: Callable[[Any], Any], cell: Any) -> Any:
@@ -212,14 +249,6 @@ def _attempt(work: Callable[[Any], Any], cells: Iterable[Any]) -> tuple[list[Any
     """The result for each cell, and row -> reason for each ValueError."""
     results = [_tried(work, cell) for cell in cells]
     return results, {row: str(result) for row, result in enumerate(results) if isinstance(result, ValueError)}
-
-
-def _first(table: Table, bad: Mapping[int, str], column: str) -> list[str]:
-    if not bad:
-        return []
-    row, reason = next(iter(bad.items()))
-    more = f" ({len(bad) - 1} more such rows, next {table.places[list(bad)[1]]})" if len(bad) > 1 else ""
-    return [f"{table.places[row]}: {column}: {reason}{more}"]
 
 
 def _is_missing(table: Table, column: Column, names: Mapping[str, str]) -> bool:

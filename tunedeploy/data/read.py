@@ -14,6 +14,7 @@ from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunedeploy.data import unreadable
 from tunedeploy.data.cells import Rows, find_columns, groups_of, parse_rows
 from tunedeploy.data.columns import Column
 from tunedeploy.data.kinds.text import STRING
@@ -21,7 +22,7 @@ from tunedeploy.data.labels import closest, natural_order
 from tunedeploy.data.readers.folders import EVAL_SPLITS
 from tunedeploy.data.readers.open import ALL, Source, open_source
 from tunedeploy.data.split import EVAL_SHARE, automatic_split, digest, limit_rows
-from tunedeploy.data.table import Table
+from tunedeploy.data.table import Table, some_rows
 from tunedeploy.errors import DataError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Data:
     labels: tuple[str, ...]  # index -> text, in natural order; () for a task without labels
     notes: tuple[str, ...]  # repairs, guesses, rows left out; one line each
     fingerprint: str  # SHA-256, hex, of the rows' content in order; independent of paths and dates
+    left_out: tuple[str, ...] = ()  # one line for each row that cannot be read: its place and the reason
     eval_source: str  # "data/test.csv", "split 'test'", "automatic 20 %"
 
 
@@ -64,7 +66,7 @@ def read(options: Options, columns: Sequence[Column], *, labels: tuple[str, ...]
     names, guesses = find_columns(train_table, section, columns)
     notes += guesses
     columns = [column for column in columns if column.key in names]
-    train = parse_rows(train_table, names, columns)
+    train = parse_rows(train_table, names, columns, tolerated=_tolerated(section))
     known, labels = labels, _labels(train, labels)
     if eval_table is None:
         train, held_out, eval_source = _split(train, train_table, section, notes)
@@ -75,7 +77,7 @@ def read(options: Options, columns: Sequence[Column], *, labels: tuple[str, ...]
         if section.get("group"):
             notes.append("data.group: only the automatic split goes by it, and data.eval is given")
         names, _ = find_columns(eval_table, names, columns)
-        held_out = parse_rows(eval_table, names, columns)
+        held_out = parse_rows(eval_table, names, columns, tolerated=_tolerated(section))
         _check_labels(held_out, labels, "training labels")
     _check_counts(train, held_out)
     return Data(
@@ -83,6 +85,7 @@ def read(options: Options, columns: Sequence[Column], *, labels: tuple[str, ...]
         eval=_dataset(held_out, columns, labels),
         labels=labels,
         notes=tuple(dict.fromkeys([*notes, *train.notes, *held_out.notes])),
+        left_out=tuple(dict.fromkeys([*train.left_out, *held_out.left_out])),
         fingerprint=digest([digest(train.content), digest(held_out.content)]).hex(),
         eval_source=eval_source,
     )
@@ -100,9 +103,22 @@ def read_file(name: str, options: Options, columns: Sequence[Column], *, labels:
     return _dataset(_file(name, options, columns, labels), columns, labels)
 
 
-def read_rows(name: str, options: Options, columns: Sequence[Column], *, labels: tuple[str, ...]) -> list["Row"]:
-    """As `read_file`, as raw rows; csv, json and images then need no package but Pillow."""
-    content = _content(_file(name, options, columns, labels), columns, labels)
+def read_rows(
+    name: str,
+    options: Options,
+    columns: Sequence[Column],
+    *,
+    labels: tuple[str, ...],
+    note: Callable[[str], None] = lambda line: None,
+) -> list["Row"]:
+    """As `read_file`, as raw rows; csv, json and images then need no package but Pillow.
+
+    `note` is called with a line for each repair of the file.
+    """
+    rows = _file(name, options, columns, labels)
+    for line in rows.notes:
+        note(line)
+    content = _content(rows, columns, labels)
     return [dict(zip(content, row, strict=True)) for row in zip(*content.values(), strict=True)]
 
 
@@ -157,6 +173,10 @@ def _two_sources(train: Source, wanted: str, notes: list[str]) -> tuple[Table, T
     return (train.splits.get("train") or train.splits[ALL])(), held_out.splits[split](), held_out.shown
 
 
+def _tolerated(section: Mapping[str, Any]) -> float:
+    return unreadable.ALL if section.get("skip_bad") else unreadable.FEW
+
+
 def _is_same(train: Source, held_out: Source) -> bool:
     if train.path and held_out.path:
         return train.path.samefile(held_out.path)
@@ -200,6 +220,8 @@ def _check_labels(rows: Rows, labels: Sequence[str], called: str) -> None:
 def _split(rows: Rows, table: Table, section: Mapping[str, Any], notes: list[str]) -> tuple[Rows, Rows, str]:
     """Both sides of an automatic split, and what it is called."""
     share, group = float(section.get("eval_share") or EVAL_SHARE), str(section.get("group") or table.group)
+    if rows.kept is not None:
+        table = some_rows(table, rows.kept)
     groups = groups_of(table, group) if group else ()
     if groups and len(set(groups)) == 1:
         raise DataError(f"{rows.name}: every row has the same {group!r}; data.group needs two values, or leave it out")

@@ -42,7 +42,20 @@ class Table:
     places: Sequence[str]  # row -> "train.csv:17", "train.parquet row 17", "train/rose/1.jpg"
     folder: Path  # relative file paths in cells start here
     notes: tuple[str, ...] = ()  # repairs, each one line
+    decimal_comma: bool = False  # whether numbers in its cells may have one: columns are not separated by commas
     group: str = ""  # name in `header` of a column whose rows of equal value belong together, such as a document's
+
+
+def some_rows(table: Table, rows: Sequence[int]) -> Table:
+    """The table with these rows alone, in this order."""
+    places = table.places
+
+    def cells(name: str) -> list[Any]:
+        column = table.column(name)
+        return [column[row] for row in rows]
+
+    kept = places.take(rows) if isinstance(places, Places) else [places[row] for row in rows]
+    return replace(table, column=cells, places=kept)
 
 
 def rename(table: Table) -> Table:

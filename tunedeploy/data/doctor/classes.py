@@ -1,11 +1,13 @@
 """What is wrong with labels: one class that drowns the others, classes of a few rows, one class under two names."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from tunedeploy.data.doctor.report import FEW, Finding, Values, findings_of
 from tunedeploy.data.labels import NUMBER, twins
 
 NUMBERS = 20  # more classes than this, all of them numbers, are likely to be measurements
+DECIMALS = 5  # and more than this where they have decimals
 MAJORITY = 0.7  # share of the largest class above which accuracy misleads and macro-F1 is to be read
 
 
@@ -26,16 +28,25 @@ def classes(column: Values) -> list[Finding]:
     unseen = [label for index, label in enumerate(column.labels) if not held_out[index]]
     alike = [" / ".join(group) for group in twins(column.labels)]
     many = len(column.labels)
-    numeric = many > NUMBERS and all(map(NUMBER.fullmatch, column.labels))
-    question = (
-        f"{many} classes that are all numbers ({', '.join(column.labels[:3])}, ...); did you mean to predict a number?"
-    )
+    question = numeric_classes(column.labels)
+    cure = f"{question} 'task: text-regression' does"
     return [
         common,
         *findings_of("rare", "warning", rare, f"{len(rare)} of {many} classes with fewer than {FEW} training rows"),
         *findings_of("not_evaluated", "warning", unseen, f"{len(unseen)} of {many} classes without evaluation rows"),
-        *([Finding(name="numbers", severity="warning", text=question, count=many)] if numeric else []),
+        *([Finding(name="numbers", severity="warning", text=cure, count=many)] if question else []),
         *findings_of(
             "same_name", "warning", alike, f"{len(alike)} names of classes that differ only in case or blanks"
         ),
     ]
+
+
+def numeric_classes(labels: Sequence[str]) -> str:
+    """The question whether labels are measurements; empty where they do not look like it."""
+    points = [label.replace(",", ".", 1) for label in labels]
+    are_decimals = any("." in label for label in points)
+    if len(points) <= (DECIMALS if are_decimals else NUMBERS) or not all(map(NUMBER.fullmatch, points)):
+        return ""
+    return (
+        f"{len(labels)} classes that are all numbers ({', '.join(labels[:3])}, ...); did you mean to predict a number?"
+    )

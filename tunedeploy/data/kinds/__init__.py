@@ -20,7 +20,9 @@ class Kind:
     name: str  # of the file here that defines it, as a bundle's manifest writes it
     feature: Mapping[str, Any]  # the datasets feature in dict form, e.g. {"_type": "Value", "dtype": "string"}
     parse: Callable[[Any, Path], Any]  # (cell, folder of relative paths) -> value; ValueError("why") on a bad cell
+    decimal_comma: Callable[[Any, Path], Any] | None = None  # as parse, in a column whose numbers have decimal commas
     content: Callable[[Any], bytes]  # value -> the bytes that tell rows apart; ValueError("why") if unreadable
+    skippable: bool = False  # rows whose cell cannot be read are left out where they are few
     slow: bool = False  # `content` opens a file: rows are checked on several threads
     target: bool = False  # to be learned, not an input: decides neither the split nor what is a duplicate
     labels: Callable[[Any], Sequence[str]] | None = None  # of a target: value -> names of classes in it

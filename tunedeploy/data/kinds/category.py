@@ -1,14 +1,14 @@
 """A label: one class of several."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tunedeploy.data.doctor.classes import classes
 from tunedeploy.data.kinds import Kind
 from tunedeploy.data.kinds.number import has_fraction
-from tunedeploy.data.kinds.text import content
+from tunedeploy.data.kinds.text import content, nested
 from tunedeploy.data.table import shown
 
 
@@ -26,6 +26,10 @@ def parse(cell: Any, folder: Path) -> str:
     if isinstance(cell, str):
         content(cell)
         return cell.strip()
+    if isinstance(cell, Mapping):
+        raise ValueError(f"the label is {nested(cell)}")
+    if isinstance(cell, list | tuple):
+        raise ValueError(f"the label is a list ({shown(cell)}); a row has one label: keep one, or make a row of each")
     raise ValueError(f"the label {shown(cell)} is of type {type(cell).__name__}; a text or a number is needed")
 
 

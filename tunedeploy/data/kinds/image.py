@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from tunedeploy.data.kinds import Kind
 from tunedeploy.data.kinds.text import STRING
 from tunedeploy.data.table import shown
+from tunedeploy.device import heif
 
 
 class ImageCell(TypedDict):
@@ -74,6 +75,8 @@ def _decode(data: bytes) -> None:
 
     if not data:
         raise ValueError("the image file is empty (0 bytes); remove or replace it")
+    if heif.is_heif(data) and not heif.register():
+        raise ValueError(heif.CURE)
     try:
         with Image.open(BytesIO(data)) as image:
             image.draft("L", (max(image.width // 8, 1), max(image.height // 8, 1)))  # a JPEG's every scan is still read
@@ -96,6 +99,7 @@ IMAGE = Kind(
     feature={"path": STRING, "bytes": {"_type": "Value", "dtype": "binary"}},
     parse=parse,
     content=content,
+    skippable=True,  # among thousands of photos a few are cut off
     slow=True,
     picture=lambda value: value,
     likely=likely,

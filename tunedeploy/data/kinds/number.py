@@ -13,6 +13,9 @@ from tunedeploy.data.kinds import Kind
 from tunedeploy.data.table import shown
 
 WRITTEN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+WITH_COMMA = re.compile(r"[+-]?([0-9]*|[0-9]{1,3}(\.[0-9]{3})+),[0-9]+([eE][+-]?[0-9]+)?")  # 4,5 and 1.234,5
+WITH_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(\.[0-9]{3}){2,}")  # 1.234.567
+WITH_THOUSAND = re.compile(r"[+-]?[0-9]{1,3}\.[0-9]{3}")  # 1.234, which may be either
 LARGEST = 3.4e38  # of 32-bit floats, in which it is learned
 
 
@@ -36,6 +39,19 @@ def parse(cell: Any, folder: Path) -> float:
     return value
 
 
+def parse_comma(cell: Any, folder: Path) -> float:
+    """A number of a column with decimal commas, in which points part thousands."""
+    text = cell.strip() if isinstance(cell, str) else ""
+    if WITH_COMMA.fullmatch(text) or WITH_THOUSANDS.fullmatch(text):
+        return parse(text.replace(".", "").replace(",", "."), folder)
+    if WITH_THOUSAND.fullmatch(text):
+        bare, comma = text.replace(".", ""), text.replace(".", ",")
+        raise ValueError(
+            f"{cell!r} beside numbers with decimal commas could be {bare} or {text}; write {bare} or {comma}"
+        )
+    return parse(cell, folder)
+
+
 def _cure(cell: str) -> str:
     if re.fullmatch(r"\s*[+-]?[0-9]+,[0-9]+\s*", cell):
         return f"; write a point for its decimals ({cell.strip().replace(',', '.')})"
@@ -50,7 +66,7 @@ def content(value: float) -> bytes:
 def has_fraction(cell: Any) -> bool:
     """Whether a cell is a number that is not whole, or a whole one written with decimals."""
     if isinstance(cell, str):
-        return bool(WRITTEN.fullmatch(cell.strip())) and "." in cell
+        return bool(WRITTEN.fullmatch(cell.strip().replace(",", ".", 1))) and ("." in cell or "," in cell)
     return isinstance(cell, float | Decimal) and cell % 1 != 0
 
 
@@ -76,6 +92,7 @@ NUMBER = Kind(
     name="number",
     feature={"_type": "Value", "dtype": "float64"},
     parse=parse,
+    decimal_comma=parse_comma,
     content=content,
     target=True,
     absent=math.nan,

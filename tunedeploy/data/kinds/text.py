@@ -1,7 +1,7 @@
 """A text, unchanged."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,15 @@ def parse(cell: Any, folder: Path) -> str:
         return cell
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         raise ValueError("the text is null; fill it or remove the row")
+    if isinstance(cell, Mapping):
+        raise ValueError(f"{shown(cell)} is {nested(cell)}")
     raise ValueError(f"{shown(cell)} is of type {type(cell).__name__}, a text is needed; write it in quotes")
+
+
+def nested(cell: Mapping[str, Any]) -> str:
+    """What a cell that is a record of its own holds, and how a recipe names one of its keys."""
+    keys = ", ".join(map(repr, list(cell)[:5]))
+    return f"a record with the keys {keys}; name one by its path, such as COLUMN.{next(iter(cell), 'KEY')}"
 
 
 def content(value: str) -> bytes:

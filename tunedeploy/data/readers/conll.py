@@ -12,7 +12,7 @@ from pathlib import Path
 from sys import intern
 
 from tunedeploy.data.kinds._items import BLANKS
-from tunedeploy.data.readers.delimited import read_text
+from tunedeploy.data.readers.plain_text import read_text
 from tunedeploy.data.table import Places, Table
 from tunedeploy.errors import DataError
 

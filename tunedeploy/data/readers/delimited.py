@@ -6,23 +6,30 @@ Not pandas or Arrow, whose readers guess types ("NA" and "null" vanish, "007" be
 import csv
 from array import array
 from collections.abc import Iterator, Sequence
-from io import BytesIO, TextIOWrapper
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 
+from tunedeploy.data.readers.plain_text import read_text
 from tunedeploy.data.table import Places, Table, check_names, clean_name
 from tunedeploy.errors import DataError
 
 MAX_CELL = 2**31 - 1  # characters; the csv module's own limit of 131,072 refuses long documents
-SAVE_AS_UTF8 = "save it as UTF-8"
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+SNIFFED, SNIFFED_ROWS = 65_536, 10  # characters and rows that are looked at to tell the separator
 
 
 def read_delimited(path: Path, name: str, delimiter: str) -> Table:
     """A csv or tsv file with a header as a table of texts.
 
+    `delimiter` is the usual one of such files; where the first rows are separated by another, that one is taken.
+
     Raises:
-        DataError: not UTF-8, no header, no rows, ragged rows, an open quote, duplicate columns, another delimiter.
+        DataError: no text, no header, no rows, ragged rows, an open quote, duplicate columns.
     """
     text, notes = read_text(path, name)
+    usual, delimiter = delimiter, separator_of(text, delimiter)
+    if delimiter != usual:
+        notes.append(f"{name}: columns are separated by {SEPARATORS[delimiter]}")
     header, cells, lines, blank = _columns(text, name, delimiter)
     clean = [clean_name(column) for column in header]
     repaired = [before for before, after in zip(header, clean, strict=True) if before != after]
@@ -37,38 +44,34 @@ def read_delimited(path: Path, name: str, delimiter: str) -> Table:
         places=Places(f"{name}:", lines),
         folder=path.parent,
         notes=tuple(notes),
+        decimal_comma=delimiter == ";",
     )
 
 
-def read_text(path: Path, name: str) -> tuple[str, list[str]]:
-    """The file's text and notes on what was repaired in it.
+def separator_of(text: str, usual: str) -> str:
+    """The separator that parts the header and each of the first rows into equally many columns, and into most.
 
-    Raises:
-        DataError: empty, cannot be read, UTF-16 or another encoding; the line has the byte, the row and the cure.
+    `usual` where none does, unless only another is in the header.
     """
+    widths = {separator: _widths(text, separator) for separator in (usual, *SEPARATORS)}
+    even = [separator for separator, found in widths.items() if found[0] > 1 and len(found) > 1 == len(set(found))]
+    if even or widths[usual][0] > 1:
+        return max(even, key=lambda separator: widths[separator][0], default=usual)
+    return next((separator for separator, found in widths.items() if found[0] > 1), usual)
+
+
+def _widths(text: str, separator: str) -> list[int]:
+    """Columns of the header and of the first rows, as a separator would have them."""
+    reader = csv.reader(StringIO(text[:SNIFFED], newline=""), delimiter=separator, strict=True)
+    widths: list[int] = []
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{name}: cannot be read ({error.strerror})") from error
-    if not data.strip(b"\xef\xbb\xbf\r\n\t "):
-        raise DataError(f"{name}: the file is empty")
-    if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-        raise DataError(f"{name}:1: UTF-16 text (byte 0 is 0x{data[0]:02x}); {SAVE_AS_UTF8}: {_iconv('utf-16', name)}")
-    zero = data.find(b"\0")
-    if zero >= 0:
-        raise DataError(f"{name}:{_line(data, zero)}: byte {zero} is zero: not UTF-8 text; {SAVE_AS_UTF8}")
-    notes = [f"{name}: byte order mark removed"] if data.startswith(b"\xef\xbb\xbf") else []
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        at = error.start + (3 if notes else 0)  # the decoder counts from behind the mark
-        place = f"{name}:{_line(data, at)}: byte {at} (0x{data[at]:02x}) is not UTF-8"
-        raise DataError(
-            f"{place}, perhaps Windows-1252 or Latin-1; {SAVE_AS_UTF8}: {_iconv('windows-1252', name)}"
-        ) from error
-    if "\r" in text.replace("\r\n", ""):
-        notes.append(f"{name}: line ends or cells with a lone '\\r' read as line breaks")
-    return text, notes
+        for row in reader:
+            widths += [len(row)] if row else []
+            if len(widths) > SNIFFED_ROWS:
+                break
+    except csv.Error:  # quotes that do not pair under this separator, or a cell beyond what is looked at
+        pass
+    return widths or [1]
 
 
 def _columns(text: str, name: str, delimiter: str) -> tuple[list[str], list[list[str]], "array[int]", int]:
@@ -78,7 +81,7 @@ def _columns(text: str, name: str, delimiter: str) -> tuple[list[str], list[list
     """
     records = _records(text, name, delimiter)
     header: list[str] = next(row for _, row in records if row)  # read_text refuses an empty file
-    _check_header(name, header, delimiter)
+    check_names(name, [clean_name(column) for column in header])
     cells: list[list[str]] = [[] for _ in header]
     lines, ragged = array("L"), array("L")
     blank = pending = count = 0
@@ -123,17 +126,6 @@ def _quote_trouble(error: csv.Error) -> str:
     return f'the quotes in this row do not pair ({error}); write a quote inside a quoted text as ""'
 
 
-def _check_header(name: str, header: list[str], delimiter: str) -> None:
-    check_names(name, [clean_name(column) for column in header])
-    if len(header) > 1:
-        return
-    for other, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"), (",", "commas")):
-        if other == delimiter or other not in header[0]:
-            continue
-        cure = {"\t": "rename it to .tsv", ",": "rename it to .csv"}.get(other, "save it with commas")
-        raise DataError(f"{name}:1: the header {header[0]!r} is one column, separated by {called}; {cure}")
-
-
 def _ragged(name: str, header: list[str], count: int, lines: Sequence[int]) -> str:
     """The line about rows with more or fewer cells than the header, of which the first has `count`."""
     cure = "put the text that holds the separator in quotes" if count > len(header) else "add the missing cells"
@@ -141,11 +133,3 @@ def _ragged(name: str, header: list[str], count: int, lines: Sequence[int]) -> s
     shown = ", ".join(repr(clean_name(column)) for column in header)
     cells = "1 cell" if count == 1 else f"{count} cells"
     return f"{name}:{lines[0]}: {cells} where the header has {len(header)} ({shown}); {cure}{more}"
-
-
-def _line(data: bytes, at: int) -> int:
-    return data.count(b"\n", 0, at) + 1
-
-
-def _iconv(encoding: str, name: str) -> str:
-    return f"iconv -f {encoding} -t utf-8 {name} > fixed-{name}"

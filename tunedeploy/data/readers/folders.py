@@ -9,7 +9,9 @@ from tunedeploy.data.labels import natural_key
 from tunedeploy.data.table import Table
 from tunedeploy.errors import DataError
 
-IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+IMAGES = {
+    ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".heic", ".heif",
+}  # fmt: skip
 # Names of a split for evaluation. Validation comes before test: early stopping and quantization look at it.
 EVAL_SPLITS = ("validation", "val", "valid", "dev", "eval", "test")
 SPLITS = ("train", *EVAL_SPLITS)
@@ -59,7 +61,7 @@ def read_folder(folder: Path, name: str) -> Table:
     if others:
         notes.append(f"{name}: {_count(others)} that no image reader knows left out")
     labelled = bool(images)
-    cells = {"image": [str(path) for path in images or flat], "label": labels}
+    cells = {"image": [str(path.absolute()) for path in images or flat], "label": labels}
     return Table(
         name=name,
         header=("image", "label") if labelled else ("image",),

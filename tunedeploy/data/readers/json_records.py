@@ -2,17 +2,23 @@
 
 import json
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
 
-from tunedeploy.data.readers.delimited import read_text
+from tunedeploy.data.readers.plain_text import read_text
 from tunedeploy.data.table import MISSING, Places, Table
 from tunedeploy.errors import DataError
 
 Record = dict[str, object]
 
+DEEPEST = 4  # records inside records whose keys are columns
+WIDEST = 200  # columns beyond which those inside records are not listed: keys may be ids
+
 
 def read_json(path: Path, name: str) -> Table:
     """Records as a table; NaN counts as null, a key that a record lacks is `MISSING`.
+
+    A record inside a record is a column, and each of its keys is one too, by its path: "review", "review.body".
 
     Raises:
         DataError: bad JSON or something that is not a record, with file and line (or the record's number in a list).
@@ -23,27 +29,59 @@ def read_json(path: Path, name: str) -> Table:
         places = Places(f"{name} record ", range(1, len(records) + 1))
     else:
         records, places = _lines(text, name)
-        _check_one_object(records, name)
+        _check_one_object(records, name, is_lines=path.suffix == ".jsonl")
     for record, place in zip(records, places, strict=True):
         if not isinstance(record, dict):
             raise DataError(f'{place}: a {type(record).__name__}, not a record; write {{"column": value, ...}}')
-    header = tuple(dict.fromkeys(key for record in records for key in record))
-    if not header:
+    flat = dict.fromkeys(key for record in records for key in record)
+    if not flat:
         raise DataError(f"{name}: no records in it")
     return Table(
         name=name,
-        header=header,
-        column=lambda column: [record.get(column, MISSING) for record in records],
+        header=_header(records),
+        column=lambda column: (
+            [record.get(column, MISSING) for record in records]
+            if column in flat
+            else [_inside(record, column.split(".")) for record in records]
+        ),
         places=places,
         folder=path.parent,
         notes=tuple(notes),
     )
 
 
-def _check_one_object(records: list[Record], name: str) -> None:
+def _header(records: list[Record]) -> tuple[str, ...]:
+    """Keys and paths of the records in the order in which they occur."""
+    header: dict[str, None] = {}
+    for record in records:
+        for key, value in record.items():
+            header[key] = None
+            if isinstance(value, dict):
+                header |= dict.fromkeys(_paths(value, f"{key}.", DEEPEST) if len(header) < WIDEST else ())
+    return tuple(header)
+
+
+def _paths(record: Record, prefix: str, depth: int) -> Iterator[str]:
+    for key, value in record.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict) and depth > 1:
+            yield from _paths(value, f"{prefix}{key}.", depth - 1)
+
+
+def _inside(record: object, path: list[str]) -> object:
+    """What a path leads to, or MISSING."""
+    for key in path:
+        if not isinstance(record, dict) or key not in record:
+            return MISSING
+        record = record[key]
+    return record
+
+
+def _check_one_object(records: list[Record], name: str, *, is_lines: bool) -> None:
     """Raise DataError for a file that wraps its records, as in {"data": [...]}."""
     if len(records) == 1 and isinstance(records[0], dict):
-        wrapped = [key for key, value in records[0].items() if isinstance(value, list | dict)]
+        kinds = list if is_lines else list | dict  # a line may well be a record that holds another one
+        wrapped = [key for key, value in records[0].items() if isinstance(value, kinds)]
         if wrapped:
             raise DataError(
                 f"{name}: one object with {wrapped[0]!r} in it; write a list of records, or one record a line"

@@ -128,7 +128,9 @@ def _read_parquet(path: Path, name: str) -> Table:
 
 
 def _one_image(path: Path, name: str) -> Table:
-    return Table(name=name, header=("image",), column=lambda _: [str(path)], places=[name], folder=path.parent)
+    return Table(
+        name=name, header=("image",), column=lambda _: [str(path.absolute())], places=[name], folder=path.parent
+    )
 
 
 READERS: dict[str, Callable[[Path, str], Table]] = {

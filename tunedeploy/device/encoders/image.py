@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from .. import typed
+from .. import heif, typed
 from ..agreement import PIXELS
 from ..errors import ImageError
 from ..inside import inside
@@ -85,7 +85,10 @@ def open_image(value: Any) -> Image.Image:
 def _opened(value: Any) -> Image.Image:
     if isinstance(value, Image.Image):
         return value
-    return Image.open(io.BytesIO(value if isinstance(value, bytes) else Path(value).read_bytes()))
+    data = value if isinstance(value, bytes) else Path(value).read_bytes()
+    if heif.is_heif(data) and not heif.register():
+        raise ValueError(f"this is {heif.CURE}")
+    return Image.open(io.BytesIO(data))
 
 
 def resized(width: int, height: int, facts: ImageFacts) -> tuple[int, int]:
