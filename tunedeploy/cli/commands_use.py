@@ -10,22 +10,42 @@ from tunedeploy.cli.app import USE, command
 from tunedeploy.cli.output import fail, heard, say
 from tunedeploy.device.figures import value_text
 
+INPUTS = "Texts, image files, a file of rows, a folder of images, or - for the lines of stdin."
+ANSWERS = "Write the answers into a .csv or .jsonl file."
 
-@command(USE, "tunedeploy predict runs/recipe/dist 'Nothing to add.'")
+
+@command(
+    USE,
+    "tunedeploy predict runs/recipe/dist 'Nothing to add.' --top-k 3",
+    "tunedeploy predict runs/recipe/dist new.csv -o answers.csv    # or a folder of images",
+    "tunedeploy predict runs/recipe/dist - --variant int8 < lines.txt",
+)
 def predict(
     path: given.Target,
-    inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT", help="Texts, or image files.")] = None,
+    inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT", help=INPUTS)] = None,
     data: Annotated[str | None, typer.Option("--data", metavar="FILE", help="A file of rows instead.")] = None,
     variant: given.Variant = None,
+    top_k: Annotated[int, typer.Option("--top-k", metavar="N", min=0, help="The N best labels of each input.")] = 0,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="The probability of every label.")] = False,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help=ANSWERS)] = None,
     as_json: given.Json = False,
 ) -> None:
     """Answer each input, such as with a label and its probability."""
     from tunedeploy.cli.predictions import predictions_text
+    from tunedeploy.commands import answer_files
     from tunedeploy.commands.use import predict as predict_rows
+    from tunedeploy.device.decisions import Detail
 
     with heard(as_json):
-        predictions = predict_rows(path, inputs or [], data, variant)
-    say(as_json, {"predictions": predictions}, lambda: predictions_text(predictions), is_answer=True)
+        if output is not None:
+            answer_files.check_output(output, [*(inputs or ()), *([data] if data else ())])
+        predictions = predict_rows(path, inputs or [], data, variant, Detail(top=top_k, probabilities=probabilities))
+        if output is not None:
+            answer_files.write(output, predictions)
+    if output is None:
+        return say(as_json, {"predictions": predictions}, lambda: predictions_text(predictions), is_answer=True)
+    document = {"predictions": predictions, "file": str(output)}
+    return say(as_json, document, lambda: f"{output}: {len(predictions)} answers")
 
 
 @command(

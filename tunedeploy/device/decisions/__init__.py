@@ -16,6 +16,7 @@ import numpy as np
 from .. import typed
 from ..agreement import within
 from ..encoders import Array, Features, Row
+from ..errors import RunError
 from ..signature import Arrays, Value
 from ._review import Review
 
@@ -138,6 +139,32 @@ class Metric:
         return max_drop if self.unit == "%" else max_drop / 100 * abs(reference)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Detail:
+    """What `show` tells of each row beside its answer, of decisions that choose among labels.
+
+    Attributes:
+        top: so many of the best labels, as `top`; none where it is 0.
+        probabilities: the probability of every label, as `probabilities`.
+    """
+
+    top: int = 0
+    probabilities: bool = False
+
+
+PLAIN = Detail()
+
+
+def without_detail(detail: Detail, why: str) -> None:
+    """Refuse details, for a decision that has none.
+
+    Raises:
+        RunError: some are asked for.
+    """
+    if detail != PLAIN:
+        raise RunError(f"no probabilities of labels to show: {why}")
+
+
 class Decision(Protocol):
     """What an answer is. Evidence is (units, k) throughout."""
 
@@ -203,8 +230,12 @@ class Decision(Protocol):
         """
         ...
 
-    def show(self, answers: Answers, rows: Sequence[Row]) -> Sequence[Mapping[str, object]]:
-        """A record for each row, JSON: what `predict` gives."""
+    def show(self, answers: Answers, rows: Sequence[Row], detail: Detail = PLAIN) -> Sequence[Mapping[str, object]]:
+        """A record for each row, JSON: what `predict` gives.
+
+        Raises:
+            RunError: `detail` asks for labels, and the answer is not one of them.
+        """
         ...
 
     def review(self, answers: Answers, rows: Sequence[Row], most: int) -> Review:

@@ -17,7 +17,7 @@ from ..encoders import Array, Features, Row
 from ..encoders.words import STARTS, located
 from ..errors import RunError
 from ..signature import Arrays, Value
-from . import AllOfTheOutput, Answers, Metric, classes
+from . import PLAIN, AllOfTheOutput, Answers, Detail, Metric, classes, without_detail
 from ._review import Mistake, Review, confusion, worst
 
 METRICS: Mapping[str, Metric] = {
@@ -178,11 +178,12 @@ class Tokens(AllOfTheOutput):
         right = sum(int((guess == true).sum()) for guess, true in zip(guesses, targets, strict=True))
         return 100 * right / max(1, sum(map(len, targets)))
 
-    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, list[Entity]]]:
+    def show(self, answers: Answers, rows: Sequence[Row], detail: Detail = PLAIN) -> list[dict[str, list[Entity]]]:
         """The entities of each row, see Entity, in its text or in its words joined by single blanks.
 
         The probability is that of its least certain word.
         """
+        without_detail(detail, "an answer of this model is a list of entities")
         scheme = scheme_of(self.labels)
         chances = classes.probabilities(answers.evidence).max(-1)
         parts = [slice(*pair) for pair in pairwise(np.searchsorted(answers.row, np.arange(len(rows) + 1)))]
