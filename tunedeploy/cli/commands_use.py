@@ -8,7 +8,6 @@ import typer
 from tunedeploy.cli import arguments as given
 from tunedeploy.cli.app import USE, command
 from tunedeploy.cli.output import fail, heard, say
-from tunedeploy.device.figures import value_text
 
 INPUTS = "Texts, image files, a file of rows, a folder of images, or - for the lines of stdin."
 ANSWERS = "Write the answers into a .csv or .jsonl file."
@@ -57,13 +56,13 @@ def evaluate(
     variant: given.Variant = None,
     as_json: given.Json = False,
 ) -> None:
-    """Score a run or a bundle on labelled rows."""
+    """Score a run or a bundle on labelled rows: the metric, each class, confusions, calibration."""
+    from tunedeploy.cli.score_text import score_text
     from tunedeploy.commands.use import evaluate as evaluate_rows
 
     with heard(as_json):
         score = evaluate_rows(path, data, variant)
-    value = value_text(score["value"], score["unit"])
-    say(as_json, score, lambda: f"{score['metric']}: {value} of {score['rows']} rows", is_answer=True)
+    say(as_json, score, lambda: score_text(score), is_answer=True)
 
 
 @command(

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import numpy as np
 
 from tunedeploy import plugins, progress
 from tunedeploy.data.columns import IMAGE_ROWS, TEXT_ROWS, Column, column_from
+from tunedeploy.device.breakdown import Breakdown, Calibration, Confused, OfClass, Wrong
 from tunedeploy.device.decisions import PLAIN, Answers, Decision, Detail, one_a_row
 from tunedeploy.device.encoders import Row
 from tunedeploy.device.parts import Parts
@@ -71,13 +72,24 @@ class Model:
         return self.decision.show(answers, rows, detail)
 
 
+class WrongRow(Wrong):
+    """A row that was answered wrongly, with its place in the data and what it holds."""
+
+    origin: str
+    input: str
+
+
 class Score(TypedDict):
-    """A metric and its unit, and on how many rows."""
+    """A metric and its unit, and on how many rows; and where the answers have classes, what each is worth."""
 
     metric: str
     value: float
     unit: str
     rows: int
+    classes: NotRequired[dict[str, OfClass]]
+    confused: NotRequired[list[Confused]]
+    calibration: NotRequired[Calibration]
+    wrong: NotRequired[list[WrongRow]]
 
 
 def open_model(path: Path, variant: str | None) -> Model:
@@ -153,7 +165,7 @@ def evaluate(path: Path, data: str | None = None, variant: str | None = None) ->
         variant: fp32, int8, ...
 
     Returns:
-        `metric`, `value` (in percent where `unit` is %), `rows`.
+        `metric`, `value` (in percent where `unit` is %), `rows`, and the keys of a Breakdown.
 
     Raises:
         UsageError: a bundle was given without data.
@@ -171,9 +183,27 @@ def evaluate(path: Path, data: str | None = None, variant: str | None = None) ->
     missing = next((row for row in rows if unlabelled(row, model.columns)), None)
     if missing is not None:
         raise DataError(f"{missing.get('origin', data)}: no label; eval needs one on every row")
-    value = model.decision.score(model.metric, model.answers(rows), model.decision.targets(rows))
+    answers, targets = model.answers(rows), model.decision.targets(rows)
+    value = model.decision.score(model.metric, answers, targets)
     unit = model.decision.metrics[model.metric].unit
-    return {"metric": model.metric, "value": round(float(value), 4), "unit": unit, "rows": len(rows)}
+    score: Score = {"metric": model.metric, "value": round(float(value), 4), "unit": unit, "rows": len(rows)}
+    return with_breakdown(score, model.decision.breakdown(answers, targets), rows)
+
+
+def with_breakdown(score: Score, breakdown: Breakdown, rows: Sequence[Row]) -> Score:
+    """A score with what the decision tells of each class, and wrong rows with what they hold."""
+    if "classes" in breakdown:
+        score["classes"] = breakdown["classes"]
+    if "confused" in breakdown:
+        score["confused"] = breakdown["confused"]
+    if "calibration" in breakdown:
+        score["calibration"] = breakdown["calibration"]
+    if "wrong" in breakdown:
+        score["wrong"] = [
+            {**entry, "origin": str(rows[entry["row"]].get("origin", "")), "input": label_of(rows[entry["row"]])}
+            for entry in breakdown["wrong"]
+        ]
+    return score
 
 
 def unlabelled(row: Row, columns: Sequence[Column]) -> bool:

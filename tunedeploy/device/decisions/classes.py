@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NotRequired, TypedDict
 import numpy as np
 
 from .. import typed
+from ..breakdown import Breakdown, of_labels
 from ..encoders import Array, Row
 from ..errors import RunError
 from ..signature import Arrays, Value
@@ -131,6 +132,10 @@ class Classes(OneARow):
     def score(self, metric: str, answers: Answers, targets: Array) -> float:
         """See the function `score`."""
         return score(metric, answers.evidence, targets)
+
+    def breakdown(self, answers: Answers, targets: Array) -> Breakdown:
+        """See breakdown.of_labels."""
+        return of_labels(probabilities(answers.evidence), targets, self.labels)
 
     def show(self, answers: Answers, rows: Sequence[Row], detail: Detail = PLAIN) -> list[Answer]:
         """The best label and its probability for each row, see Answer."""
