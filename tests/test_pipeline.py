@@ -17,7 +17,7 @@ from tunedeploy.bundling import kit
 from tunedeploy.device.files import files_below, read_json, sha256
 from tunedeploy.errors import BudgetError, ParityError, RunError
 from tunedeploy.proof.judge import Judge
-from tunedeploy.run import pipeline
+from tunedeploy.run import pipeline, receipt
 from tunedeploy.run.answers import read_answers
 from tunedeploy.run.atomic import whole_folder, write_json, write_text
 from tunedeploy.run.exported import parts_of
@@ -431,7 +431,7 @@ def test_logits_of_another_shape_or_kind_are_refused(tmp_path: Path) -> None:
 def test_a_record_names_every_file_of_its_stage(text_run: Finished) -> None:
     listed = {name for stage in pipeline.STAGES for name in text_run.rundir.record(stage).outputs}
     there = {path.relative_to(text_run.run).as_posix() for path in files_below(text_run.run)}
-    own = {name for name in there if name.startswith(("stages/", "cache/"))} | {"recipe.yaml", ".lock"}
+    own = {name for name in there if name.startswith(("stages/", "cache/"))} | {"recipe.yaml", ".lock", receipt.FILE}
     assert there - own == listed
     versions = text_run.rundir.record("export").versions
     assert {"python", "torch", "onnx", "onnxruntime", "transformers", "peft"} <= set(versions)

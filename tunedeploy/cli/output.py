@@ -80,7 +80,6 @@ def say(as_json: bool, value: Any, text: Callable[[], str], *, is_answer: bool =
 
 def shipped(as_json: bool, folder: Path, dist: Path, *, verbose: bool) -> None:
     """Show what a finished run made: what was trained, the variants, the ledger, and what to type next."""
-    from tunedeploy import api
     from tunedeploy.cli.summary import bundle_text, trained_text
     from tunedeploy.device.manifest import bundle_id, read_bytes
     from tunedeploy.run.folder import RunDir
@@ -91,9 +90,8 @@ def shipped(as_json: bool, folder: Path, dist: Path, *, verbose: bool) -> None:
     document = {"run": str(folder), "bundle": str(dist), "bundle_id": identity, "report": report, **run.shipped()}
 
     def text() -> str:
-        rows = run.record("plan").result["data"]["rows"] if run.has("plan") else None
-        resolved = api.recipe_of(folder).resolved()
-        trained = trained_text(resolved, run.record("train").result, rows)
+        plan = run.record("plan").result
+        trained = trained_text(plan, run.record("train").result)
         return bundle_text(document, trained, next_commands(folder, dist, identity), verbose=verbose)
 
     say(as_json, document, text)

@@ -9,7 +9,7 @@ from tunedeploy.cli.console import coloured, figure, table
 from tunedeploy.device.figures import digits
 
 if TYPE_CHECKING:
-    from tunedeploy.run.planned import RowCounts
+    from tunedeploy.run.planned import Plan
     from tunedeploy.run.results import Train, Variant
 
 
@@ -113,18 +113,14 @@ def training_text(folder: Path, result: "Train") -> str:
     return f"{text}\n{last}\n\nrun: {folder}\nnext: {typed('export', folder, '--quantize', 'int8')}"
 
 
-def trained_text(recipe: Mapping[str, Any], train: "Train", rows: "RowCounts | None") -> str:
-    """What was trained, and on what; each line fits into 60 columns where the names are ours.
-
-    Args:
-        recipe: resolved.
-        train: the train stage's result.
-        rows: of each split, by the plan; None where it is not known.
-    """
+def trained_text(plan: "Plan", train: "Train") -> str:
+    """What was trained, and on what; each line fits into 60 columns where the names are ours."""
     epochs = len(train["history"])
     course = f"{epochs} epochs, best {train['best_epoch']}" if epochs > 1 else f"{epochs} epoch"
     share = train["weights"]["trainable"] / max(train["weights"]["total"], 1)
-    first = f"{recipe['task']} with {recipe['tune']['method']}: {share:.1%} of {train['weights']['total']:,} weights"
-    if rows is None:
-        return f"{first}\n{course}"
-    return f"{first}\n{rows['train']:,} rows, {course}; judged on {rows['eval']:,} others"
+    task, method = (plan["recipe"][key]["value"] for key in ("task", "tune.method"))
+    rows = plan["data"]["rows"]
+    return (
+        f"{task} with {method}: {share:.1%} of {train['weights']['total']:,} weights\n"
+        f"{rows['train']:,} rows, {course}; judged on {rows['eval']:,} others"
+    )

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from tunedeploy.data.labels import natural_key
 from tunedeploy.data.readers.folders import IMAGES
 from tunedeploy.data.readers.open import READERS
+from tunedeploy.device.bundle import Bundle
 from tunedeploy.device.encoders import Row
 from tunedeploy.device.files import read_json
 from tunedeploy.device.goldens import FOLDER
 from tunedeploy.errors import DataError, UsageError
-from tunedeploy.proof.bundle import Bundle
 
 if TYPE_CHECKING:
     from tunedeploy.commands.use import Model
