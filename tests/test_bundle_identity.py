@@ -50,7 +50,7 @@ def test_export_and_run_tell_the_id(text_run: Finished, tunedeploy: Command) -> 
     known = sha256(text_run.dist / "manifest.json")
     assert tunedeploy("export", text_run.run, "--quantize", "int8", "--json").document["bundle_id"] == known
     done = tunedeploy("export", text_run.run, "--quantize", "int8")
-    assert done.out.splitlines()[-2:] == [f"bundle: {text_run.dist}", f"bundle id: {known}"]
+    assert done.out.splitlines()[-2:] == [f"bundle id: {known}", f"bundle: {text_run.dist}"]
 
 
 def test_the_expected_bundle_holds_by_its_id_or_the_beginning_of_it(text_run: Finished) -> None:

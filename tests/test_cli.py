@@ -112,7 +112,7 @@ def test_eval_json_has_the_promised_shape(tunedeploy: Command, text_run: Finishe
         for path in (text_run.run, text_run.dist)
     ]
     assert made[0] == made[1]
-    assert set(made[0]) == {"metric", "value", "unit", "rows"}
+    assert set(made[0]) == {"metric", "value", "unit", "rows", "classes", "confused", "calibration", "wrong"}
     assert made[0]["rows"] == 30
     assert 0 <= made[0]["value"] <= 100
 
@@ -122,8 +122,8 @@ def test_eval_of_a_run_scores_its_own_evaluation_rows(tunedeploy: Command, text_
     found = tunedeploy("eval", text_run.run, "--json").document
     value, rows = train["metrics"]["accuracy"], train["metrics"]["rows"]
     expected = {"metric": train["metric"], "value": value, "unit": "%", "rows": rows}
-    assert found == expected
-    assert tunedeploy("eval", text_run.run, "--variant", "torch", "--json").document == expected
+    assert found.items() >= expected.items()
+    assert tunedeploy("eval", text_run.run, "--variant", "torch", "--json").document.items() >= expected.items()
 
 
 def test_predict_json_has_a_label_and_a_probability_for_each_input(tunedeploy: Command, text_run: Finished) -> None:

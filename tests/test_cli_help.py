@@ -2,13 +2,16 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
+from tunedeploy import plugins
 from tunedeploy.cli.commands import app
 
 HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "datasets", "peft", "numpy")
@@ -35,6 +38,31 @@ def test_every_command_says_what_it_does_and_what_each_option_is_for(name: str) 
     command = COMMANDS[name]
     assert command.help and command.help.splitlines()[0].endswith(".")
     assert not [one.name for one in command.params if not one.help]
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_has_an_example_that_can_be_typed(name: str) -> None:
+    examples = COMMANDS[name].epilog.splitlines()
+    assert examples
+    for line in examples:
+        program, own, *arguments = shlex.split(line.partition(" >")[0], comments=True)
+        assert (program, own) == ("tunedeploy", name)
+        COMMANDS[name].make_context(name, arguments)  # raises for an option or an argument that does not exist
+    assert f"Examples:\n  {examples[0]}\n" in tunedeploy(name, "--help").stdout
+
+
+def test_no_task_is_named_in_the_code_of_the_terminal(checkout: Path) -> None:
+    sources = {path.name: path.read_text(encoding="utf-8") for path in (checkout / "tunedeploy" / "cli").glob("*.py")}
+    names = plugins.names("tasks")
+    assert len(sources) > 5 and len(names) > 3
+    assert not [(file, name) for file, text in sources.items() for name in names if name in text]
+
+
+def test_the_help_has_its_commands_in_three_groups() -> None:
+    groups = re.findall(r"^(\w+):\n((?:  .*\n)+)", tunedeploy("--help").stdout, re.MULTILINE)
+    listed = {title: re.findall(r"^  ([a-z]+)", text, re.MULTILINE) for title, text in groups if title != "Options"}
+    assert list(listed) == ["Start", "Use", "Inspect"]
+    assert sorted(name for names in listed.values() for name in names) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

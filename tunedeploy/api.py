@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunedeploy.device.comparison import Comparison
 from tunedeploy.errors import ParityError, RunError, UsageError
-from tunedeploy.run import atomic, pipeline
+from tunedeploy.run import atomic, pipeline, receipt
 from tunedeploy.run.atomic import whole_folder
 from tunedeploy.run.folder import RunDir, latest
 
@@ -39,12 +39,14 @@ def through(
     recipe: str | Path, overrides: Sequence[str] = (), *, run: str | Path | None = None, fresh: bool = False, until: str
 ) -> Path:
     """Run a recipe's stages up to `until`, and return the run folder."""
-
-    from tunedeploy.recipe import read as recipes  # a device, which only verifies a bundle, has no YAML
-
     folder = Path(run) if run is not None else RUNS / Path(recipe).stem
     check_run(folder, Path(recipe))
-    pipeline.run(recipes.read(Path(recipe), overrides), RunDir(folder), until=until, fresh=fresh)
+    command = receipt.command_of(Path(recipe), overrides, until)
+    if not fresh and pipeline.is_finished(RunDir(folder), command):
+        return folder
+    from tunedeploy.recipe import read as recipes  # a device, which only verifies a bundle, has no YAML
+
+    pipeline.run_command(recipes.read(Path(recipe), overrides), RunDir(folder), command, fresh=fresh)
     return folder
 
 

@@ -1,18 +1,16 @@
 """What the terminal shows: progress with time left, notes, tables; plain lines where there is no terminal."""
 
+import os
+import shutil
 import sys
+import textwrap
 import time
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from tunedeploy.device.figures import digits
-
-if TYPE_CHECKING:
-    from tunedeploy.run.planned import Plan
-    from tunedeploy.run.results import Train, Variant
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
 
 EVERY_S = 10.0  # between plain progress lines: a log stays short and still shows life
+UNBOUNDED = 10_000  # columns of a file or a pipe, in which no line wraps
+COLOURS = {"green": 32, "red": 31, "bold": 1}
 
 
 class Console:
@@ -73,17 +71,40 @@ def clock(seconds: float) -> str:
     return f"{minutes}:{rest:02d} min" if minutes < 100 else f"{minutes // 60}:{minutes % 60:02d} h"
 
 
+def columns() -> int:
+    """Width of the terminal, or of COLUMNS; UNBOUNDED where stdout is no terminal."""
+    return shutil.get_terminal_size((UNBOUNDED, 24)).columns
+
+
+def coloured(text: str, colour: str, stream: TextIO | None = None) -> str:
+    """The text in one of COLOURS if the stream, by default stdout, is a terminal that shows colours."""
+    stream = stream if stream is not None else sys.stdout
+    plain = stream is None or not stream.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    return text if plain else f"\x1b[{COLOURS[colour]}m{text}\x1b[0m"
+
+
 def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """Columns aligned with blanks; figures to the right."""
+    """Columns aligned with blanks, figures to the right; where the terminal is too narrow, each row as a paragraph."""
     lines = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+    if sum(widths) + 2 * (len(widths) - 1) > columns():
+        return "\n".join(paragraph(lines[0], line) for line in lines[1:])
+    figures = [all(is_figure(line[at]) or not line[at] for line in lines[1:]) for at in range(len(widths))]
     return "\n".join(
         "  ".join(
-            cell.rjust(width) if is_figure(cell) else cell.ljust(width)
-            for cell, width in zip(line, widths, strict=True)
+            cell.rjust(width) if is_figure(cell) or of_figures else cell.ljust(width)
+            for cell, width, of_figures in zip(line, widths, figures, strict=True)
         ).rstrip()
         for line in lines
     )
+
+
+def paragraph(head: Sequence[str], row: Sequence[str]) -> str:
+    """A row as its first cell, and below it the others that are not empty, each behind the name of its column."""
+    others = "  ".join(f"{name} {cell}" for name, cell in zip(head[1:], row[1:], strict=True) if cell)
+    width = max(columns(), 20)
+    first = textwrap.wrap(row[0], width, subsequent_indent="  ")
+    return "\n".join([*first, *textwrap.wrap(others, width, initial_indent="    ", subsequent_indent="    ")])
 
 
 def is_figure(cell: str) -> bool:
@@ -96,71 +117,7 @@ def figure(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
-def ledger_table(comparisons: Iterable[Mapping[str, Any]]) -> str:
-    """A ledger for people."""
-    return table(
-        ("comparison", "stage", "value", "limit", "rows", "verdict"),
-        [
-            (
-                entry["name"],
-                entry["stage"],
-                figure(entry["value"]),
-                "" if entry["limit"] is None else ("<= " if entry["at_most"] else ">= ") + figure(entry["limit"]),
-                entry["rows"],
-                "held" if entry["ok"] else "BREACH",
-            )
-            for entry in comparisons
-        ],
-    )
-
-
-def variants_table(variants: Mapping[str, "Variant"], metric: str, unit: str) -> str:
-    """The files of a bundle for people; of a variant with several, figures stand beside the first."""
-    from tunedeploy.device.manifest import files_of  # numpy is no part of --help
-
-    places = digits(unit)
-    rows: list[tuple[str, ...]] = []
-    for name, variant in variants.items():
-        first, *others = files_of(variant).values()
-        figures = (f"{variant['metric']:.{places}f}", f"{variant['drop']:.{places}f}", f"{variant['ms']:.2f}")
-        rows.append((name, first, f"{variant['bytes'] / 1e6:.2f}", *figures))
-        rows += [("", file, "", "", "", "") for file in others]
-    return table(("variant", "file", "MB", f"{metric} {unit}".rstrip(), "drop", "ms a row"), rows)
-
-
-def plan_text(plan: "Plan") -> str:
-    """A plan for people: values with provenance, then weights and estimates."""
-    rows = [(key, figure(setting["value"]), setting["source"]) for key, setting in plan["recipe"].items()]
-    decided = (f"{name} {value}" for name, value in plan["decided"].items() if name != "preprocessing")
-    weights, estimates, data = plan["weights"], plan["estimates"], plan["data"]
-    share = weights["trainable"] / weights["total"]
-    labels = f"labels: {', '.join(data['labels'][:20])}\n" if data["labels"] else ""
-    return f"""{table(("key", "value", "from"), rows)}
-
-decided here: {", ".join(decided)}
-data: {data["rows"]["train"]} rows to train on, {data["rows"]["eval"]} to evaluate on ({data["eval_source"]})
-{labels}weights: {weights["trainable"]:,} of {weights["total"]:,} are trained ({share:.2%})
-time: {estimates["minutes"]:.1f} minutes, {estimates["steps"]} steps; memory: {estimates["memory_mb"]} MB
-size: fp32 {estimates["fp32_mb"]:.1f}, int8 {estimates["int8_mb"]:.1f}, adapter {estimates["adapter_mb"]:.2f} MB"""
-
-
-def training_text(folder: Path, result: "Train") -> str:
-    """The text printed after training: report, metrics, run folder, next command."""
-    metrics = result["metrics"]
-    text = (folder / "train" / "report.txt").read_text(encoding="utf-8", errors="replace")
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name != "rows")
-    last = f"{figures} on {metrics['rows']:.0f} rows"
-    return f"{text}\n{last}\n\nrun: {folder}\nnext: tunedeploy export {folder} --quantize int8"
-
-
 def indented(rows: list[tuple[str, str]]) -> str:
     """Names and descriptions, indented by two blanks."""
     width = max((len(name) for name, _ in rows), default=0)
     return "\n".join(f"  {name.ljust(width)}  {text}".rstrip() for name, text in rows)
-
-
-def bundle_text(document: Mapping[str, Any]) -> str:
-    """The text printed after an export: the ledger, the files, the folder."""
-    variants = variants_table(document["variants"], document["metric"], document["unit"])
-    shipped = f"bundle: {document['bundle']}\nbundle id: {document['bundle_id']}"
-    return f"{ledger_table(document['ledger'])}\n\n{variants}\n\n{shipped}"

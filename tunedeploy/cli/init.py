@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunedeploy.cli import arguments as given
+from tunedeploy.cli.app import START, command
 from tunedeploy.cli.console import table
 from tunedeploy.cli.output import heard, say
 
@@ -18,6 +19,12 @@ CLASSES = 8  # that are listed with their counts
 NARROWEST = 8  # characters of a column, on however narrow a terminal
 
 
+@command(
+    START,
+    "tunedeploy init reviews.csv -o recipe.yaml",
+    "tunedeploy init survey.csv --text Antwort --label Note",
+    "tunedeploy init photos/    # a folder for each class",
+)
 def init(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A file, a folder of class folders or a hub id.")],
     output: Annotated[Path, typer.Option("-o", help="The recipe to write.")] = Path("recipe.yaml"),

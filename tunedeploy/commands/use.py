@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import numpy as np
 
 from tunedeploy import plugins, progress
 from tunedeploy.data.columns import IMAGE_ROWS, TEXT_ROWS, Column, column_from
-from tunedeploy.device.decisions import Answers, Decision
+from tunedeploy.device.breakdown import Breakdown, Calibration, Confused, OfClass, Wrong
+from tunedeploy.device.decisions import PLAIN, Answers, Decision, Detail, one_a_row
 from tunedeploy.device.encoders import Row
 from tunedeploy.device.parts import Parts
 from tunedeploy.device.signature import Run
@@ -36,7 +37,13 @@ class Model:
     decision: Decision
     parts: Parts
     run: Run
+    variant: str  # fp32, int8, ..., or TRAINED
     what: str  # what runs, as progress and errors name it
+
+    @property
+    def alone(self) -> Parts:
+        """The parts by which answers to show are made; see Parts.one_by_one."""
+        return self.parts if self.variant == TRAINED else self.parts.one_by_one(self.variant)
 
     def answers(self, rows: Sequence[Row]) -> Answers:
         """The answers that the metric is computed from.
@@ -50,28 +57,39 @@ class Model:
             raise RunError(f"{self.what}: gives NaN or infinity")
         return answers
 
-    def shown(self, rows: Sequence[Row]) -> Sequence[Mapping[str, object]]:
-        """A record for each row, JSON.
+    def shown(self, rows: Sequence[Row], detail: Detail = PLAIN) -> Sequence[Mapping[str, object]]:
+        """A record for each row, JSON; of variants other than float32 a row is answered by itself.
 
         Raises:
             RunError: as `answers`.
         """
         update = progress.tracker(self.what, len(rows))
         if self.parts.program.generates:
-            return [{"text": text} for text in self.parts.generated(self.run, rows, update)]
-        answers = self.parts.answers(self.run, rows, update)
+            return [{"text": text} for text in self.alone.generated(self.run, rows, update)]
+        answers = self.alone.answers(self.run, rows, update)
         if not np.isfinite(answers.evidence).all():
             raise RunError(f"{self.what}: gives NaN or infinity")
-        return self.decision.show(answers, rows)
+        return self.decision.show(answers, rows, detail)
+
+
+class WrongRow(Wrong):
+    """A row that was answered wrongly, with its place in the data and what it holds."""
+
+    origin: str
+    input: str
 
 
 class Score(TypedDict):
-    """A metric and its unit, and on how many rows."""
+    """A metric and its unit, and on how many rows; and where the answers have classes, what each is worth."""
 
     metric: str
     value: float
     unit: str
     rows: int
+    classes: NotRequired[dict[str, OfClass]]
+    confused: NotRequired[list[Confused]]
+    calibration: NotRequired[Calibration]
+    wrong: NotRequired[list[WrongRow]]
 
 
 def open_model(path: Path, variant: str | None) -> Model:
@@ -95,7 +113,7 @@ def of_bundle(path: Path, variant: str | None) -> Model:
     return Model(
         task=bundle.manifest["task"], key=bundle.encoder.key, labels=bundle.labels, metric=bundle.manifest["metric"],
         names=bundle.manifest["recipe"]["data"], columns=columns_of_bundle(bundle), decision=bundle.decision,
-        parts=bundle.parts, run=bundle.run(name), what=f"onnx {name}",
+        parts=bundle.parts, run=bundle.run(name), variant=name, what=f"onnx {name}",
     )  # fmt: skip
 
 
@@ -116,7 +134,7 @@ def of_run(path: Path, variant: str | None) -> Model:
     return Model(
         task=recipe.task, key=task.BARE_INPUT, labels=tuple(train["labels"]), metric=train["metric"],
         names=recipe.resolved()["data"], columns=task.COLUMNS, decision=task.decision(train["labels"]),
-        parts=parts, run=run, what=what,
+        parts=parts, run=run, variant=TRAINED if what == TRAINED else variant or "fp32", what=what,
     )  # fmt: skip
 
 
@@ -147,7 +165,7 @@ def evaluate(path: Path, data: str | None = None, variant: str | None = None) ->
         variant: fp32, int8, ...
 
     Returns:
-        `metric`, `value` (in percent where `unit` is %), `rows`.
+        `metric`, `value` (in percent where `unit` is %), `rows`, and the keys of a Breakdown.
 
     Raises:
         UsageError: a bundle was given without data.
@@ -165,9 +183,27 @@ def evaluate(path: Path, data: str | None = None, variant: str | None = None) ->
     missing = next((row for row in rows if unlabelled(row, model.columns)), None)
     if missing is not None:
         raise DataError(f"{missing.get('origin', data)}: no label; eval needs one on every row")
-    value = model.decision.score(model.metric, model.answers(rows), model.decision.targets(rows))
+    answers, targets = model.answers(rows), model.decision.targets(rows)
+    value = model.decision.score(model.metric, answers, targets)
     unit = model.decision.metrics[model.metric].unit
-    return {"metric": model.metric, "value": round(float(value), 4), "unit": unit, "rows": len(rows)}
+    score: Score = {"metric": model.metric, "value": round(float(value), 4), "unit": unit, "rows": len(rows)}
+    return with_breakdown(score, model.decision.breakdown(answers, targets), rows)
+
+
+def with_breakdown(score: Score, breakdown: Breakdown, rows: Sequence[Row]) -> Score:
+    """A score with what the decision tells of each class, and wrong rows with what they hold."""
+    if "classes" in breakdown:
+        score["classes"] = breakdown["classes"]
+    if "confused" in breakdown:
+        score["confused"] = breakdown["confused"]
+    if "calibration" in breakdown:
+        score["calibration"] = breakdown["calibration"]
+    if "wrong" in breakdown:
+        score["wrong"] = [
+            {**entry, "origin": str(rows[entry["row"]].get("origin", "")), "input": label_of(rows[entry["row"]])}
+            for entry in breakdown["wrong"]
+        ]
+    return score
 
 
 def unlabelled(row: Row, columns: Sequence[Column]) -> bool:
@@ -179,44 +215,50 @@ def unlabelled(row: Row, columns: Sequence[Column]) -> bool:
 
 
 def predict(
-    path: Path, inputs: Sequence[str], data: str | None = None, variant: str | None = None
+    path: Path,
+    inputs: Sequence[str],
+    data: str | None = None,
+    variant: str | None = None,
+    detail: Detail = PLAIN,
 ) -> list[dict[str, object]]:
     """The answer to each input, with the input itself.
 
     Args:
         path: a run or a bundle.
-        inputs: texts, or paths of images.
+        inputs: texts, paths of images, files of rows, folders of images, or "-" for the lines of stdin.
         data: a file of rows instead.
         variant: fp32, int8, ...
+        detail: what to tell beside the answer.
 
     Raises:
-        UsageError: neither inputs nor data.
+        UsageError: neither inputs nor data, or both.
         DataError: an input cannot be read.
+        RunError: the model has no such detail.
     """
+    from tunedeploy.commands.inputs import rows_of
+
     if not inputs and data is None:
         raise UsageError("predict: nothing to predict; give texts or image files, or --data FILE")
     if inputs and data is not None:
         raise UsageError(f"predict: both inputs and --data {data}; give one of them")
     model = open_model(path, variant)
+    if detail != PLAIN:  # refused before the work, not after it
+        model.decision.show(one_a_row(np.zeros((0, model.decision.width), np.float32)), (), detail)
     if data is None:
-        key = model.key
-        if model.names.get("text_pair"):
-            raise UsageError("predict: this model reads pairs of texts; give them as rows of a file with --data FILE")
-        missing = [path for path in inputs if key == "image" and not Path(path).is_file()]
-        if missing:
-            raise DataError(f"predict: no such image file {missing[0]}")
-        if any("\ud800" <= sign <= "\udfff" for text in inputs for sign in text):
-            raise DataError("predict: an input is not UTF-8; pass UTF-8, or the rows in a file with --data")
-        rows: list[Row] = [{key: value, "origin": value} for value in inputs]
-        shown = list(inputs)
+        rows, shown = rows_of(inputs, model)
     else:
         rows = read_rows(data, model, labelled=False)
-        shown = [row["text"] if "text" in row else str(row.get("origin")) for row in rows]
+        shown = [label_of(row) for row in rows]
     try:
-        records = model.shown(rows)
+        records = model.shown(rows, detail)
     except OSError as error:
         raise DataError(f"predict: {error}") from error
     return [{"input": text, **record} for text, record in zip(shown, records, strict=True)]
+
+
+def label_of(row: Row) -> str:
+    """What a row of a file is called beside its answer."""
+    return row["text"] if "text" in row else str(row.get("origin"))
 
 
 def read_rows(data: str, model: Model, *, labelled: bool = True) -> list[Row]:

@@ -158,7 +158,9 @@ class Bundle:
             RunError: as `outputs`, or some of it is NaN or infinity, of which no answer can be made.
         """
         self.sessions(variant)
-        answers = self.parts.answers(self.run(variant), rows, progress, metric=metric)
+        return self._finite(self.parts.answers(self.run(variant), rows, progress, metric=metric), variant)
+
+    def _finite(self, answers: Answers, variant: str) -> Answers:
         if not np.isfinite(answers.evidence).all():
             raise RunError(f"{self.session(variant).path}: gives NaN or infinity")
         return answers
@@ -168,7 +170,7 @@ class Bundle:
 
         Args:
             inputs: each a text, a row with `text` and `text_pair`, an image or its path.
-            variant: fp32, int8, ...
+            variant: fp32, int8, ...; all but fp32 answer a row at a time, see Parts.one_by_one.
         """
         if isinstance(inputs, str | bytes | Mapping):
             raise TypeError("predict takes a list of inputs; write predict([one])")
@@ -177,9 +179,11 @@ class Bundle:
             raise TypeError("this model reads pairs; give rows with 'text' and 'text_pair'")
         if not rows:
             return []
+        parts = self.parts.one_by_one(variant)
         if self.program.generates:
-            return [{"text": text} for text in self.parts.generated(self.run(variant), rows)]
-        return [dict(record) for record in self.decision.show(self.answers(rows, variant), rows)]
+            return [{"text": text} for text in parts.generated(self.run(variant), rows)]
+        answers = self._finite(parts.answers(self.run(variant), rows), variant)
+        return [dict(record) for record in self.decision.show(answers, rows)]
 
     def score(self, rows: Sequence[Row], variant: str = "fp32", progress: Callable[[int], Any] | None = None) -> float:
         """The bundle's metric on labelled rows."""

@@ -23,6 +23,14 @@ class Parts:
     encoder: Encoder
     program: Program
     decision: Decision
+    batch_rows: int = BATCH
+
+    def one_by_one(self, variant: str) -> "Parts":
+        """The same for answers to show: a row a call, unless the variant is float32.
+
+        A dynamic int8 file has one scale for a whole batch, so that a row's answer would depend on its batch mates.
+        """
+        return self if variant == "fp32" else replace(self, batch_rows=1)
 
     def answers(
         self,
@@ -68,7 +76,7 @@ class Parts:
     def answers_of_features(self, run: Run, features: Sequence[Features]) -> Answers:
         """The answers for encoded rows."""
         parts = []
-        for indices in by_size(features):
+        for indices in by_size(features, self.batch_rows):
             batch = self.encoder.collate([features[at] for at in indices])
             parts.append((self.decision.answers(self.program.forward(run, batch), batch), indices))
         return joined(parts)
@@ -77,7 +85,7 @@ class Parts:
         """The texts for encoded rows."""
         assert isinstance(self.encoder, Decodes), "its program generates nothing"
         texts = [""] * len(features)
-        for indices in by_size(features):
+        for indices in by_size(features, self.batch_rows):
             batch = self.encoder.collate([features[at] for at in indices])
             ids = self.program.answer(run, batch)[SEQUENCES]
             for at, text in zip(indices, self.encoder.decode(ids), strict=True):
@@ -85,11 +93,11 @@ class Parts:
         return texts
 
 
-def by_size(features: Sequence[Features]) -> Iterator[Array]:
-    """Numbers of rows, BATCH at a time, the shortest first."""
+def by_size(features: Sequence[Features], batch_rows: int = BATCH) -> Iterator[Array]:
+    """Numbers of rows, so many at a time, the shortest first."""
     order = np.argsort([row_size(row) for row in features], kind="stable")
-    for number in range(math.ceil(len(features) / BATCH)):
-        yield order[number * BATCH : (number + 1) * BATCH]
+    for number in range(math.ceil(len(features) / batch_rows)):
+        yield order[number * batch_rows : (number + 1) * batch_rows]
 
 
 def row_size(row: Features) -> int:

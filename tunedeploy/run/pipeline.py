@@ -9,9 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from tunedeploy import progress
+from tunedeploy import plugins, progress
 from tunedeploy.device.files import files_below
 from tunedeploy.errors import RunError, UserError
+from tunedeploy.run import receipt
 from tunedeploy.run.atomic import discard, move, sweep, write_text
 from tunedeploy.run.folder import Record, RunDir, key_of, versions, without_folders
 
@@ -47,6 +48,62 @@ def run(
     main = is_main_process()
     with held(rundir, main=main):
         return run_stages(recipe, rundir, until=until, start=start, fresh=fresh)
+
+
+def run_command(recipe: "Recipe", rundir: RunDir, command: Mapping[str, object], *, fresh: bool) -> None:
+    """Run the stages of a command, and leave a receipt by which it is answered at once when it is given again.
+
+    Args:
+        recipe: complete.
+        rundir: where artefacts go.
+        command: `receipt.command_of` before the recipe was read.
+        fresh: run all stages, whatever is there.
+    """
+    until = str(command["until"])
+    inputs = inputs_of(recipe)
+    before = receipt.stats_of(inputs) if inputs is not None else None
+    run(recipe, rundir, until=until, fresh=fresh)
+    if inputs is not None and before is not None and is_main_process() and receipt.stats_of(inputs) == before:
+        receipt.write(rundir, command, inputs, STAGES[: STAGES.index(until) + 1])
+
+
+def is_finished(rundir: RunDir, command: Mapping[str, object]) -> bool:
+    """Whether a command's receipt still holds; then there is a note for each of its stages, as when they are kept.
+
+    Raises:
+        RunError: another command works on the run.
+    """
+    if not is_main_process() or not (rundir / receipt.FILE).is_file():
+        return False
+    with held(rundir, main=True):
+        if not receipt.holds(rundir, command):
+            return False
+        for name in STAGES[: STAGES.index(str(command["until"])) + 1]:
+            reused(rundir, name)
+        return True
+
+
+def inputs_of(recipe: "Recipe") -> list[Path] | None:
+    """The files and folders that hold the data and the base weights; None where files do not tell of every change."""
+    from tunedeploy.data.readers.open import open_source
+    from tunedeploy.models import sources
+
+    columns = plugins.load("tasks", recipe.task).COLUMNS
+    named = [recipe.data.train, *([recipe.data.eval] if recipe.data.eval else [])]
+    data = [open_source(name).path if Path(name).exists() or name.startswith("pkg://") else None for name in named]
+    if any(path is None for path in data) and not (data[0] is not None and data[0].is_dir()):
+        return None  # a split of a folder is below it; a set on a hub is nowhere
+    names_images = any(column.kind.name == "image" for column in columns)
+    if names_images and not all(path is None or path.is_dir() for path in data):
+        return None  # a file that names images, which may change without it
+    weights = recipe.model.weights
+    if weights is not None and not Path(weights).is_file():
+        return None
+    is_folder = recipe.model.name.startswith("pkg://") or Path(recipe.model.name).is_dir()
+    if weights is None and not is_folder and not recipe.model.name.startswith("new://"):
+        return None
+    base = [Path(weights)] if weights is not None else [sources.locate(recipe.model.name).folder] if is_folder else []
+    return [*(path for path in data if path is not None), *base]
 
 
 def run_stages(recipe: "Recipe", rundir: RunDir, *, until: str, start: str, fresh: bool) -> dict[str, Record[Any]]:

@@ -1,10 +1,7 @@
 """The report of a classifier's training: figures of each class and confusion matrix, as text and as CSV."""
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from sklearn.metrics import classification_report, confusion_matrix
@@ -12,10 +9,10 @@ from sklearn.metrics import classification_report, confusion_matrix
 from tunedeploy.contracts.task import Report
 from tunedeploy.device.decisions.classes import score
 from tunedeploy.device.encoders import Array
+from tunedeploy.run.csv_text import csv_text
 
 SHOWN = 20  # a confusion matrix of more classes is a file, not a table in the terminal
 SQUARE = 1000  # a matrix of more classes is written as its pairs that are not zero: 10,000 would take 200 MB
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters of cells that a spreadsheet evaluates
 
 
 def classification_report_of(logits: Array, label_ids: Array, labels: Sequence[str]) -> Report:
@@ -45,16 +42,6 @@ def confusion_csv(label_ids: Array, guesses: Array, labels: Sequence[str]) -> st
     matrix = confusion_matrix(label_ids, guesses, labels=list(range(len(labels))))
     rows = [(label, *map(int, row)) for label, row in zip(labels, matrix, strict=True)]
     return csv_text([("true \\ predicted", *labels), *rows])
-
-
-def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """Rows as CSV; text that a spreadsheet would take for a formula gets an apostrophe, which it does not show."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for row in rows:
-        cells = [f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in row]
-        writer.writerow(cells)
-    return text.getvalue()
 
 
 def confusions(label_ids: Array, guesses: Array) -> list[tuple[int, int, int]]:

@@ -15,7 +15,9 @@ import numpy as np
 
 from .. import typed
 from ..agreement import within
+from ..breakdown import Breakdown
 from ..encoders import Array, Features, Row
+from ..errors import RunError
 from ..signature import Arrays, Value
 from ._review import Review
 
@@ -83,6 +85,11 @@ class AllOfTheOutput:
         """All of the evidence, which moves little where the outputs do."""
         return evidence
 
+    def breakdown(self, answers: Answers, targets: Any) -> Breakdown:
+        """See Decision; of a kind that has no classes."""
+        del answers, targets
+        return {}
+
 
 class OneARow(AllOfTheOutput):
     """The units of decisions that give each row one answer."""
@@ -136,6 +143,32 @@ class Metric:
     def allowed(self, max_drop: float, reference: float) -> float:
         """`export.max_drop` in the metric's own unit: points where that is %, else percent of the reference."""
         return max_drop if self.unit == "%" else max_drop / 100 * abs(reference)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detail:
+    """What `show` tells of each row beside its answer, of decisions that choose among labels.
+
+    Attributes:
+        top: so many of the best labels, as `top`; none where it is 0.
+        probabilities: the probability of every label, as `probabilities`.
+    """
+
+    top: int = 0
+    probabilities: bool = False
+
+
+PLAIN = Detail()
+
+
+def without_detail(detail: Detail, why: str) -> None:
+    """Refuse details, for a decision that has none.
+
+    Raises:
+        RunError: some are asked for.
+    """
+    if detail != PLAIN:
+        raise RunError(f"no probabilities of labels to show: {why}")
 
 
 class Decision(Protocol):
@@ -203,8 +236,16 @@ class Decision(Protocol):
         """
         ...
 
-    def show(self, answers: Answers, rows: Sequence[Row]) -> Sequence[Mapping[str, object]]:
-        """A record for each row, JSON: what `predict` gives."""
+    def breakdown(self, answers: Answers, targets: Any) -> Breakdown:
+        """Where answers are right and wrong, by class; empty for answers that have no classes."""
+        ...
+
+    def show(self, answers: Answers, rows: Sequence[Row], detail: Detail = PLAIN) -> Sequence[Mapping[str, object]]:
+        """A record for each row, JSON: what `predict` gives.
+
+        Raises:
+            RunError: `detail` asks for labels, and the answer is not one of them.
+        """
         ...
 
     def review(self, answers: Answers, rows: Sequence[Row], most: int) -> Review:

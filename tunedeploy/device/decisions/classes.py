@@ -5,15 +5,16 @@ The evidence is the logits, (rows, labels).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar, NotRequired, TypedDict
 
 import numpy as np
 
 from .. import typed
+from ..breakdown import Breakdown, of_labels
 from ..encoders import Array, Row
 from ..errors import RunError
 from ..signature import Arrays, Value
-from . import Answers, Change, Metric, OneARow
+from . import PLAIN, Answers, Change, Detail, Metric, OneARow
 from ._review import Mistake, Review, confusion, worst
 
 OUTPUT = "logits"
@@ -45,11 +46,18 @@ def probabilities(logits: Array) -> Array:
     return np.asarray(shifted / shifted.sum(-1, keepdims=True))
 
 
-class Answer(TypedDict):
-    """The best label of a row and its probability."""
+class Ranked(TypedDict):
+    """A label and its probability."""
 
     label: str
     probability: float
+
+
+class Answer(Ranked):
+    """The best label of a row and its probability; the others where `Detail` asks for them, the best first."""
+
+    top: NotRequired[list[Ranked]]
+    probabilities: NotRequired[dict[str, float]]
 
 
 @np.errstate(invalid="ignore")
@@ -125,14 +133,29 @@ class Classes(OneARow):
         """See the function `score`."""
         return score(metric, answers.evidence, targets)
 
-    def show(self, answers: Answers, rows: Sequence[Row]) -> list[Answer]:
+    def breakdown(self, answers: Answers, targets: Array) -> Breakdown:
+        """See breakdown.of_labels."""
+        return of_labels(probabilities(answers.evidence), targets, self.labels)
+
+    def show(self, answers: Answers, rows: Sequence[Row], detail: Detail = PLAIN) -> list[Answer]:
         """The best label and its probability for each row, see Answer."""
         del rows
-        chances = probabilities(answers.evidence)
-        return [
-            {"label": self.labels[at], "probability": round(float(row[at]), 6)}
-            for at, row in zip(chances.argmax(1), chances, strict=True)
+        return [self.answer(chances, detail) for chances in probabilities(answers.evidence)]
+
+    def answer(self, chances: Array, detail: Detail) -> Answer:
+        """The record of a row, of its probabilities, (labels,)."""
+        ranked: list[Ranked] = [
+            {"label": self.labels[at], "probability": round(float(chances[at]), 6)}
+            for at in np.argsort(-chances, kind="stable")[
+                : len(chances) if detail.probabilities else max(1, detail.top)
+            ]
         ]
+        answer: Answer = {"label": ranked[0]["label"], "probability": ranked[0]["probability"]}
+        if detail.top:
+            answer["top"] = ranked[: detail.top]
+        if detail.probabilities:
+            answer["probabilities"] = {entry["label"]: entry["probability"] for entry in ranked}
+        return answer
 
     def review(self, answers: Answers, rows: Sequence[Row], most: int) -> Review:
         """Which labels are taken for which, and the rows whose wrong label leads the right one by most."""

@@ -13,7 +13,7 @@ from .. import typed
 from ..encoders import Array, Row
 from ..errors import RunError
 from ..signature import Arrays, Value
-from . import Answers, Change, Metric, OneARow
+from . import PLAIN, Answers, Change, Detail, Metric, OneARow, without_detail
 from ._review import Mistake, Review, Scatter, worst
 
 OUTPUT = "logits"  # what hub regressors call it, and other programs look for
@@ -127,8 +127,9 @@ class Number(OneARow):
         """See the function `score`."""
         return score(metric, answers.evidence[:, 0], targets)
 
-    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, float]]:
+    def show(self, answers: Answers, rows: Sequence[Row], detail: Detail = PLAIN) -> list[dict[str, float]]:
         """{"number"} for each row, to as many digits as float32 knows."""
+        without_detail(detail, "an answer of this model is a number")
         del rows
         return [{"number": float(f"{number:.{DIGITS}g}")} for number in answers.evidence[:, 0]]
 

@@ -5,6 +5,7 @@ rules of conlleval (Tjong Kim Sang and De Meulder 2003), which give every sequen
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,11 +14,12 @@ from typing import Any, ClassVar, TypedDict
 import numpy as np
 
 from .. import typed
+from ..breakdown import Breakdown, of_class
 from ..encoders import Array, Features, Row
 from ..encoders.words import STARTS, located
 from ..errors import RunError
 from ..signature import Arrays, Value
-from . import AllOfTheOutput, Answers, Metric, classes
+from . import PLAIN, AllOfTheOutput, Answers, Detail, Metric, classes, without_detail
 from ._review import Mistake, Review, confusion, worst
 
 METRICS: Mapping[str, Metric] = {
@@ -94,8 +96,13 @@ def entities(tags: Array, scheme: Scheme) -> Array:
 
 def entity_f1(guesses: Sequence[Array], targets: Sequence[Array], scheme: Scheme) -> float:
     """Micro F1 in percent of entities that have the right words and the right kind; 0 where there is none at all."""
-    guessed, true = (set(map(tuple, entities(_in_a_row(rows, scheme), scheme).tolist())) for rows in (guesses, targets))
+    guessed, true = found(guesses, scheme), found(targets, scheme)
     return 200 * len(guessed & true) / max(1, len(guessed) + len(true))
+
+
+def found(tags: Sequence[Array], scheme: Scheme) -> set[tuple[int, ...]]:
+    """The entities in the label numbers of rows, (words,) each: kind, first word and the one behind the last."""
+    return set(map(tuple, entities(_in_a_row(tags, scheme), scheme).tolist()))
 
 
 def _in_a_row(rows: Sequence[Array], scheme: Scheme) -> Array:
@@ -178,11 +185,20 @@ class Tokens(AllOfTheOutput):
         right = sum(int((guess == true).sum()) for guess, true in zip(guesses, targets, strict=True))
         return 100 * right / max(1, sum(map(len, targets)))
 
-    def show(self, answers: Answers, rows: Sequence[Row]) -> list[dict[str, list[Entity]]]:
+    def breakdown(self, answers: Answers, targets: Sequence[Array]) -> Breakdown:
+        """Figures of each kind of entity that occurs or is found."""
+        scheme = scheme_of(self.labels)
+        guessed, true = found(self.guesses(answers, [len(row) for row in targets]), scheme), found(targets, scheme)
+        counts = [Counter(kind for kind, *_ in group) for group in (guessed & true, guessed, true)]
+        kinds = sorted({kind for count in counts for kind in count})
+        return {"classes": {scheme.names[kind]: of_class(*(count[kind] for count in counts)) for kind in kinds}}
+
+    def show(self, answers: Answers, rows: Sequence[Row], detail: Detail = PLAIN) -> list[dict[str, list[Entity]]]:
         """The entities of each row, see Entity, in its text or in its words joined by single blanks.
 
         The probability is that of its least certain word.
         """
+        without_detail(detail, "an answer of this model is a list of entities")
         scheme = scheme_of(self.labels)
         chances = classes.probabilities(answers.evidence).max(-1)
         parts = [slice(*pair) for pair in pairwise(np.searchsorted(answers.row, np.arange(len(rows) + 1)))]
