@@ -165,7 +165,8 @@ def test_a_recipe_makes_a_bundle_that_holds(path: Path, assets: Path, tmp_path: 
     assert set(made["variants"]) == {"fp32", "int8"}
     check_json(made, "## run RECIPE")
     check_json(tunedeploy("verify", str(dist)), "## verify PATH")
-    check_json(tunedeploy("eval", str(dist), "--data", str(small), "--variant", "int8"), "## eval PATH")
+    score = tunedeploy("eval", str(dist), "--data", str(small), "--variant", "int8")
+    assert {"metric", "value", "unit", "rows", "wrong"} <= score.keys() <= example("## eval PATH").keys()
     if task not in ("text-classification", "image-classification"):  # what the example app can show
         (answer, *_) = tunedeploy("predict", str(dist), "--data", str(small))["predictions"]
         assert answer.keys() == {"input", *tiny_task(task).answer}
@@ -195,12 +196,17 @@ def app(dist: Path, inputs: list[str]) -> list[tuple[str, str]]:
     return [(label, probability) for label, probability, _ in lines]
 
 
-def check_json(document: Mapping[str, Any], heading: str) -> None:
-    """A document has the keys that docs/json.md shows, at the top and one level down."""
+def example(heading: str) -> dict[str, Any]:
+    """The document that docs/json.md shows under a heading."""
     page = (CHECKOUT / "docs" / "json.md").read_text(encoding="utf-8").partition(heading)[2]
     match = re.search(r"```json\n(.*?)```", page, re.DOTALL)
     assert match is not None, heading
-    shown = json.loads(match.group(1))
+    return json.loads(match.group(1))  # type: ignore[no-any-return]
+
+
+def check_json(document: Mapping[str, Any], heading: str) -> None:
+    """A document has the keys that docs/json.md shows, at the top and one level down."""
+    shown = example(heading)
     assert set(document) == set(shown)
     for key, value in shown.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):

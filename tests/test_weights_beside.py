@@ -118,3 +118,14 @@ def test_a_tensor_of_an_unknown_type_is_a_line(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot run it as written") as caught:
         Graph(tmp_path / "model.onnx").run({"x": np.ones((1, 2), np.float32)}, ["y"])
     assert len(caught.value.lines) == 1
+
+
+def test_types_are_inferred_without_the_values_of_large_tensors(large: Finished) -> None:
+    # A model of more than 2 GB cannot be handed to ONNX's shape inference with its weights: protobuf refuses it.
+    for file in (FP32, "onnx/model_fp16.onnx", "onnx/model_int8.onnx"):
+        model = onnx.load(large.dist / file)
+        light = onnx_files.structure(model)
+        assert light.ByteSize() < model.ByteSize() - 20_000
+        inferred, whole = (onnx.shape_inference.infer_shapes(each).graph for each in (light, model))
+        assert len(whole.value_info) > 10
+        assert list(inferred.value_info) == list(whole.value_info)

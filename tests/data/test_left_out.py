@@ -135,7 +135,7 @@ HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 40
 
 
 def test_a_heic_photo_is_answered_with_the_package_that_reads_it(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tunedeploy.device.heif.register", lambda: False)
+    monkeypatch.setattr("tunedeploy.device.encoders._heif.register", lambda: False)
     for number in range(4):
         (photos / "rose" / f"IMG_{number}.HEIC").write_bytes(HEIC)
     with pytest.raises(DataError) as caught:

@@ -17,7 +17,7 @@ from tunedeploy.proof.bundle import load_bundle
 
 DEVICE = Path(device.__file__).parent
 ANYWHERE = {"numpy", "onnxruntime"}
-IN_ENCODERS = {"tokenizers", "PIL"}
+IN_ENCODERS = {"tokenizers", "PIL", "pillow_heif"}
 IN_THE_KIT = {"pytest"}
 IN_TEXT_SCORES = {"sacrebleu"}  # of decisions/text.py, which loads it where BLEU is asked for
 

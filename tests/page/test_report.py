@@ -14,7 +14,7 @@ from tests.finished import TASKS, Finished, repair_run
 from tests.page.test_markup import HOSTILE
 from tests.tiny import texts
 from tunedeploy import api, plugins
-from tunedeploy.device.decisions._review import Confusion, Mistake, Review
+from tunedeploy.device.review import Confusion, Mistake, Review
 from tunedeploy.errors import RunError
 from tunedeploy.page.markup import foreign
 from tunedeploy.page.render import NO_ROWS, page

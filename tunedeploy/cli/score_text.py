@@ -7,7 +7,7 @@ from tunedeploy.cli.predictions import SHORTEST, shortened
 from tunedeploy.device.figures import value_text
 
 if TYPE_CHECKING:
-    from tunedeploy.commands.use import Score
+    from tunedeploy.commands.score import Score
 
 CLASSES = 20  # that are listed, the worst; --json has all
 INDENT = 4
@@ -43,10 +43,11 @@ def confused_text(score: "Score") -> str:
 
 
 def wrong_text(score: "Score") -> str:
-    """The wrong answers that the model is surest of: the labels may be the ones that are wrong."""
+    """The worst answers: where the model is sure of one, the label may be what is wrong."""
     lines = []
-    for entry in score.get("wrong", []):
-        lines.append(f"  {entry['origin']}: {entry['true']} taken for {entry['answer']} ({entry['probability']:.4f})")
+    for entry in score["wrong"]:
+        certain = f" ({entry['probability']:.4f})" if "probability" in entry else ""
+        lines.append(f"  {entry['origin']}: {entry['true']} taken for {entry['answer']}{certain}")
         if entry["input"] != entry["origin"]:
             lines.append(f"{'':{INDENT}}{shortened(entry['input'], max(min(columns(), 110) - INDENT, SHORTEST))}")
     return "\n".join(["most wrong:", *lines]) if lines else ""

@@ -47,7 +47,8 @@ def rows_of(inputs: Sequence[str], model: "Model") -> tuple[list[Row], list[str]
         UsageError: the model reads more than one value a row.
         DataError: an input cannot be read.
     """
-    from tunedeploy.commands.use import label_of, read_rows
+    from tunedeploy.commands.score import label_of
+    from tunedeploy.commands.use import read_rows
 
     rows: list[Row] = []
     names: list[str] = []

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tunedeploy import plugins, progress
+from tunedeploy.commands.score import Score, label_of, scored
 from tunedeploy.data.columns import IMAGE_ROWS, TEXT_ROWS, Column, column_from
-from tunedeploy.device.breakdown import Breakdown, Calibration, Confused, OfClass, Wrong
 from tunedeploy.device.decisions import PLAIN, Answers, Decision, Detail, one_a_row
 from tunedeploy.device.encoders import Row
 from tunedeploy.device.parts import Parts
@@ -70,26 +70,6 @@ class Model:
         if not np.isfinite(answers.evidence).all():
             raise RunError(f"{self.what}: gives NaN or infinity")
         return self.decision.show(answers, rows, detail)
-
-
-class WrongRow(Wrong):
-    """A row that was answered wrongly, with its place in the data and what it holds."""
-
-    origin: str
-    input: str
-
-
-class Score(TypedDict):
-    """A metric and its unit, and on how many rows; and where the answers have classes, what each is worth."""
-
-    metric: str
-    value: float
-    unit: str
-    rows: int
-    classes: NotRequired[dict[str, OfClass]]
-    confused: NotRequired[list[Confused]]
-    calibration: NotRequired[Calibration]
-    wrong: NotRequired[list[WrongRow]]
 
 
 def open_model(path: Path, variant: str | None) -> Model:
@@ -165,7 +145,7 @@ def evaluate(path: Path, data: str | None = None, variant: str | None = None) ->
         variant: fp32, int8, ...
 
     Returns:
-        `metric`, `value` (in percent where `unit` is %), `rows`, and the keys of a Breakdown.
+        `metric`, `value` (in percent where `unit` is %), `rows`, `wrong`, and what these answers have of the rest.
 
     Raises:
         UsageError: a bundle was given without data.
@@ -183,27 +163,7 @@ def evaluate(path: Path, data: str | None = None, variant: str | None = None) ->
     missing = next((row for row in rows if unlabelled(row, model.columns)), None)
     if missing is not None:
         raise DataError(f"{missing.get('origin', data)}: no label; eval needs one on every row")
-    answers, targets = model.answers(rows), model.decision.targets(rows)
-    value = model.decision.score(model.metric, answers, targets)
-    unit = model.decision.metrics[model.metric].unit
-    score: Score = {"metric": model.metric, "value": round(float(value), 4), "unit": unit, "rows": len(rows)}
-    return with_breakdown(score, model.decision.breakdown(answers, targets), rows)
-
-
-def with_breakdown(score: Score, breakdown: Breakdown, rows: Sequence[Row]) -> Score:
-    """A score with what the decision tells of each class, and wrong rows with what they hold."""
-    if "classes" in breakdown:
-        score["classes"] = breakdown["classes"]
-    if "confused" in breakdown:
-        score["confused"] = breakdown["confused"]
-    if "calibration" in breakdown:
-        score["calibration"] = breakdown["calibration"]
-    if "wrong" in breakdown:
-        score["wrong"] = [
-            {**entry, "origin": str(rows[entry["row"]].get("origin", "")), "input": label_of(rows[entry["row"]])}
-            for entry in breakdown["wrong"]
-        ]
-    return score
+    return scored(model, rows)
 
 
 def unlabelled(row: Row, columns: Sequence[Column]) -> bool:
@@ -254,11 +214,6 @@ def predict(
     except OSError as error:
         raise DataError(f"predict: {error}") from error
     return [{"input": text, **record} for text, record in zip(shown, records, strict=True)]
-
-
-def label_of(row: Row) -> str:
-    """What a row of a file is called beside its answer."""
-    return row["text"] if "text" in row else str(row.get("origin"))
 
 
 def read_rows(data: str, model: Model, *, labelled: bool = True) -> list[Row]:

@@ -103,6 +103,22 @@ def stored_bytes(model: onnx.ModelProto) -> int:
     return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
 
 
+def structure(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without the values of large tensors: types and shapes are inferred from it, however large the model is."""
+    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
+    graph = model.graph
+    for field in ("node", "input", "output", "value_info", "sparse_initializer"):
+        getattr(light.graph, field).extend(getattr(graph, field))
+    light.graph.name = graph.name
+    for tensor in graph.initializer:
+        if len(tensor.raw_data) < MOVED:
+            light.graph.initializer.append(tensor)
+        else:
+            named = light.graph.initializer.add(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
+            named.data_location = onnx.TensorProto.EXTERNAL
+    return light
+
+
 def without_weights(model: onnx.ModelProto, data: Path) -> onnx.ModelProto:
     """A copy whose large tensors lie in a file that is written here; its digest is a fact of the copy."""
     light, digest, at = onnx.ModelProto(), hashlib.sha256(), 0

@@ -16,6 +16,7 @@ import onnx
 from tunedeploy.device.encoders import Array
 from tunedeploy.errors import ModelError
 from tunedeploy.graphs.bodies import flattened
+from tunedeploy.graphs.files import structure
 from tunedeploy.graphs.onnx_graph import Graph
 
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
@@ -153,7 +154,7 @@ class Reading:
         """Element types of values, as far as ONNX can infer them."""
         kinds: dict[str, int] = {}
         for model in [self.graph.model, *([] if self._original is self.graph.model else [self._original])]:
-            inferred = onnx.shape_inference.infer_shapes(model).graph
+            inferred = onnx.shape_inference.infer_shapes(structure(model)).graph
             values = [*inferred.value_info, *inferred.input, *inferred.output]
             kinds |= {value.name: value.type.tensor_type.elem_type for value in values}
         return kinds | {name: tensor.data_type for name, tensor in self.graph.stored.items()}

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tunedeploy.device.decisions._review import Confusion, Scatter
 from tunedeploy.device.encoders import Array
+from tunedeploy.device.review import Confusion, Scatter
 from tunedeploy.page.axes import Axes, drawing, span
 from tunedeploy.page.markup import Html, cut, join, tag
 
@@ -19,13 +19,6 @@ OTHERS = "all others"
 def picture(of: Confusion | Scatter) -> Html:
     """The picture, with what it shows."""
     return heat_map(of) if isinstance(of, Confusion) else cloud(of)
-
-
-def confused(of: Confusion, most: int) -> list[tuple[str, str, int]]:
-    """The pairs of different classes that were confused most often: right, given, and how often."""
-    wrong = np.flatnonzero(of.right != of.given)
-    order = wrong[np.argsort(-of.count[wrong], kind="stable")[:most]]
-    return [(of.names[of.right[at]], of.names[of.given[at]], int(of.count[at])) for at in order]
 
 
 # ---- classes

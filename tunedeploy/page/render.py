@@ -1,7 +1,7 @@
 """The order of the page: how good, what is wrong, which file to ship and what it costs; then pictures; then records."""
 
-from tunedeploy.device.decisions._review import Confusion
 from tunedeploy.device.figures import value_text
+from tunedeploy.device.review import Confusion
 from tunedeploy.page import answers, curves, data, ledger, rows, variants
 from tunedeploy.page.markup import Html, folded, foreign, items, join, section, table, tag
 from tunedeploy.page.story import Story
@@ -75,7 +75,7 @@ def wrong(story: Story) -> Html:
     review = story.reviewed.review
     lines: list[Html] = []
     if isinstance(review.picture, Confusion):
-        pairs = answers.confused(review.picture, FEW)
+        pairs = review.picture.most_frequent(FEW)
         unit = review.picture.unit
         lines = [
             join((foreign(right), " taken for ", foreign(given), f": {count} {unit if count > 1 else unit[:-1]}"))

@@ -6,6 +6,7 @@ from io import BytesIO
 from typing import Any
 
 from tunedeploy.data.columns import Column
+from tunedeploy.device.review import Mistake
 from tunedeploy.page.markup import Html, foreign, join, table, tag
 from tunedeploy.page.story import Reviewed
 
@@ -42,13 +43,18 @@ def thumbnail(cell: Mapping[str, Any]) -> Html:
     return tag("img", src=source, alt="", width=image.width, height=image.height)
 
 
+def given_text(mistake: Mistake) -> str:
+    """A wrong answer, with how sure the model is of it."""
+    return mistake.given if mistake.probability is None else f"{mistake.given} ({mistake.probability:.0%})"
+
+
 def mistakes(reviewed: Reviewed) -> Html:
     """The worst rows: what went in, what was right, what was given, and where the row is."""
     each = [
         (
             tag("div", inputs, tag("small", foreign(place), class_="muted")),
             tag("span", foreign(mistake.right), class_="good"),
-            tag("span", foreign(mistake.given), class_="off"),
+            tag("span", foreign(given_text(mistake)), class_="off"),
         )
         for mistake, inputs, place in zip(reviewed.review.mistakes, reviewed.inputs, reviewed.places, strict=True)
     ]

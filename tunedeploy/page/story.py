@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tunedeploy.device.decisions._review import Review
+from tunedeploy.device.review import Review
 from tunedeploy.page.choice import Choice
 from tunedeploy.page.markup import Html
 from tunedeploy.run.planned import SeenData

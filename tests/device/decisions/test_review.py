@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tunedeploy.device.decisions import Answers, open_decision
-from tunedeploy.device.decisions._review import Confusion, Scatter, worst
 from tunedeploy.device.decisions.text import CERTAINTY, WIDTH
 from tunedeploy.device.encoders import Array
+from tunedeploy.device.review import Confusion, Scatter, worst
 
 
 def of_rows(evidence: Array) -> Answers:
@@ -25,8 +25,9 @@ def test_the_worst_class_is_the_wrong_one_of_which_the_model_is_most_certain() -
     review = decision.review(of_rows(logits), [{"label": label} for label in (0, 1, 0, 2)], 5)
     assert review.summary == "2 of 4 rows get a wrong label"
     assert [(mistake.row, mistake.right, mistake.given) for mistake in review.mistakes] == [
-        (2, "cat (5%)", "dog (90%)"), (1, "dog (30%)", "cat (60%)"),
+        (2, "cat", "dog"), (1, "dog", "cat"),
     ]  # fmt: skip
+    assert [mistake.probability for mistake in review.mistakes] == pytest.approx([0.9, 0.6])
     assert isinstance(review.picture, Confusion) and review.picture.unit == "rows"
     assert pairs(review.picture) == {
         ("cat", "cat"): 1, ("dog", "cat"): 1, ("cat", "dog"): 1, ("<b>", "<b>"): 1,
@@ -91,7 +92,7 @@ def test_the_worst_text_is_the_one_whose_right_text_was_thought_least_likely() -
 def test_a_nan_in_stored_answers_ends_in_no_traceback(kind: str, labels: tuple[str, ...]) -> None:
     evidence = np.full((2, max(len(labels), 1)), np.nan, np.float32)
     review = open_decision({"kind": kind}, labels).review(of_rows(evidence), [{"label": 1}, {"label": 0}], 5)
-    assert "nan" in review.mistakes[0].given
+    assert "nan" in f"{review.mistakes[0].given} {review.mistakes[0].probability}"
 
 
 def test_of_equal_errors_the_earlier_row_comes_first() -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 from tunedeploy.data.kinds import Kind
 from tunedeploy.data.kinds.text import STRING
 from tunedeploy.data.table import shown
-from tunedeploy.device import heif
+from tunedeploy.device.encoders import _heif as heif
 
 
 class ImageCell(TypedDict):

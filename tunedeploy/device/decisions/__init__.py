@@ -15,11 +15,10 @@ import numpy as np
 
 from .. import typed
 from ..agreement import within
-from ..breakdown import Breakdown
 from ..encoders import Array, Features, Row
 from ..errors import RunError
+from ..review import Review
 from ..signature import Arrays, Value
-from ._review import Review
 
 NEAR_TIE = 4.0  # margins below this many times the typical change may flip without anything being wrong
 FLIPS = 0.02  # share of units that may flip outside near-ties after quantization
@@ -84,11 +83,6 @@ class AllOfTheOutput:
     def numbers(self, evidence: Array) -> Array:
         """All of the evidence, which moves little where the outputs do."""
         return evidence
-
-    def breakdown(self, answers: Answers, targets: Any) -> Breakdown:
-        """See Decision; of a kind that has no classes."""
-        del answers, targets
-        return {}
 
 
 class OneARow(AllOfTheOutput):
@@ -234,10 +228,6 @@ class Decision(Protocol):
         Raises:
             RunError: there is no such metric.
         """
-        ...
-
-    def breakdown(self, answers: Answers, targets: Any) -> Breakdown:
-        """Where answers are right and wrong, by class; empty for answers that have no classes."""
         ...
 
     def show(self, answers: Answers, rows: Sequence[Row], detail: Detail = PLAIN) -> Sequence[Mapping[str, object]]:

@@ -10,12 +10,12 @@ from typing import Any, ClassVar, NotRequired, TypedDict
 import numpy as np
 
 from .. import typed
-from ..breakdown import Breakdown, of_labels
+from ..class_figures import calibration_error, of_labels
 from ..encoders import Array, Row
 from ..errors import RunError
+from ..review import Mistake, Review, confusion, worst
 from ..signature import Arrays, Value
 from . import PLAIN, Answers, Change, Detail, Metric, OneARow
-from ._review import Mistake, Review, confusion, worst
 
 OUTPUT = "logits"
 METRICS: Mapping[str, Metric] = {
@@ -133,10 +133,6 @@ class Classes(OneARow):
         """See the function `score`."""
         return score(metric, answers.evidence, targets)
 
-    def breakdown(self, answers: Answers, targets: Array) -> Breakdown:
-        """See breakdown.of_labels."""
-        return of_labels(probabilities(answers.evidence), targets, self.labels)
-
     def show(self, answers: Answers, rows: Sequence[Row], detail: Detail = PLAIN) -> list[Answer]:
         """The best label and its probability for each row, see Answer."""
         del rows
@@ -163,18 +159,21 @@ class Classes(OneARow):
         given, each = chances.argmax(1), np.arange(len(right))
         lead = chances[each, given] - chances[each, right]
         wrong = np.flatnonzero(given != right)
-
-        def with_chance(row: int, label: int) -> str:
-            return f"{self.labels[label]} ({chances[row, label]:.0%})"
-
         return Review(
             summary=f"{len(wrong)} of {len(right)} rows get a wrong label",
             mistakes=tuple(
-                Mistake(row=row, right=with_chance(row, right[row]), given=with_chance(row, given[row]))
+                Mistake(
+                    row=row,
+                    right=self.labels[right[row]],
+                    given=self.labels[given[row]],
+                    probability=float(chances[row, given[row]]),
+                )  # fmt: skip
                 for row in worst(wrong, lead, most)
             ),
             order="those first whose wrong label is the most certain",
             picture=confusion(right, given, self.labels, unit="rows"),
+            classes=of_labels(given, right, self.labels),
+            calibration_error=calibration_error(chances[each, given], given == right),
         )
 
 

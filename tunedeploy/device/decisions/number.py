@@ -12,9 +12,9 @@ import numpy as np
 from .. import typed
 from ..encoders import Array, Row
 from ..errors import RunError
+from ..review import Mistake, Review, Scatter, worst
 from ..signature import Arrays, Value
 from . import PLAIN, Answers, Change, Detail, Metric, OneARow, without_detail
-from ._review import Mistake, Review, Scatter, worst
 
 OUTPUT = "logits"  # what hub regressors call it, and other programs look for
 METRICS: Mapping[str, Metric] = {

@@ -12,14 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import typed
-from ..breakdown import Breakdown
 from ..encoders import Array, Features, Row
 from ..encoders.text_to_text import LABELS
 from ..errors import PackageError, RunError
 from ..programs.seq2seq import OUTPUT, PREFIX_MASK, STEPS
+from ..review import Mistake, Review, worst
 from ..signature import Arrays, Value
 from . import PLAIN, Answers, Change, Detail, Metric, without_detail
-from ._review import Mistake, Review, worst
 
 METRICS: Mapping[str, Metric] = {
     "bleu": Metric(better="higher", unit="%", texts=True),
@@ -147,11 +146,6 @@ class Text:
             return float(100 * (evidence[:, BEST] == evidence[:, RIGHT]).mean())
         with np.errstate(over="ignore"):  # beyond float64 it is infinite
             return float(np.exp(-evidence[:, CERTAINTY].mean()))
-
-    def breakdown(self, answers: Answers, targets: Sequence[str]) -> Breakdown:
-        """Empty: a text is of no class."""
-        del answers, targets
-        return {}
 
     def show(self, answers: Answers, rows: Sequence[Row], detail: Detail = PLAIN) -> list[dict[str, str]]:
         """{"text"} for each row: what was generated for it."""

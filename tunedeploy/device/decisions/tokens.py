@@ -14,13 +14,13 @@ from typing import Any, ClassVar, TypedDict
 import numpy as np
 
 from .. import typed
-from ..breakdown import Breakdown, of_class
+from ..class_figures import OfClass, of_class
 from ..encoders import Array, Features, Row
 from ..encoders.words import STARTS, located
 from ..errors import RunError
+from ..review import Mistake, Review, confusion, worst
 from ..signature import Arrays, Value
 from . import PLAIN, AllOfTheOutput, Answers, Detail, Metric, classes, without_detail
-from ._review import Mistake, Review, confusion, worst
 
 METRICS: Mapping[str, Metric] = {
     "entity_f1": Metric(better="higher", unit="%"), "token_accuracy": Metric(better="higher", unit="%"),
@@ -185,14 +185,6 @@ class Tokens(AllOfTheOutput):
         right = sum(int((guess == true).sum()) for guess, true in zip(guesses, targets, strict=True))
         return 100 * right / max(1, sum(map(len, targets)))
 
-    def breakdown(self, answers: Answers, targets: Sequence[Array]) -> Breakdown:
-        """Figures of each kind of entity that occurs or is found."""
-        scheme = scheme_of(self.labels)
-        guessed, true = found(self.guesses(answers, [len(row) for row in targets]), scheme), found(targets, scheme)
-        counts = [Counter(kind for kind, *_ in group) for group in (guessed & true, guessed, true)]
-        kinds = sorted({kind for count in counts for kind in count})
-        return {"classes": {scheme.names[kind]: of_class(*(count[kind] for count in counts)) for kind in kinds}}
-
     def show(self, answers: Answers, rows: Sequence[Row], detail: Detail = PLAIN) -> list[dict[str, list[Entity]]]:
         """The entities of each row, see Entity, in its text or in its words joined by single blanks.
 
@@ -239,7 +231,16 @@ class Tokens(AllOfTheOutput):
             ),
             order="those first with the most wrong words",
             picture=confusion(own, taken, names, unit="words"),
+            classes=of_kinds(given, right, scheme),
         )
+
+
+def of_kinds(guesses: Sequence[Array], targets: Sequence[Array], scheme: Scheme) -> dict[str, OfClass]:
+    """Figures of each kind of entity that occurs or is found, of tag indices (words,) a row."""
+    guessed, true = found(guesses, scheme), found(targets, scheme)
+    counts = [Counter(kind for kind, *_ in group) for group in (guessed & true, guessed, true)]
+    kinds = sorted({kind for count in counts for kind in count})
+    return {scheme.names[kind]: of_class(*(count[kind] for count in counts)) for kind in kinds}
 
 
 def only(row: Row, tags: Array, others: Array, scheme: Scheme) -> str:

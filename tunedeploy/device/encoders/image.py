@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from .. import heif, typed
+from .. import typed
 from ..agreement import PIXELS
 from ..errors import ImageError
 from ..inside import inside
 from ..signature import Value
 from . import Array, Features, Inputs, Row
+from . import _heif as heif
 
 RESAMPLE = {
     "nearest": Image.Resampling.NEAREST,

@@ -1,11 +1,12 @@
 """Answers beside the right ones, as people read them: what is wrong most, and what is taken for what."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..encoders import Array
+from .class_figures import OfClass
+from .encoders import Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +16,7 @@ class Mistake:
     row: int  # its number among the rows
     right: str
     given: str
+    probability: float | None = None  # of the given answer, where it has one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,12 @@ class Confusion:
     count: Array
     unit: str
 
+    def most_frequent(self, most: int) -> list[tuple[str, str, int]]:
+        """The pairs of different classes that were confused most often: right, given, and how often."""
+        wrong = np.flatnonzero(self.right != self.given)
+        order = wrong[np.argsort(-self.count[wrong], kind="stable")[:most]]
+        return [(self.names[self.right[at]], self.names[self.given[at]], int(self.count[at])) for at in order]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scatter:
@@ -52,12 +60,16 @@ class Review:
         mistakes: the worst first.
         order: what comes first among them, in words.
         picture: of all answers; None where no picture shows them.
+        classes: the figures of each class; empty where answers have none.
+        calibration_error: of the probabilities, see class_figures; None where there are none.
     """
 
     summary: str
     mistakes: tuple[Mistake, ...]
     order: str
     picture: Confusion | Scatter | None
+    classes: Mapping[str, OfClass] = field(default_factory=dict)
+    calibration_error: float | None = None
 
 
 def worst(rows: Array, error: Array, most: int) -> list[int]:
