@@ -14,9 +14,11 @@ import pytest
 from tests.finished import Finished
 from tests.test_cli import Command, refused
 from tests.test_cli import tunedeploy as tunedeploy  # a fixture
+from tunedeploy.commands.inputs import example_input
 from tunedeploy.device.decisions import Detail, one_a_row, open_decision
 from tunedeploy.device.errors import RunError
 from tunedeploy.proof.bundle import load_bundle
+from tunedeploy.run.csv_text import csv_text
 
 TEXTS = ["soup and bread", "race, match", "rain"]
 
@@ -34,7 +36,6 @@ def test_a_file_of_rows_is_answered_row_by_row(tunedeploy: Command, text_run: Fi
     typed = asked(tunedeploy, text_run.dist, *TEXTS)
     for path in (text_run.run, text_run.dist):
         assert asked(tunedeploy, path, "new.csv") == asked(tunedeploy, path, "new.jsonl") == typed
-    assert asked(tunedeploy, text_run.dist, "gone.csv")[0]["input"] == "gone.csv"  # no such file: a text like any other
 
 
 def test_standard_input_has_an_input_a_line(
@@ -48,6 +49,46 @@ def test_standard_input_has_an_input_a_line(
             refused(done, "standard input")
         else:
             assert done.document["predictions"] == asked(tunedeploy, text_run.dist, *TEXTS)
+
+
+def test_a_line_of_standard_input_ends_where_a_line_ends(
+    tunedeploy: Command, text_run: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["soup\u2028and bread", "", "rain\x0c\x85"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\r\n".join([*lines, ""]).encode())))
+    assert [entry["input"] for entry in asked(tunedeploy, text_run.dist, "-")] == lines
+
+
+def test_a_name_that_was_meant_as_a_file_is_not_answered_as_a_text(tunedeploy: Command, text_run: Finished) -> None:
+    Path("notes.txt").write_text("soup\n")
+    Path("texts").mkdir()
+    for name, part in (
+        ("gone.csv", "no such file gone.csv"), ("notes.txt", "predict DIST - < notes.txt"), ("texts", "is a folder"),
+    ):  # fmt: skip
+        refused(tunedeploy("predict", text_run.dist, name), part, code=2)
+    assert asked(tunedeploy, text_run.dist, "what is in gone.csv")[0]["label"]
+
+
+def test_a_text_longer_than_any_file_name_is_a_text(tunedeploy: Command, text_run: Finished) -> None:
+    text = "soup with bread " * 20 + ".csv"
+    for output in ((), ("-o", "answers.jsonl")):
+        assert tunedeploy("predict", text_run.dist, text, *output).code == 0
+
+
+def test_a_first_golden_longer_than_any_file_name_gives_an_example(text_run: Finished) -> None:
+    path = text_run.dist / "parity" / "golden.json"
+    golden = json.loads(path.read_text())
+    golden["rows"][0]["text"] = "soup and bread with a storm " * 12
+    path.write_text(json.dumps(golden))
+    assert example_input(text_run.dist) == "soup and bread with a storm soup and"
+
+
+def test_hidden_files_are_no_images(tunedeploy: Command, image_run: Finished) -> None:
+    source = next(path for path in (image_run.dist / "parity" / "images").iterdir() if path.suffix == ".png")
+    Path("photos").mkdir()
+    shutil.copyfile(source, "photos/1.png")
+    Path("photos/._1.png").write_bytes(b"a resource fork")
+    assert [entry["input"] for entry in asked(tunedeploy, image_run.dist, "photos")] == ["photos/1.png"]
 
 
 def test_a_folder_of_images_is_answered_image_by_image(tunedeploy: Command, image_run: Finished) -> None:
@@ -102,12 +143,16 @@ def test_answers_are_written_to_a_file(name: str, tunedeploy: Command, text_run:
     assert tunedeploy("predict", text_run.dist, "soup", "-o", name, "--json").document["file"] == name
 
 
+def test_a_negative_number_is_no_formula() -> None:
+    assert csv_text([["-1", "+2.5", "-1,5", "-2+3", "=1", "@x"]]) == "-1,+2.5,\"-1,5\",'-2+3,'=1,'@x\n"
+
+
 def test_where_answers_cannot_go_is_told_before_anything_is_computed(tunedeploy: Command, text_run: Finished) -> None:
     Path("new.csv").write_text("text\nsoup\n")
     for output, part in (
         ("a.xlsx", "known: .csv, .jsonl"),
         ("no/a.csv", "does not exist"),
-        ("new.csv", "what is read"),
+        ("new.csv", "is one of the inputs"),
     ):
         refused(tunedeploy("predict", text_run.dist, "new.csv", "-o", output), part, code=2)
     assert Path("new.csv").read_text() == "text\nsoup\n"

@@ -80,7 +80,7 @@ def train(
         given.check_recipe(recipe)
         folder = api.train(recipe, given.joined(overrides, settings), run=run, fresh=fresh)
     result = RunDir(folder).record("train").result
-    say(as_json, {"run": str(folder), **result}, lambda: training_text(folder, result))
+    say(as_json, {"run": str(folder), **result}, lambda: training_text(folder, result), brief=f"run: {folder}")
 
 
 @command(START, "tunedeploy merge runs/recipe")

@@ -46,7 +46,7 @@ def init(
     with heard(as_json):
         decided = Given(task=task, text=text, label=label, model=model, method=method)
         written = write_recipe(data, output, decided, force=force, with_schema=with_schema)
-    say(as_json, written, lambda: written_text(written))
+    say(as_json, written, lambda: written_text(written), brief=f"{written['file']}: written")
 
 
 def written_text(written: "WrittenRecipe") -> str:

@@ -58,7 +58,9 @@ def heard(as_json: bool) -> Iterator[None]:
         sys.exit(0)  # in a distributed launch only the main process prints
 
 
-def say(as_json: bool, value: Any, text: Callable[[], str], *, is_answer: bool = False) -> None:
+def say(
+    as_json: bool, value: Any, text: Callable[[], str], *, is_answer: bool = False, brief: str | None = None
+) -> None:
     """Print a result: a JSON document, or text for people.
 
     Args:
@@ -66,10 +68,11 @@ def say(as_json: bool, value: Any, text: Callable[[], str], *, is_answer: bool =
         value: JSON.
         text: called for the text.
         is_answer: whether the text is what was asked for, and so printed whole with --quiet too.
+        brief: what --quiet leaves of it; its last line when None.
     """
     shown = json.dumps(value, indent=2, ensure_ascii=False) if as_json else text()
     if _quiet.get() and not (as_json or is_answer):
-        shown = shown.splitlines()[-1] if shown else shown
+        shown = brief if brief is not None else shown.splitlines()[-1] if shown else shown
     try:
         print(shown, flush=True)
     except BrokenPipeError:

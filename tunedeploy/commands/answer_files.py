@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tunedeploy.device.files import is_file
 from tunedeploy.errors import UsageError
 from tunedeploy.run.atomic import write_text
 from tunedeploy.run.csv_text import csv_text
@@ -26,8 +27,8 @@ def check_output(path: Path, read: Sequence[str]) -> None:
         raise UsageError(f"-o {path}: unknown format {path.suffix!r}; known: {', '.join(SUFFIXES)}")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"-o {path}: folder {path.parent} does not exist; create it")
-    if any(Path(name).is_file() and path.is_file() and Path(name).samefile(path) for name in read):
-        raise UsageError(f"-o {path}: is what is read; choose another name")
+    if any(is_file(name) and path.is_file() and path.samefile(name) for name in read):
+        raise UsageError(f"-o {path}: this file is one of the inputs; choose another name")
 
 
 def write(path: Path, predictions: Sequence[Mapping[str, Any]]) -> None:

@@ -1,17 +1,17 @@
 """What `predict` answers: texts, image files, standard input, whole files of rows, folders of images."""
 
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunedeploy.data.labels import natural_key
-from tunedeploy.data.readers.folders import IMAGES
-from tunedeploy.data.readers.open import READERS
+from tunedeploy.data.readers.folders import IMAGES, images_below
+from tunedeploy.data.readers.open import READERS, suffix_of
 from tunedeploy.device.bundle import Bundle
 from tunedeploy.device.encoders import Row
-from tunedeploy.device.files import read_json
+from tunedeploy.device.files import is_file, is_folder, read_json
 from tunedeploy.device.goldens import FOLDER
 from tunedeploy.errors import DataError, UsageError
 
@@ -29,7 +29,7 @@ def example_input(dist: Path) -> str | None:
         return None
     for row in read_json(dist / FOLDER / "golden.json")["rows"]:
         value = row.get(bundle.encoder.key)
-        if isinstance(value, str) and (dist / FOLDER / value).is_file():
+        if isinstance(value, str) and is_file(dist / FOLDER / value):
             return str(dist / FOLDER / value)
         if isinstance(value, str) and re.fullmatch(r"[^-\s].*", value):
             return value if len(value) <= SAMPLE_LETTERS else value[:SAMPLE_LETTERS].rpartition(" ")[0] or None
@@ -53,21 +53,40 @@ def rows_of(inputs: Sequence[str], model: "Model") -> tuple[list[Row], list[str]
     rows: list[Row] = []
     names: list[str] = []
     for value in inputs:
-        if Path(value).suffix.casefold() in READERS and Path(value).is_file():
+        if suffix_of(Path(value)) in READERS and is_file(value):
             read = read_rows(value, model, labelled=False)
             rows += read
             names += [label_of(row) for row in read]
             continue
-        values = lines_of_stdin() if value == STDIN else images_below(value) if is_folder(value, model) else [value]
+        values = lines_of_stdin() if value == STDIN else images_in(value) if is_images(value, model) else [value]
+        if value != STDIN:
+            check_path(value, model)
         check(values, model)
         rows += [{model.key: one, "origin": one} for one in values]
         names += values
     return rows, names
 
 
-def is_folder(value: str, model: "Model") -> bool:
-    """Whether an input is a folder of images; a model of texts answers the folder's name."""
-    return model.key == "image" and Path(value).is_dir()
+def is_images(value: str, model: "Model") -> bool:
+    """Whether an input is a folder of images, of a model that reads images."""
+    return model.key == "image" and is_folder(value)
+
+
+def check_path(value: str, model: "Model") -> None:
+    """Refuse what was meant as a file, before its name is answered as a text.
+
+    Raises:
+        UsageError: a model of texts is given a folder, another kind of file, or a table that is not there.
+    """
+    if model.key == "image":
+        return
+    if is_folder(value):
+        raise UsageError(f"predict: {value} is a folder, and this model reads texts; name a file of rows")
+    if is_file(value):
+        cure = f"pipe its lines in: predict DIST - < {shlex.quote(value)}"
+        raise UsageError(f"predict: {value} is not a file of rows; {cure}")
+    if suffix_of(Path(value)) in READERS and not any(sign.isspace() for sign in value):
+        raise UsageError(f"predict: no such file {value}; a text that is called so goes through standard input ('-')")
 
 
 def lines_of_stdin() -> list[str]:
@@ -77,22 +96,22 @@ def lines_of_stdin() -> list[str]:
         DataError: there is none, or it is not UTF-8.
     """
     try:
-        lines = sys.stdin.buffer.read().decode("utf-8-sig").splitlines() if sys.stdin is not None else []
+        text = sys.stdin.buffer.read().decode("utf-8-sig") if sys.stdin is not None else ""
     except UnicodeDecodeError as error:
         raise DataError(f"predict: standard input is not UTF-8 (byte {error.start}); convert it first") from error
-    if not lines:
+    if not text:
         raise DataError("predict: nothing on standard input; give one input a line")
-    return lines
+    # Only where a line ends: str.splitlines would also cut a text at a separator inside it, such as U+2028.
+    return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
 
 
-def images_below(folder: str) -> list[str]:
-    """The image files in a folder and below it, in natural order.
+def images_in(folder: str) -> list[str]:
+    """The image files in a folder and below it, in natural order, without hidden ones.
 
     Raises:
         DataError: there is none.
     """
-    paths = (path for path in Path(folder).rglob("*") if path.suffix.casefold() in IMAGES and path.is_file())
-    images = sorted(map(str, paths), key=natural_key)
+    images = [str(path) for path in images_below(Path(folder))[0]]
     if not images:
         raise DataError(f"{folder}: no image in this folder; known: {', '.join(sorted(IMAGES))}")
     return images

@@ -14,6 +14,22 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_file(name: str | Path) -> bool:
+    """Whether a file is there; False for what no file system takes as a name, such as a long text."""
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(name: str | Path) -> bool:
+    """Whether a folder is there; see `is_file`."""
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def files_below(folder: Path) -> list[Path]:
     """Every file below a folder, sorted."""
     return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -11,6 +11,7 @@ from tunedeploy.data.kinds import Kind
 from tunedeploy.data.kinds.text import STRING
 from tunedeploy.data.table import shown
 from tunedeploy.device.encoders import _heif as heif
+from tunedeploy.device.files import is_file
 
 
 class ImageCell(TypedDict):
@@ -34,20 +35,13 @@ def parse(cell: Any, folder: Path) -> ImageCell:
     if re.match(r"[a-z]+://", name):
         raise ValueError(f"{shown(name)} is an address; download it and name the file")
     path = Path(folder, name.strip()).absolute()
-    if not _is_file(path):
+    if not is_file(path):
         raise ValueError(f"no image file {shown(name)} in {folder}; correct the path or remove the row")
     try:
         str(path).encode()
     except UnicodeEncodeError as error:  # a name in the bytes of another encoding, which no table can hold
         raise ValueError("the file's name or its folder's is not UTF-8; rename it") from error
     return {"path": str(path), "bytes": None}
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name too long for the file system, or with a zero in it
-        return False
 
 
 def content(value: Mapping[str, Any]) -> bytes:

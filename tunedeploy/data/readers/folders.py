@@ -48,7 +48,7 @@ def read_folder(folder: Path, name: str) -> Table:
     others = [entry for entry in _entries(folder) if entry.is_file() and entry.suffix.casefold() not in IMAGES]
     notes: list[str] = []
     for entry in classes:
-        inside, skipped = _images_below(entry)
+        inside, skipped = images_below(entry)
         others += skipped
         images += inside
         labels += [entry.name] * len(inside)
@@ -75,7 +75,8 @@ def read_folder(folder: Path, name: str) -> Table:
 _LAYOUT = "make one folder per class, with its images inside"
 
 
-def _images_below(folder: Path) -> tuple[list[Path], list[Path]]:
+def images_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Images and other files in a folder and below it, in natural order, but hidden ones."""
     images: list[Path] = []
     others: list[Path] = []
     for path in _files_below(folder):

@@ -50,7 +50,7 @@ def open_source(name: str, prefix: str = "") -> Source:
         title = prefix + path.name
         reader = _reader(path, title)
         return Source(name=title, shown=_shown(path), splits={ALL: reader}, path=path)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", name) and _suffix(Path(name)) not in SUFFIXES:
+    if re.fullmatch(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", name) and suffix_of(Path(name)) not in SUFFIXES:
         from tunedeploy.data.readers.hub import open_hub  # loads datasets, a second
 
         return Source(name=name, shown=name, splits=open_hub(name))
@@ -72,7 +72,7 @@ def _open_folder(path: Path, prefix: str) -> Source:
 
 
 def _reader(path: Path, title: str) -> Callable[[], Table]:
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     if suffix in READERS:
         return partial(READERS[suffix], path, title)
     if suffix in IMAGES:
@@ -86,7 +86,7 @@ def _reader(path: Path, title: str) -> Callable[[], Table]:
     )
 
 
-def _suffix(path: Path) -> str:
+def suffix_of(path: Path) -> str:
     """The file's suffix, or two of them where a reader is known by both."""
     double = "".join(path.suffixes[-2:]).casefold()
     return double if double in READERS else path.suffix.casefold()
@@ -94,7 +94,7 @@ def _suffix(path: Path) -> str:
 
 def _split_name(path: Path) -> str:
     """The name without its suffix of a file that can be read; else nothing."""
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     return path.name[: -len(suffix)] if suffix in READERS or (suffix == ".txt" and looks_like_conll(path)) else ""
 
 
