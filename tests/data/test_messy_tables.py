@@ -93,6 +93,58 @@ def test_decimal_points_of_a_semicolon_table_stay_points(tmp_path: Path) -> None
     assert sorted(row["label"] for row in _rows(data)) == [n + 0.125 for n in TWENTY]
 
 
+def _priced(path: Path, cells: list[str], separator: str = ";") -> Data:
+    lines = "".join(f"Satz {n}{separator}{cell}\n" for n, cell in enumerate(cells))
+    return _read(path / "a.csv", f"text{separator}Preis\n{lines}", PRICES)
+
+
+@pytest.mark.parametrize(
+    ("cells", "first", "separator"),
+    [
+        (["980", "1.250", "12.500"], "1.250", "point"),
+        (["980", "1,250", "12,500"], "1,250", "comma"),
+        (["1,250", "3.5", "-2,125"], "1,250", "comma"),  # 3.5 says English: 1,250 is then 1250
+        (["1.234.567", " 1.250", "980"], "1.250", "point"),
+    ],
+    ids=["points", "commas", "commas beside a point", "millions"],
+)
+def test_a_column_that_may_have_thousands_separators_is_refused_with_both_readings(
+    tmp_path: Path, cells: list[str], first: str, separator: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        _priced(tmp_path, cells)
+    line = 2 + next(n for n, cell in enumerate(cells) if cell.strip() == first)
+    assert str(caught.value) == (
+        f"a.csv:{line}: data.label ('Preis'): {first!r} could be 1250 or 1.25, since every number with a "
+        f"{separator} in the column has three digits after it; write it without a thousands separator (1250), or with a "
+        f"decimal point and another number of decimals (1.2500)"
+    )
+
+
+def test_the_cures_for_thousands_separators_are_read(tmp_path: Path) -> None:
+    for cells, numbers in (
+        (["1250", "980", "12500"], [980, 1250, 12500]),
+        (["1.2500", "980", "12.500"], [1.25, 12.5, 980]),
+    ):
+        assert sorted(row["label"] for row in _rows(_priced(tmp_path, cells * 5))) == sorted(numbers * 5)
+
+
+@pytest.mark.parametrize("cells", [["0.125", "1.250"], ["0,125", "1,250"], ["2.25", "1.250"], ["2,25", "1,250"]])
+def test_one_number_that_has_no_thousands_tells_that_all_are_decimals(tmp_path: Path, cells: list[str]) -> None:
+    assert 1.25 in {row["label"] for row in _rows(_priced(tmp_path, cells * 5))}
+
+
+def test_skip_bad_does_not_leave_out_the_numbers_that_cannot_be_told(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text;Preis\n" + "".join(f"Satz {n};{n + 1}.250\nWort {n};{n}\n" for n in TWENTY))
+    with pytest.raises(DataError, match=r"'1\.250' could be 1250 or 1\.25"):
+        read({"train": str(tmp_path / "a.csv"), "skip_bad": True}, PRICES)
+
+
+def test_in_a_table_of_commas_a_point_is_a_decimal_point(tmp_path: Path) -> None:
+    data = _priced(tmp_path, ["1.250", "980", "12.500"] * 5, separator=",")
+    assert {row["label"] for row in _rows(data)} == {1.25, 980.0, 12.5}
+
+
 def test_a_decimal_comma_in_a_table_of_commas_is_refused_as_before(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="write a point for its decimals"):
         _read(tmp_path / "a.csv", 'text,Preis\n"a","4,5"\n"b","1,5"\n', PRICES)
