@@ -116,8 +116,8 @@ def test_a_column_that_may_have_thousands_separators_is_refused_with_both_readin
     line = 2 + next(n for n, cell in enumerate(cells) if cell.strip() == first)
     assert str(caught.value) == (
         f"a.csv:{line}: data.label ('Preis'): {first!r} could be 1250 or 1.25, since every number with a "
-        f"{separator} in the column has three digits after it; write it without a thousands separator (1250), or with a "
-        f"decimal point and another number of decimals (1.2500)"
+        f"{separator} in the column has three digits after it; write it without a thousands separator (1250), or "
+        f"with a decimal point and another number of decimals (1.2500)"
     )
 
 
@@ -179,7 +179,17 @@ def test_utf_8_comes_first(tmp_path: Path) -> None:
 
 NOT_WINDOWS = {
     "UTF-8 with a damaged row": ("Größe für €\n" * 9).encode() + b"\xe9,b\n",
+    "UTF-8 with one letter and one damaged byte": "Café,a\n".encode() + b"Tee\xfc,b\n",
     "Cyrillic": "Это хороший фильм,a\n".encode("cp1251") * 9,
+    "Cyrillic beside long texts in ASCII": (("a film about soup and bread, " * 5).encode() + "фильм".encode("cp1251"))
+    + b"\n",
+    "short words of Cyrillic": ("да,yes indeed this is so\nне,no not at all this is\n" * 9).encode("cp1251"),
+    "Greek": "A film that is: πολύ καλή ταινία,a\n".encode("cp1253") * 9,
+    "Polish": "Każdy mały film może być miły,a\n".encode("cp1250") * 9,
+    "one word in Polish": "small film: mały,a\n".encode("cp1250"),
+    "Polish of Unix": "Mały film jest bardzo miły,a\n".encode("iso8859-2") * 9,
+    "Turkish": "Güneş çok güzel ve yaşlı adam iyi değil,a\n".encode("cp1254") * 9,
+    "a word in Turkish": "good work: iyi iş,a\n".encode("cp1254"),
     "Japanese": "これは良い映画です,a\n".encode("shift-jis") * 9,
     "a byte that Windows-1252 has not": b"caf\x8d,a\n" * 9,
 }
@@ -187,9 +197,45 @@ NOT_WINDOWS = {
 
 @pytest.mark.parametrize("claim", NOT_WINDOWS)
 def test_text_that_is_not_windows_s_is_refused_in_one_line(tmp_path: Path, claim: str) -> None:
-    with pytest.raises(DataError, match=r"^a\.csv:\d+: byte \d+ \(0x..\) is not UTF-8.*UTF-8") as caught:
+    with pytest.raises(DataError, match=r"^a\.csv:\d+: byte \d+ \(0x..\) is not UTF-8.*save it as UTF-8") as caught:
         _read(tmp_path / "a.csv", b"text,label\n" + NOT_WINDOWS[claim])
     assert len(caught.value.lines) == 1
+
+
+def test_a_damaged_byte_is_not_read_as_windows_s(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        _read(tmp_path / "a.csv", "text,label\nCafé,a\n".encode() + b"Tee\xfc,b\n")
+    why = "though other characters are; mend that row and save it as UTF-8"
+    assert str(caught.value) == f"a.csv:3: byte 22 (0xfc) is not UTF-8, {why}"
+
+
+def test_the_word_that_tells_another_encoding_is_shown(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"\(0xb3\) is not UTF-8, and Windows-1252 would make a word 'ma³y' of it; save it"
+    ):
+        _read(tmp_path / "a.csv", "text,label\nmały film,a\n".encode("cp1250"))
+
+
+WESTERN = {
+    "German": ["Größe für Übergrößen", "„Das macht Spaß“, sagt er", "weiß… daß» – äääääh! Äääääh", "90 kWh/m²a, 3 m³"],
+    "French": ["Où est l’été déjà passé ?", "désolé…\xa0» dit-elle à Noël", "créée, ŒUVRE, L'ÉTÉ»", "n° 5, 1º"],
+    "Spanish": ["¿Qué pasó mañana?", "Hola¿cómo estás?", "el 1º año, la 2ª niña", "PINGÜINO ¡olé!"],
+    "Icelandic": ["Það er gott veður í dag", "óþýður maður þíðir ísinn", "Þórður býr á Þingeyri", "iðnaður með æði"],
+    "Icelandic without its accents": ["Það er gott", "Það var það", "maður", "með þig"],
+    "German with Icelandic names": ["Über Seyðisfjörður nach Höfn", *["schöne Grüße für müde Füße"] * 30],
+    "Danish": ["Rødgrød på øen", "æbler på åen", "Gå på, så får du øl", "ærø"],
+    "Portuguese": ["não há razão", "AS AÇÕES NÃO", "à mão", "três irmãs"],
+    "Catalan": ["col·lecció", "l’òpera és així", "què", "açò"],
+}
+
+
+@pytest.mark.parametrize("language", WESTERN)
+def test_western_text_of_windows_is_read(tmp_path: Path, language: str) -> None:
+    texts = WESTERN[language]
+    rows = [f"{text} {at};{'ab'[at // 2 % 2]}" for at, text in enumerate(texts * 5)]
+    data = _read(tmp_path / "a.csv", ("text;label\n" + "\n".join(rows)).encode("cp1252"))
+    assert set(texts) <= {text.rpartition(" ")[0] for text in _texts(data)}
+    assert any("so read as Windows-1252" in note for note in data.notes)
 
 
 # ---- nested records

@@ -69,8 +69,9 @@ def unclear(cells: Sequence[Any]) -> tuple[int, str] | None:
     bare, decimal = texts[row].replace(mark, ""), texts[row].replace(mark, ".")
     return row, (
         f"{texts[row]!r} could be {bare} or {float(decimal):g}, since every number with a "
-        f"{'comma' if mark == ',' else 'point'} in the column has three digits after it; write it without a thousands separator ({bare}), "
-        f"or with a decimal point and another number of decimals ({decimal}0)"
+        f"{'comma' if mark == ',' else 'point'} in the column has three digits after it; "
+        f"write it without a thousands separator ({bare}), or "
+        f"with a decimal point and another number of decimals ({decimal}0)"
     )
 
 
