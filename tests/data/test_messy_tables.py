@@ -277,6 +277,26 @@ def test_a_key_that_holds_a_point_is_that_key(tmp_path: Path) -> None:
     assert _texts(data) == {f"flach {n}" for n in TWENTY}
 
 
+def test_a_key_with_a_point_inside_a_record_is_read_by_its_path(tmp_path: Path) -> None:
+    records = [{"a": {"b.c": f"Satz {n}", "d.e": {"f": n}}, "label": "ab"[n % 2]} for n in TWENTY]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records)))
+    assert _texts(read({"train": str(tmp_path / "a.jsonl"), "text": "a.b.c"}, TEXT_ROWS)) == {
+        f"Satz {n}" for n in TWENTY
+    }
+    table = open_source(str(tmp_path / "a.jsonl")).splits[""]()
+    assert table.column("a.d.e.f") == list(TWENTY)
+
+
+def test_two_paths_with_one_name_are_refused_where_it_is_asked_for(tmp_path: Path) -> None:
+    records = [{"a": {"b.c": "x", "b": {"c": "y"}}, "text": f"Satz {n}", "label": "ab"[n % 2]} for n in TWENTY]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records)))
+    with pytest.raises(DataError) as caught:
+        read({"train": str(tmp_path / "a.jsonl"), "text": "a.b.c"}, TEXT_ROWS)
+    line = 'a.jsonl: the column \'a.b.c\' could be "a" > "b.c" or "a" > "b" > "c"; rename a key of one'
+    assert str(caught.value) == line
+    assert len(_texts(read({"train": str(tmp_path / "a.jsonl")}, TEXT_ROWS))) == 20
+
+
 def test_a_label_that_is_a_record_is_answered_with_its_keys(tmp_path: Path) -> None:
     path = _nested(tmp_path / "a.jsonl")
     with pytest.raises(DataError) as caught:

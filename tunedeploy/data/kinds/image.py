@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, TypedDict
 
 from tunedeploy.data.kinds import Kind
@@ -36,12 +36,20 @@ def parse(cell: Any, folder: Path) -> ImageCell:
         raise ValueError(f"{shown(name)} is an address; download it and name the file")
     path = Path(folder, name.strip()).absolute()
     if not is_file(path):
-        raise ValueError(f"no image file {shown(name)} in {folder}; correct the path or remove the row")
+        raise ValueError(f"no image file {_shown_path(name.strip())}; correct the path or remove the row")
     try:
         str(path).encode()
     except UnicodeEncodeError as error:  # a name in the bytes of another encoding, which no table can hold
         raise ValueError("the file's name or its folder's is not UTF-8; rename it") from error
     return {"path": str(path), "bytes": None}
+
+
+def _shown_path(name: str) -> str:
+    """A path as the cell has it, but of an absolute one the last two parts: reasons get into pages that are sent."""
+    path = PureWindowsPath(name)  # which parts names at / too
+    if not path.root:
+        return f"{shown(name)} beside the table"
+    return f"{shown(path.name)} in a folder {shown(path.parent.name)}"
 
 
 def content(value: Mapping[str, Any]) -> bytes:
