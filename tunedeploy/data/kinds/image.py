@@ -10,7 +10,6 @@ from typing import Any, TypedDict
 from tunedeploy.data.kinds import Kind
 from tunedeploy.data.kinds.text import STRING
 from tunedeploy.data.table import shown
-from tunedeploy.device.encoders import _heif as heif
 from tunedeploy.device.files import is_file
 
 
@@ -74,6 +73,8 @@ _decoded: set[bytes] = set()  # digests of images known to decode, so the later 
 
 def _decode(data: bytes) -> None:
     from PIL import Image, UnidentifiedImageError
+
+    from tunedeploy.device.encoders import _heif as heif  # its package loads numpy
 
     if not data:
         raise ValueError("the image file is empty (0 bytes); remove or replace it")

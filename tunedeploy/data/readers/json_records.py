@@ -23,7 +23,7 @@ def read_json(path: Path, name: str) -> Table:
 
     Raises:
         DataError: bad JSON or something that is not a record, with file and line (or the record's number in a list). A
-            column that two paths inside records share, as {"b.c": 1} and {"b": {"c": 1}} do, is refused when it is read.
+            column whose name two paths have, as of {"b.c": 1} and {"b": {"c": 1}}, is refused when it is read.
     """
     text, notes = read_text(path, name)
     if text.lstrip().startswith("["):
