@@ -38,7 +38,8 @@ def test_a_csv_with_another_separator_is_read_with_a_note(tmp_path: Path, separa
     lines = "".join(f'"Satz {n}, mit Komma"{separator}{"ab"[n % 2]}\n' for n in TWENTY)
     data = _read(tmp_path / "a.csv", f"text{separator}label\n{lines}")
     assert _texts(data) == {f"Satz {n}, mit Komma" for n in TWENTY}
-    assert [note for note in data.notes if "separated by" in note]
+    named = {";": "semicolons", "\t": "tabs", "|": "|"}[separator]
+    assert f"a.csv: columns are separated by {named}" in data.notes
 
 
 def test_a_tsv_with_commas_is_read_with_a_note(tmp_path: Path) -> None:
