@@ -74,12 +74,13 @@ _decoded: set[bytes] = set()  # digests of images known to decode, so the later 
 def _decode(data: bytes) -> None:
     from PIL import Image, UnidentifiedImageError
 
-    from tunedeploy.device.encoders import _heif as heif  # its package loads numpy
-
     if not data:
         raise ValueError("the image file is empty (0 bytes); remove or replace it")
-    if heif.is_heif(data) and not heif.register():
-        raise ValueError(heif.CURE)
+    if data[4:8] == b"ftyp":
+        from tunedeploy.device.encoders import _heif as heif  # whose package loads numpy, which other images do without
+
+        if heif.is_heif(data) and not heif.register():
+            raise ValueError(heif.CURE)
     try:
         with Image.open(BytesIO(data)) as image:
             image.draft("L", (max(image.width // 8, 1), max(image.height // 8, 1)))  # a JPEG's every scan is still read
