@@ -109,7 +109,7 @@ def test_one_column_is_not_given_twice(tunedeploy: Command, reviews: Path) -> No
     refused(tunedeploy("init", reviews, "--text", "Betreff", "--label", "Betreff"), "both name the column 'Betreff'")
 
 
-# ---- no coin is tossed
+# ---- nothing is guessed
 
 
 def test_columns_that_look_alike_are_asked_for(tunedeploy: Command, reviews: Path) -> None:

@@ -22,6 +22,7 @@ from tunedeploy.run.answers import read_answers
 from tunedeploy.run.atomic import whole_folder, write_json, write_text
 from tunedeploy.run.exported import parts_of
 from tunedeploy.run.folder import latest
+from tunedeploy.stages import plan, train
 from tunedeploy.stages.quantize import over_budget
 
 Finisher = Callable[[str], Finished]
@@ -117,6 +118,25 @@ def test_one_more_row_of_data_redoes_training(text_run: Finished, tmp_path: Path
     notes.lines.clear()
     write_text(rows, rows.read_text(encoding="utf-8") + "thunder over the coast,weather\n")
     assert redone(text_run, f"data.train={rows}", notes=notes) == ["plan", "train", *AFTER_TRAIN]
+
+
+def test_a_row_that_cannot_be_read_and_is_gone_is_planned_again_and_trains_nothing(tmp_path: Path, tiny: Tiny) -> None:
+    rows = texts(tmp_path / "rows.csv")
+    good = rows.read_text(encoding="utf-8")
+    made = tiny.recipe(tmp_path / "r.yaml", "text-classification", data={"train": str(rows), "skip_bad": True})
+
+    def keys() -> list[str]:
+        origin = pipeline.origin_of(made)
+        return [pipeline.stage_key(stage, made, origin, {}) for stage in (plan, train)]
+
+    write_text(rows, good + "no label,\nneither here,\n")
+    with_two = keys()
+    write_text(rows, good + "no label,\n")
+    with_one = keys()
+    write_text(rows, good)
+    with_none = keys()
+    assert len({with_two[0], with_one[0], with_none[0]}) == 3
+    assert with_two[1] == with_one[1] == with_none[1]
 
 
 def test_other_base_weights_redo_training(text_run: Finished, tmp_path: Path, notes: Notes) -> None:

@@ -101,7 +101,7 @@ MISTAKES: dict[str, tuple[str, bytes, str]] = {
     "a blank in a word": (
         "a.conll",
         b"Anna B-PER\nNew York B-LOC\n",
-        "a.conll:2: 3 columns where the first word has 2; take the blanks out of the word, or put tabs between",
+        "a.conll:2: 3 columns where the first word has 2; take the spaces out of the word, or put tabs between",
     ),
     "a column more": (
         "a.conll",

@@ -346,7 +346,7 @@ def test_a_class_of_the_evaluation_folder_that_was_not_trained_is_named(flowers:
 
 
 IMAGE_CELLS = {
-    "file that is not there": ("gone.png", "no image file 'gone.png' in "),
+    "file that is not there": ("gone.png", "no image file 'gone.png' beside the table"),
     "address": ("https://example.org/x.png", "is an address"),
     "nothing": ("", "the image is empty"),
     "folder": (".", "no image file '.'"),

@@ -92,6 +92,18 @@ def test_a_table_leaves_out_images_that_are_not_there(photos: Path) -> None:
     assert data.left_out[0].startswith("a.csv:222: data.image ('image'): no image file 'iris/gone.png'")
 
 
+@pytest.mark.parametrize("cell", ["gone.png", "{folder}/gone.png", "C:\\\\Users\\\\alice\\\\gone.png"])
+def test_no_reason_holds_a_folder_of_this_machine(photos: Path, cell: str) -> None:
+    rows = [f"{label}/{number}.png,{label}" for label in ("iris", "rose") for number in range(PER_CLASS)]
+    (photos / "a.csv").write_text("image,label\n" + "\n".join([*rows, cell.format(folder=photos / "iris") + ",iris"]))
+    data = _read(photos / "a.csv")
+    (line,) = data.left_out
+    assert line.startswith("a.csv:222: data.image ('image'): no image file 'gone.png'")
+    told = "\n".join([*data.left_out, *data.notes])
+    assert str(photos) not in told
+    assert "Users" not in told
+
+
 def test_groups_stay_with_their_rows(photos: Path) -> None:
     (photos / "iris" / "0.png").write_bytes(b"")
     rows = [f"{label}/{n}.png,{label},{n // 5}" for label in ("iris", "rose") for n in range(PER_CLASS)]

@@ -177,10 +177,10 @@ def test_a_byte_order_mark_and_padded_headers_are_repaired_with_a_note(tmp_path:
     assert data.labels == ("a", "b")
     assert data.notes[:2] == (
         "train.csv: byte order mark removed",
-        "train.csv: blanks removed around the column names 'text ', ' label\\t'",
+        "train.csv: spaces removed around the column names 'text ', ' label\\t'",
     )
     parquet = _read(tmp_path / "train.parquet", _parquet([{"text ": "x", "label": "a"}, {"text ": "y", "label": "b"}]))
-    assert parquet.notes[0] == "train.parquet: blanks removed around the column names 'text '"
+    assert parquet.notes[0] == "train.parquet: spaces removed around the column names 'text '"
 
 
 def test_a_cell_may_be_longer_than_the_csv_module_s_limit(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_numbers_and_booleans_become_the_texts_json_has_for_them(tmp_path: Path)
 def test_blanks_around_labels_are_removed_with_a_note(tmp_path: Path) -> None:
     data = _read(tmp_path / "train.csv", f"text,label\n{ROWS}x, a\ny,b \n")
     assert data.labels == ("a", "b")
-    assert data.notes[0] == "train.csv: blanks around 2 labels in 'label' removed"
+    assert data.notes[0] == "train.csv: spaces around 2 labels in 'label' removed"
 
 
 def test_labels_of_mixed_types_are_one_class_and_noted(tmp_path: Path) -> None:

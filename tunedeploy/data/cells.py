@@ -94,11 +94,13 @@ def parse_rows(table: Table, names: Mapping[str, str], columns: Sequence[Column]
         tolerated: share of the rows that may be left out because they cannot be read; see `LeftOut`.
 
     Raises:
-        DataError: one line a column, for its first bad cell, with the count of the others.
+        DataError: one line a column, for its first bad cell, with the count of the others; or for its first number
+            that can be read in two ways, as all of the column can, whatever is tolerated.
     """
     present, left_out = [column for column in columns if column.key in names], LeftOut(table, tolerated)
-    attempts = {column.key: attempt(table, names[column.key], column.kind) for column in present}
     titles = {column.key: f"data.{column.key} ({names[column.key]!r})" for column in present}
+    _check_clear(table, {titles[column.key]: (names[column.key], column.kind) for column in present})
+    attempts = {column.key: attempt(table, names[column.key], column.kind) for column in present}
     bad = {titles[key]: rows for key, (_, rows, _) in attempts.items()}
     left_out.add(bad, {titles[column.key]: column.kind for column in present})
     kept = left_out.kept()
@@ -128,6 +130,16 @@ def parser(table: Table, cells: Iterable[Any], kind: Kind) -> Callable[[Any, Pat
     if kind.decimal_comma is not None and table.decimal_comma and any(map(_has_comma, cells)):
         return kind.decimal_comma
     return kind.parse
+
+
+def _check_clear(table: Table, columns: Mapping[str, tuple[str, Kind]]) -> None:
+    """Raise DataError for columns (title -> name, kind) whose numbers may have thousands separators or decimals."""
+    lines = []
+    for title, (name, kind) in columns.items():
+        found = kind.unclear(table.column(name)) if kind.unclear is not None and table.decimal_comma else None
+        lines += [f"{table.places[found[0]]}: {title}: {found[1]}"] if found else []
+    if lines:
+        raise DataError(lines)
 
 
 def _has_comma(cell: Any) -> bool:

@@ -59,7 +59,7 @@ def some_rows(table: Table, rows: Sequence[int]) -> Table:
 
 
 def rename(table: Table) -> Table:
-    """The table with blanks, `\\r` and BOMs around its column names removed, and a note about it.
+    """The table with spaces, `\\r` and BOMs around its column names removed, and a note about it.
 
     Raises:
         DataError: two columns have the same name.
@@ -75,12 +75,12 @@ def rename(table: Table) -> Table:
         table,
         header=clean,
         column=lambda name: table.column(original[name]),
-        notes=(*table.notes, f"{table.name}: blanks removed around the column names {shown}"),
+        notes=(*table.notes, f"{table.name}: spaces removed around the column names {shown}"),
     )
 
 
 def clean_name(name: str) -> str:
-    """A column name without blanks, `\\r` and BOM around it."""
+    """A column name without spaces, `\\r` and BOM around it."""
     return name.strip().strip("\ufeff").strip()
 
 

@@ -96,7 +96,7 @@ class DataOptions(Section):
     )  # rows of most files are independent of each other
     limit: int | None = Field(default=None, ge=1, description="Use only the first N rows: a quick trial.")  # all
     skip_bad: bool = Field(
-        default=False, description="Leave out every row that cannot be read, and list them."
+        default=False, description="Leave out any row with a cell that cannot be read, and list them."
     )  # a wrong column or folder makes all rows unreadable, which is better known
 
 

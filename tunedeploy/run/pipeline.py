@@ -240,11 +240,12 @@ def origin_of(recipe: "Recipe") -> dict[str, str]:
 def stage_key(
     stage: ModuleType, recipe: "Recipe", origin: Mapping[str, str], records: Mapping[str, Record[Any]]
 ) -> str:
-    """A hash of all that a stage depends on: its part of the recipe, its ancestors' files, and the origin."""
+    """A hash of all that a stage depends on: its part of the recipe, its ancestors' files, the origin, and its own."""
     resolved = recipe.resolved()
     part = {name: without_folders(value_at(resolved, name)) for name in stage.RECIPE_KEYS}
     before = {name: dict(records[name].outputs) for name in stage.AFTER}
-    return key_of({"recipe": part, "after": before, "origin": dict(origin)})
+    own = stage.depends_on(recipe) if hasattr(stage, "depends_on") else {}
+    return key_of({"recipe": part, "after": before, "origin": dict(origin), **own})
 
 
 def value_at(resolved: Mapping[str, Any], dotted: str) -> Any:

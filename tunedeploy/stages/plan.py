@@ -17,7 +17,7 @@ from tunedeploy.models.loading import foreign
 from tunedeploy.models.torch_inputs import named
 from tunedeploy.proof import preflight
 from tunedeploy.run.atomic import write_json
-from tunedeploy.run.folder import RunDir
+from tunedeploy.run.folder import RunDir, key_of
 from tunedeploy.run.planned import Effort, Plan, SeenData, Sizes, Sourced
 from tunedeploy.run.results import Weights
 from tunedeploy.training.batches import balance_of
@@ -55,6 +55,12 @@ def run(recipe: "Recipe", rundir: RunDir) -> Plan:
         },
     )
     return plan
+
+
+def depends_on(recipe: "Recipe") -> dict[str, str]:
+    """What this stage's key has beside the recipe and the origin: which rows are left out changes no other stage."""
+    left_out = data_of(recipe).left_out
+    return {"left_out": key_of({"rows": left_out})} if left_out else {}
 
 
 def describe(recipe: "Recipe") -> Plan:

@@ -19,6 +19,14 @@ def pairs(picture: Confusion) -> dict[tuple[str, str], int]:
     return {(picture.names[right], picture.names[given]): int(count) for right, given, count in each}
 
 
+def test_of_wrong_classes_the_worst_leads_the_right_one_by_most_however_certain_it_is() -> None:
+    decision = open_decision({"kind": "classes"}, ("cat", "dog", "owl"))
+    logits = np.log([[0.55, 0.44, 0.01], [0.5, 0.05, 0.45]]).astype(np.float32)  # leads of 0.11 and 0.45
+    review = decision.review(of_rows(logits), [{"label": 1}, {"label": 1}], 5)
+    assert [mistake.row for mistake in review.mistakes] == [1, 0]
+    assert review.order == "those first whose wrong label leads the right one by most"
+
+
 def test_the_worst_class_is_the_wrong_one_of_which_the_model_is_most_certain() -> None:
     decision = open_decision({"kind": "classes"}, ("cat", "dog", "<b>"))
     logits = np.log([[0.9, 0.05, 0.05], [0.6, 0.3, 0.1], [0.05, 0.9, 0.05], [0.1, 0.1, 0.8]]).astype(np.float32)

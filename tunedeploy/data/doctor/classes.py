@@ -36,7 +36,7 @@ def classes(column: Values) -> list[Finding]:
         *findings_of("not_evaluated", "warning", unseen, f"{len(unseen)} of {many} classes without evaluation rows"),
         *([Finding(name="numbers", severity="warning", text=cure, count=many)] if question else []),
         *findings_of(
-            "same_name", "warning", alike, f"{len(alike)} names of classes that differ only in case or blanks"
+            "same_name", "warning", alike, f"{len(alike)} names of classes that differ only in case or spaces"
         ),
     ]
 

@@ -38,7 +38,7 @@ def tags(column: Values) -> list[Finding]:
         *findings_of(
             "not_evaluated", "warning", unseen, f"{len(unseen)} of {many} types of tags on no evaluation word"
         ),
-        *findings_of("same_name", "warning", alike, f"{len(alike)} names of tags that differ only in case or blanks"),
+        *findings_of("same_name", "warning", alike, f"{len(alike)} names of tags that differ only in case or spaces"),
         *_two_schemes(column, marked, unmarked),
     ]
 

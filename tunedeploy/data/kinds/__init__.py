@@ -21,6 +21,7 @@ class Kind:
     feature: Mapping[str, Any]  # the datasets feature in dict form, e.g. {"_type": "Value", "dtype": "string"}
     parse: Callable[[Any, Path], Any]  # (cell, folder of relative paths) -> value; ValueError("why") on a bad cell
     decimal_comma: Callable[[Any, Path], Any] | None = None  # as parse, in a column whose numbers have decimal commas
+    unclear: Callable[[Sequence[Any]], tuple[int, str] | None] | None = None  # cells -> row, two readings
     content: Callable[[Any], bytes]  # value -> the bytes that tell rows apart; ValueError("why") if unreadable
     skippable: bool = False  # rows whose cell cannot be read are left out where they are few
     slow: bool = False  # `content` opens a file: rows are checked on several threads

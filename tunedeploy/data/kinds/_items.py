@@ -39,7 +39,7 @@ def _from_text(text: str, what: str) -> list[Any]:
             return listed
         if _PRINTED.fullmatch(text):
             raise ValueError(
-                f'{shown(text)} is not a JSON list of {what}; write ["like", "this"], or put blanks between them'
+                f'{shown(text)} is not a JSON list of {what}; write ["like", "this"], or put spaces between them'
             )
     return BLANKS.split(text) if text else []
 

@@ -13,7 +13,7 @@ from tunedeploy.data.table import shown
 
 
 def parse(cell: Any, folder: Path) -> str:
-    """A label as text: blanks around it removed, 1 and 1.0 both "1", true and false as JSON writes them."""
+    """A label as text: spaces around it removed, 1 and 1.0 both "1", true and false as JSON writes them."""
     del folder
     if isinstance(cell, bool):
         return "true" if cell else "false"
@@ -38,7 +38,7 @@ def repairs(name: str, cells: Sequence[Any]) -> list[str]:
     notes = []
     padded = sum(isinstance(cell, str) and cell != cell.strip() for cell in cells)
     if padded:
-        notes.append(f"blanks around {padded} labels in {name!r} removed")
+        notes.append(f"spaces around {padded} labels in {name!r} removed")
     if any(isinstance(cell, str) for cell in cells) and not all(isinstance(cell, str) for cell in cells):
         notes.append(f"labels in {name!r} are texts in some rows and numbers in others; all read as texts")
     return notes

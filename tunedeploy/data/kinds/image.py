@@ -4,13 +4,12 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, TypedDict
 
 from tunedeploy.data.kinds import Kind
 from tunedeploy.data.kinds.text import STRING
 from tunedeploy.data.table import shown
-from tunedeploy.device.encoders import _heif as heif
 from tunedeploy.device.files import is_file
 
 
@@ -36,12 +35,20 @@ def parse(cell: Any, folder: Path) -> ImageCell:
         raise ValueError(f"{shown(name)} is an address; download it and name the file")
     path = Path(folder, name.strip()).absolute()
     if not is_file(path):
-        raise ValueError(f"no image file {shown(name)} in {folder}; correct the path or remove the row")
+        raise ValueError(f"no image file {_shown_path(name.strip())}; correct the path or remove the row")
     try:
         str(path).encode()
     except UnicodeEncodeError as error:  # a name in the bytes of another encoding, which no table can hold
         raise ValueError("the file's name or its folder's is not UTF-8; rename it") from error
     return {"path": str(path), "bytes": None}
+
+
+def _shown_path(name: str) -> str:
+    """A path as the cell has it, but of an absolute one the last two parts: reasons get into pages that are sent."""
+    path = PureWindowsPath(name)  # which parts names at / too
+    if not path.root:
+        return f"{shown(name)} beside the table"
+    return f"{shown(path.name)} in a folder {shown(path.parent.name)}"
 
 
 def content(value: Mapping[str, Any]) -> bytes:
@@ -69,8 +76,11 @@ def _decode(data: bytes) -> None:
 
     if not data:
         raise ValueError("the image file is empty (0 bytes); remove or replace it")
-    if heif.is_heif(data) and not heif.register():
-        raise ValueError(heif.CURE)
+    if data[4:8] == b"ftyp":
+        from tunedeploy.device.encoders import _heif as heif  # whose package loads numpy, which other images do without
+
+        if heif.is_heif(data) and not heif.register():
+            raise ValueError(heif.CURE)
     try:
         with Image.open(BytesIO(data)) as image:
             image.draft("L", (max(image.width // 8, 1), max(image.height // 8, 1)))  # a JPEG's every scan is still read

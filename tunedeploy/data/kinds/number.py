@@ -16,6 +16,7 @@ WRITTEN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 WITH_COMMA = re.compile(r"[+-]?([0-9]*|[0-9]{1,3}(\.[0-9]{3})+),[0-9]+([eE][+-]?[0-9]+)?")  # 4,5 and 1.234,5
 WITH_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(\.[0-9]{3}){2,}")  # 1.234.567
 WITH_THOUSAND = re.compile(r"[+-]?[0-9]{1,3}\.[0-9]{3}")  # 1.234, which may be either
+THOUSANDS = {mark: re.compile(rf"[+-]?[1-9][0-9]{{0,2}}([{mark}][0-9]{{3}})+") for mark in ",."}  # 0.125 is none
 LARGEST = 3.4e38  # of 32-bit floats, in which it is learned
 
 
@@ -50,6 +51,28 @@ def parse_comma(cell: Any, folder: Path) -> float:
             f"{cell!r} beside numbers with decimal commas could be {bare} or {text}; write {bare} or {comma}"
         )
     return parse(cell, folder)
+
+
+def unclear(cells: Sequence[Any]) -> tuple[int, str] | None:
+    """The first number whose separator could be one of thousands or of decimals, as all of the column could.
+
+    Returns:
+        Its index, and both readings with the cure; None where a number of the column can only have decimals.
+    """
+    texts = [cell.strip() if isinstance(cell, str) else "" for cell in cells]
+    mark = "," if any("," in text for text in texts) else "."
+    if not all(THOUSANDS[mark].fullmatch(text) for text in texts if mark in text):
+        return None
+    row = next((row for row, text in enumerate(texts) if text.count(mark) == 1), None)
+    if row is None:
+        return None
+    bare, decimal = texts[row].replace(mark, ""), texts[row].replace(mark, ".")
+    return row, (
+        f"{texts[row]!r} could be {bare} or {float(decimal):g}, since every number with a "
+        f"{'comma' if mark == ',' else 'point'} in the column has three digits after it; "
+        f"write it without a thousands separator ({bare}), or "
+        f"with a decimal point and another number of decimals ({decimal}0)"
+    )
 
 
 def _cure(cell: str) -> str:
@@ -93,6 +116,7 @@ NUMBER = Kind(
     feature={"_type": "Value", "dtype": "float64"},
     parse=parse,
     decimal_comma=parse_comma,
+    unclear=unclear,
     content=content,
     target=True,
     absent=math.nan,

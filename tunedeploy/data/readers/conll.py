@@ -145,7 +145,7 @@ def _trouble(cells: list[str], form: _Form, *, is_last: bool) -> str:
         return "the word is blank; remove the line"
     count = "1 column" if len(cells) == 1 else f"{len(cells)} columns"
     if len(cells) > form.width:
-        cure = "take the blanks out of the word, or put tabs between columns"
+        cure = "take the spaces out of the word, or put tabs between columns"
         cure = "remove the rest" if form.tabs else cure
     else:
         cure = "the file is cut off here" if is_last else "add what is missing"

@@ -14,7 +14,7 @@ from tunedeploy.data.table import Places, Table, check_names, clean_name
 from tunedeploy.errors import DataError
 
 MAX_CELL = 2**31 - 1  # characters; the csv module's own limit of 131,072 refuses long documents
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "|"}
 SNIFFED, SNIFFED_ROWS = 65_536, 10  # characters and rows that are looked at to tell the separator
 
 
@@ -34,7 +34,7 @@ def read_delimited(path: Path, name: str, delimiter: str) -> Table:
     clean = [clean_name(column) for column in header]
     repaired = [before for before, after in zip(header, clean, strict=True) if before != after]
     if repaired:
-        notes.append(f"{name}: blanks removed around the column names {', '.join(map(repr, repaired))}")
+        notes.append(f"{name}: spaces removed around the column names {', '.join(map(repr, repaired))}")
     if blank:
         notes.append(f"{name}: {blank} blank lines between the rows left out")
     return Table(

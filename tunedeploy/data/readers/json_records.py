@@ -10,6 +10,7 @@ from tunedeploy.data.table import MISSING, Places, Table
 from tunedeploy.errors import DataError
 
 Record = dict[str, object]
+Keys = tuple[str, ...]  # from a record to a value inside it
 
 DEEPEST = 4  # records inside records whose keys are columns
 WIDEST = 200  # columns beyond which those inside records are not listed: keys may be ids
@@ -21,7 +22,8 @@ def read_json(path: Path, name: str) -> Table:
     A record inside a record is a column, and each of its keys is one too, by its path: "review", "review.body".
 
     Raises:
-        DataError: bad JSON or something that is not a record, with file and line (or the record's number in a list).
+        DataError: bad JSON or something that is not a record, with file and line (or the record's number in a list). A
+            column whose name two paths have, as of {"b.c": 1} and {"b": {"c": 1}}, is refused when it is read.
     """
     text, notes = read_text(path, name)
     if text.lstrip().startswith("["):
@@ -33,48 +35,58 @@ def read_json(path: Path, name: str) -> Table:
     for record, place in zip(records, places, strict=True):
         if not isinstance(record, dict):
             raise DataError(f'{place}: a {type(record).__name__}, not a record; write {{"column": value, ...}}')
-    flat = dict.fromkeys(key for record in records for key in record)
-    if not flat:
+    paths = _paths_of(records)
+    if not paths:
         raise DataError(f"{name}: no records in it")
+
+    def column(called: str) -> list[object]:
+        first, *others = paths[called]
+        if others:
+            raise DataError(_ambiguous(name, called, [first, *others]))
+        return [_inside(record, first) for record in records]
+
     return Table(
         name=name,
-        header=_header(records),
-        column=lambda column: (
-            [record.get(column, MISSING) for record in records]
-            if column in flat
-            else [_inside(record, column.split(".")) for record in records]
-        ),
+        header=tuple(paths),
+        column=column,
         places=places,
         folder=path.parent,
         notes=tuple(notes),
     )
 
 
-def _header(records: list[Record]) -> tuple[str, ...]:
-    """Keys and paths of the records in the order in which they occur."""
-    header: dict[str, None] = {}
+def _paths_of(records: list[Record]) -> dict[str, list[Keys]]:
+    """Name of a column -> the paths that have it, in the order in which they occur; a record's own key comes alone."""
+    found: dict[str, dict[Keys, None]] = {}
     for record in records:
         for key, value in record.items():
-            header[key] = None
-            if isinstance(value, dict):
-                header |= dict.fromkeys(_paths(value, f"{key}.", DEEPEST) if len(header) < WIDEST else ())
-    return tuple(header)
+            found.setdefault(key, {})[(key,)] = None
+            if isinstance(value, dict) and len(found) < WIDEST:
+                for path in _paths(value, (key,), DEEPEST):
+                    found.setdefault(".".join(path), {})[path] = None
+    return {name: [(name,)] if (name,) in paths else list(paths) for name, paths in found.items()}
 
 
-def _paths(record: Record, prefix: str, depth: int) -> Iterator[str]:
+def _paths(record: Record, above: Keys, depth: int) -> Iterator[Keys]:
     for key, value in record.items():
-        yield f"{prefix}{key}"
+        yield (*above, key)
         if isinstance(value, dict) and depth > 1:
-            yield from _paths(value, f"{prefix}{key}.", depth - 1)
+            yield from _paths(value, (*above, key), depth - 1)
 
 
-def _inside(record: object, path: list[str]) -> object:
+def _inside(record: object, path: Keys) -> object:
     """What a path leads to, or MISSING."""
     for key in path:
         if not isinstance(record, dict) or key not in record:
             return MISSING
         record = record[key]
     return record
+
+
+def _ambiguous(name: str, column: str, paths: list[Keys]) -> str:
+    """The line about a column whose name is that of several paths."""
+    shown = " or ".join(" > ".join(json.dumps(key, ensure_ascii=False) for key in path) for path in paths)
+    return f"{name}: the column {column!r} could be {shown}; rename a key of one"
 
 
 def _check_one_object(records: list[Record], name: str, *, is_lines: bool) -> None:

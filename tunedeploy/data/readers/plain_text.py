@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from tunedeploy.data.readers.western import odd_word, utf_8_characters
 from tunedeploy.errors import DataError
 
 SAVE_AS_UTF8 = "save it as UTF-8"
 BEYOND_ASCII = bytes(range(128, 256))
+CHANCE = 0.05  # UTF-8 characters for each byte that is none, up to which another encoding may have made them by chance
 MUCH = 0.3  # share of bytes beyond ASCII: Western texts have a tenth at most, those of other scripts most of theirs
 
 
@@ -47,21 +49,30 @@ def _windows_text(data: bytes, at: int, name: str) -> str:
     """Text that is not UTF-8 as Windows-1252.
 
     Raises:
-        DataError: it is UTF-8 with damaged bytes, much of it is beyond ASCII, or Windows-1252 has no such byte.
+        DataError: it is UTF-8 with damaged bytes, much of it is beyond ASCII, Windows-1252 has no such byte, or would
+            make words of it that no Western language has.
     """
     place = f"{name}:{_line(data, at)}: byte {at} (0x{data[at]:02x}) is not UTF-8"
     repaired = data.decode("utf-8", "replace")
     beyond = len(repaired) - len(repaired.encode("ascii", "ignore"))
-    damaged = repaired.count("\ufffd")
-    if data.startswith(b"\xef\xbb\xbf") or beyond > 2 * damaged:
-        raise DataError(f"{place}, though the rest is; mend that row and {SAVE_AS_UTF8}")
+    damaged, of_utf_8 = repaired.count("\ufffd"), utf_8_characters(data)
     share = 1 - len(data.translate(None, delete=BEYOND_ASCII)) / len(data)
+    is_utf_8 = data.startswith(b"\xef\xbb\xbf") or beyond > 2 * damaged
+    mixed = f"{place}, though other characters are; mend that row and {SAVE_AS_UTF8}"
+    if is_utf_8 or (share <= MUCH and of_utf_8 > CHANCE * damaged):
+        raise DataError(mixed)
     try:
         text = data.decode("cp1252") if share <= MUCH else None
     except UnicodeDecodeError:
         text = None
+    cure = f"{SAVE_AS_UTF8}: {_iconv('ENCODING', name)}"
     if text is None:
-        raise DataError(f"{place}, nor can it be Windows-1252; {SAVE_AS_UTF8}: {_iconv('ENCODING', name)}")
+        raise DataError(f"{place}, nor can it be Windows-1252; {cure}")
+    odd = odd_word(text)
+    if odd is not None:
+        raise DataError(f"{place}, and Windows-1252 would make a word {odd!r} of it; {cure}")
+    if of_utf_8:
+        raise DataError(mixed)
     return text
 
 

@@ -170,7 +170,7 @@ class Classes(OneARow):
                 )  # fmt: skip
                 for row in worst(wrong, lead, most)
             ),
-            order="those first whose wrong label is the most certain",
+            order="those first whose wrong label leads the right one by most",
             picture=confusion(right, given, self.labels, unit="rows"),
             classes=of_labels(given, right, self.labels),
             calibration_error=calibration_error(chances[each, given], given == right),
