@@ -5,17 +5,10 @@ from collections.abc import Sequence
 
 from tunedeploy.bundling.card import number
 from tunedeploy.page.markup import Html, folded, table, tag
+from tunedeploy.run.entries import BREACH, HELD, REPORTED, outcome
 from tunedeploy.run.results import Entry
 
 HEAD = ("comparison", "of", "value", "limit", "rows", "outcome")
-HELD, BREACH, REPORTED = "held", "BREACH", "reported only"
-
-
-def outcome(entry: Entry) -> str:
-    """Whether a comparison held its limit, broke it, or has none."""
-    if not entry["ok"]:
-        return BREACH
-    return REPORTED if entry["limit"] is None else HELD
 
 
 def limit(entry: Entry) -> str:
