@@ -18,6 +18,7 @@ from tunedeploy.device.review import Confusion, Mistake, Review
 from tunedeploy.errors import RunError
 from tunedeploy.page.markup import foreign
 from tunedeploy.page.render import NO_ROWS, page
+from tunedeploy.page.rows import NOT_KNOWN
 from tunedeploy.page.story import Reviewed, Story
 from tunedeploy.stages import report
 
@@ -176,6 +177,21 @@ def hostile(shown: Story) -> Story:
         shown, task=HOSTILE, model=HOSTILE * 9, eval_source=HOSTILE, reviewed=reviewed, doctor=doctor,
         text=HOSTILE * 30, recipe=[("data.train", HOSTILE * 9, HOSTILE)],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("mistakes", "sentence"), [((), "No row is wrong."), (None, NOT_KNOWN)])
+def test_a_page_that_knows_of_no_wrong_row_says_whether_there_is_none(
+    mistakes: tuple[Mistake, ...] | None, sentence: str, story: Callable[[str], Story]
+) -> None:
+    review = Review(summary="97.0 % of the tokens are the right ones", mistakes=mistakes, order="all", picture=None)
+    text = page(
+        replace(
+            story("text-classification"),
+            reviewed=Reviewed(variant="int8", review=review, inputs=[], places=[]),
+        )
+    )
+    assert [known in text for known in ("No row is wrong.", NOT_KNOWN)].count(True) == 1
+    assert sentence in text
 
 
 def test_markup_in_labels_texts_and_names_is_text(story: Callable[[str], Story]) -> None:

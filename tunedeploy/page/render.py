@@ -90,7 +90,7 @@ def wrong(story: Story) -> Html:
                     tag("span", foreign(mistake.right), class_="good"),
                 )
             )
-            for mistake in review.mistakes[:FEW]
+            for mistake in (review.mistakes or ())[:FEW]
         ]
     return join((tag("p", f"{review.summary[:1].upper()}{review.summary[1:]}."), items(lines) if lines else ""))
 

@@ -87,7 +87,7 @@ def reviewed(recipe: "Recipe", rundir: RunDir, decision: Decision, chosen: tuple
         return None
     variant, answers = answers_of(rundir, chosen, rows=len(data.eval), width=decision.width)
     review = decision.review(answers, data.eval, WORST)
-    rows = [data.eval[mistake.row] for mistake in review.mistakes]
+    rows = [data.eval[mistake.row] for mistake in review.mistakes or ()]
     columns = plugins.load("tasks", recipe.task).COLUMNS
     inputs = [shown(row, columns) for row in rows]
     return Reviewed(variant=variant, review=review, inputs=inputs, places=[row["origin"] for row in rows])
