@@ -16,6 +16,7 @@ from tests.tiny import texts
 from tunedeploy import api, plugins
 from tunedeploy.device.review import Confusion, Mistake, Review
 from tunedeploy.errors import RunError
+from tunedeploy.page.choice import choice
 from tunedeploy.page.markup import foreign
 from tunedeploy.page.render import NO_ROWS, page
 from tunedeploy.page.rows import NOT_KNOWN
@@ -111,6 +112,21 @@ def test_every_row_of_the_ledger_has_its_direction_or_is_only_reported(story: Ca
     assert all((limit == "none") == (outcome == "reported only") for limit, outcome in outcomes)
     by_name = dict(zip((entry["id"] for entry in shown.ledger), (limit for limit, _ in outcomes), strict=True))
     assert by_name["merged-vs-base"].startswith("&gt;= ") and by_name["torch-vs-onnx"].startswith("&lt;= ")
+
+
+def test_fp32_over_a_limit_of_the_recipe_is_not_recommended(text_run: Finished) -> None:
+    variants = text_run.rundir.record("quantize").result["variants"]
+    size = {name: variant["bytes"] / 1e6 for name, variant in variants.items()}
+    assert size["int8"] < size["fp32"]
+    api.through(
+        text_run.recipe, [f"export.max_size={(size['int8'] + size['fp32']) / 2:.6f}"], run=text_run.run,
+        until="quantize",
+    )  # fmt: skip
+    recorded = text_run.rundir.record("quantize").result["variants"]
+    (line,) = recorded["fp32"]["problems"]
+    assert line.startswith("quantize: fp32: has ") and recorded["int8"]["problems"] == []
+    chosen = choice(recorded, allowed=100.0, unit="%")
+    assert chosen.variant == "int8" and "only one of 2" in chosen.reasons[0]
 
 
 def test_a_breach_is_what_the_page_opens_with(story: Callable[[str], Story]) -> None:
