@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.finished import TASKS, Finished, repair_run
+from tests.finished import TASKS, Finished, edit_json, repair_run
 from tests.page.test_markup import HOSTILE
 from tests.tiny import texts
-from tunedeploy import api, plugins
+from tunedeploy import api, plugins, progress
+from tunedeploy.device.files import read_json
 from tunedeploy.device.review import Confusion, Mistake, Review
 from tunedeploy.errors import RunError
 from tunedeploy.page.choice import choice
@@ -127,6 +128,49 @@ def test_fp32_over_a_limit_of_the_recipe_is_not_recommended(text_run: Finished) 
     assert line.startswith("quantize: fp32: has ") and recorded["int8"]["problems"] == []
     chosen = choice(recorded, allowed=100.0, unit="%")
     assert chosen.variant == "int8" and "only one of 2" in chosen.reasons[0]
+
+
+class Interrupter:
+    """A listener that ends the command, as Ctrl-C does, when it hears of a stage's work."""
+
+    def __init__(self, start: str) -> None:
+        self.start = start
+
+    def note(self, text: str) -> None:
+        if text.startswith(self.start):
+            raise KeyboardInterrupt
+
+    def update(self, name: str, done: float, total: float, text: str) -> None: ...
+
+
+@pytest.mark.parametrize("stage", ["verify", "bundle"])
+def test_after_an_interrupted_export_the_page_recommends_nothing(stage: str, text_run: Finished) -> None:
+    assert f"Ship {story_of(text_run).choice.variant}" in Outline(page(story_of(text_run))).headings
+    with (
+        pytest.raises(KeyboardInterrupt),
+        progress.listen(Interrupter(f"{stage}: verif" if stage == "bundle" else f"{stage}: ")),
+    ):
+        api.export(text_run.run, {"max_drop": 99})
+    assert (text_run.run / "ledger.json").exists() == (stage == "bundle")
+    text = page(story_of(text_run))
+    outline = Outline(text)
+    assert outline.headings[1] == "Do not ship: not verified"
+    assert "Ship " not in text and 'class="chosen"' not in text
+    assert [heading for heading in outline.headings if heading in SECTIONS] == list(SECTIONS)
+
+
+def test_a_ledger_or_a_bundle_of_other_files_verifies_nothing(text_run: Finished) -> None:
+    records = text_run.run / "stages"
+    for path in (records / "quantize.json", text_run.run / "ledger.json", text_run.dist / "onnx" / "model.onnx"):
+        content = path.read_bytes()
+        if path.name == "quantize.json":
+            outputs = read_json(path)["outputs"] | {"quantized/model_int8.onnx": "0" * 64}
+            edit_json(path, outputs=outputs)
+        else:
+            path.write_bytes(content + b" ")
+        assert not story_of(text_run).is_verified, path
+        path.write_bytes(content)
+        assert story_of(text_run).is_verified
 
 
 def test_a_breach_is_what_the_page_opens_with(story: Callable[[str], Story]) -> None:

@@ -21,7 +21,7 @@ def limit(entry: Entry) -> str:
 def ledger(entries: Sequence[Entry]) -> Html:
     """The table, folded away unless something does not hold."""
     counts = Counter(map(outcome, entries))
-    words = ", ".join(f"{counts[kind]} {kind}" for kind in (BREACH, HELD, REPORTED) if counts[kind])
+    kinds = [f"{counts[kind]} {kind}" for kind in (BREACH, HELD, REPORTED) if counts[kind]]
     classes = {BREACH: "bad", HELD: "good", REPORTED: "muted"}
     rows = [
         (
@@ -30,5 +30,5 @@ def ledger(entries: Sequence[Entry]) -> Html:
         )
         for entry in entries
     ]  # fmt: skip
-    title = f"Parity ledger: {len(entries)} comparisons, {words}"
+    title = f"Parity ledger: {', '.join([f'{len(entries)} comparisons', *kinds])}"
     return folded(title, table(HEAD, rows, class_="stack figures"), is_open=bool(counts[BREACH]))
