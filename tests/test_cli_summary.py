@@ -15,6 +15,7 @@ from tests.finished import Finished, edit_json, repair_bundle
 from tests.test_cli import Command, refused
 from tests.test_cli import tunedeploy as tunedeploy  # a fixture
 from tunedeploy import __version__
+from tunedeploy.cli.summary import ledger_text
 from tunedeploy.device.files import read_json
 
 
@@ -46,10 +47,22 @@ def test_a_run_prints_the_whole_ledger_only_when_asked(tunedeploy: Command, here
     ledger = here.rundir.shipped()["ledger"]
     for command in (("run", here.recipe, "--run", here.run), ("export", here.run), ("verify", here.run)):
         short, long = tunedeploy(*command), tunedeploy(*command, "--verbose")
-        assert re.search(r"^\d+ comparisons held$", short.out, re.MULTILINE), command
+        assert re.search(r"^\d+ comparisons held, \d+ reported only$", short.out, re.MULTILINE), command
         assert ledger[0]["name"] not in short.out
         assert "labels out of order" in long.out
         assert long.out.count("held\n") > 20
+
+
+def test_a_comparison_without_a_limit_is_reported_and_counts_neither_as_held_nor_as_broken() -> None:
+    held, reported, broken = (
+        {"name": f"{ok} {limit}", "stage": "s", "value": 1.0, "limit": limit, "at_most": True, "rows": 1, "ok": ok}
+        for ok, limit in ((True, 2.0), (True, None), (False, 0.5))
+    )
+    assert ledger_text([held, held], verbose=False) == "2 comparisons held"
+    assert ledger_text([held, reported, held], verbose=False) == "2 comparisons held, 1 reported only"
+    text = ledger_text([held, reported, broken], verbose=True)
+    assert text.splitlines()[-1] == "1 of 2 comparisons did not hold, 1 reported only"
+    assert [line.rpartition("  ")[2].strip() for line in text.splitlines()[1:4]] == ["held", "reported only", "BREACH"]
 
 
 def test_the_commands_to_go_on_with_can_be_typed(tunedeploy: Command, here: Finished) -> None:
@@ -76,7 +89,7 @@ def test_a_breach_prints_the_rows_that_did_not_hold_and_no_others(tunedeploy: Co
     assert done.code == 3
     assert "BREACH" in done.out
     assert not re.search(r"held$", done.out.partition("\n\n")[0], re.MULTILINE)
-    assert re.search(r"^1 of \d+ comparisons did not hold$", done.out, re.MULTILINE)
+    assert re.search(r"^1 of \d+ comparisons did not hold(, \d+ reported only)?$", done.out, re.MULTILINE)
 
 
 def test_quiet_leaves_the_last_line_and_answers_whole(tunedeploy: Command, here: Finished) -> None:

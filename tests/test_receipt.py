@@ -1,5 +1,6 @@
 """A command that has nothing to do says so at once, and only where nothing has been touched, however it was touched."""
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -100,12 +101,88 @@ def test_another_command_is_not_answered(run: Finished) -> None:
     assert not pipeline.is_finished(run.rundir, receipt.command_of(run.recipe, (), "train"))
 
 
+def distribution(folder: Path, name: str, version: str, entry_points: str = "") -> None:
+    """Install a distribution into a folder of sys.path, as pip would."""
+    info = folder / f"{name}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text(entry_points)
+
+
+def test_another_package_or_another_version_of_it_is_seen(
+    run: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert at_once(run)
+    site = tmp_path / "site"
+    distribution(site, "pillow_heif_like", "1.0")
+    monkeypatch.syspath_prepend(str(site))
+    assert not at_once(run)
+    first = receipt.command_of(run.recipe, (), "report")
+    (site / "pillow_heif_like-1.0.dist-info").rename(tmp_path / "away")
+    distribution(site, "pillow_heif_like", "1.1")
+    importlib.invalidate_caches()
+    assert receipt.command_of(run.recipe, (), "report") != first
+
+
+def test_an_edited_plug_in_of_another_package_is_seen(
+    run: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "site"
+    distribution(site, "my_plug_in", "1.0", "[tunedeploy.methods]\nmine = my_plug_in.inner.mine\n")
+    module = site / "my_plug_in" / "inner" / "mine.py"
+    module.parent.mkdir(parents=True)
+    for path in (module, site / "my_plug_in" / "part.py"):
+        path.write_text('"""Mine."""\n')
+    monkeypatch.syspath_prepend(str(site))
+    before = receipt.command_of(run.recipe, (), "report")
+    assert before == receipt.command_of(run.recipe, (), "report")
+    (site / "my_plug_in" / "part.py").write_text('"""Mine too."""\n')
+    assert receipt.command_of(run.recipe, (), "report") != before
+
+
+def test_an_edited_file_of_tunedeploy_is_seen(run: Finished, tmp_path: Path) -> None:
+    code = "from pathlib import Path; from tunedeploy.run import receipt; print(receipt.command_of(Path('r'), (), ''))"
+    package = shutil.copytree(Path(pipeline.__file__).parents[1], tmp_path / "copy" / "tunedeploy")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "copy")}
+
+    def command() -> str:
+        return subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment, cwd=tmp_path
+        ).stdout
+
+    before = command()
+    assert before == command()
+    (package / "methods" / "dropped.py").write_text('"""A file dropped in."""\n')
+    assert command() != before
+
+
 def test_a_copy_is_not_answered_by_the_original_s_receipt(run: Finished, tmp_path: Path) -> None:
     shutil.copytree(run.run, tmp_path / "copy")
     copy = Finished(recipe=run.recipe, run=tmp_path / "copy")
     changed_file(copy)
     assert at_once(run)
     assert not at_once(copy)
+
+
+def test_a_folder_of_class_folders_is_told_by_its_files_and_one_with_a_table_is_not(
+    image_run: Finished, tmp_path: Path
+) -> None:
+    classes = Path(api.recipe_of(image_run.run).data.train)
+    for split in ("train", "val"):
+        shutil.copytree(classes, tmp_path / "splits" / split)
+    photo = next(classes.rglob("*.png"))
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.csv").write_text(f"image,label\n{photo},red\n{photo},blue\n")
+
+    def inputs(*data: str) -> list[Path] | None:
+        return pipeline.inputs_of(api.recipe_of(image_run.run, [f"data.{setting}" for setting in data]))
+
+    assert (inputs() or [None])[0] == classes
+    assert (inputs(f"train={tmp_path / 'splits'}", "eval=val") or [None])[0] == tmp_path / "splits"
+    assert inputs(f"train={classes}", "eval=owner/name") is None
+    assert inputs(f"train={tmp_path / 'splits'}", "eval=owner/name") is None
+    assert inputs(f"train={tmp_path / 'set'}") is None
+    assert inputs(f"train={classes}", f"eval={tmp_path / 'set'}") is None
 
 
 class Editor:

@@ -21,6 +21,17 @@ def test_the_smallest_and_fastest_is_shipped_with_what_it_loses() -> None:
     )
 
 
+def test_a_variant_that_broke_a_limit_is_neither_shipped_nor_counted_nor_named_as_better() -> None:
+    over: Any = {**variant(4000, 0.1), "problems": ["quantize: fp32: has 0.00 MB, allowed 0.002"]}
+    two = choice({"fp32": over, "int8": variant(1000, 1.0), "fp16": variant(2000, 2.0)}, allowed=1.0, unit="%")
+    assert two.variant == "int8"
+    assert two.reasons[0] == "it is the smallest and the fastest of 2 variants that held their budget"
+    assert two.reasons[-1] == "not among them: fp32: has 0.00 MB, allowed 0.002"
+    assert not [reason for reason in two.reasons if reason.startswith("where only")]
+    lone = choice({"fp32": over, "int8": variant(1000, 1.0)}, allowed=1.0, unit="%")
+    assert (lone.variant, lone.reasons[0]) == ("int8", "it is the only one of 2 variants that held its budget")
+
+
 def test_a_file_that_is_slower_here_says_which_one_is_faster() -> None:
     chosen = choice({"fp32": variant(4000, 2.0), "int8": variant(1000, 2.4)}, allowed=1.0, unit="%")
     assert chosen.variant == "int8"

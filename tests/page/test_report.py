@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.finished import TASKS, Finished, repair_run
+from tests.finished import TASKS, Finished, edit_json, repair_run
 from tests.page.test_markup import HOSTILE
 from tests.tiny import texts
-from tunedeploy import api, plugins
+from tunedeploy import api, plugins, progress
+from tunedeploy.device.files import read_json
 from tunedeploy.device.review import Confusion, Mistake, Review
 from tunedeploy.errors import RunError
+from tunedeploy.page.choice import choice
 from tunedeploy.page.markup import foreign
 from tunedeploy.page.render import NO_ROWS, page
+from tunedeploy.page.rows import NOT_KNOWN
 from tunedeploy.page.story import Reviewed, Story
 from tunedeploy.stages import report
 
@@ -112,6 +115,64 @@ def test_every_row_of_the_ledger_has_its_direction_or_is_only_reported(story: Ca
     assert by_name["merged-vs-base"].startswith("&gt;= ") and by_name["torch-vs-onnx"].startswith("&lt;= ")
 
 
+def test_fp32_over_a_limit_of_the_recipe_is_not_recommended(text_run: Finished) -> None:
+    variants = text_run.rundir.record("quantize").result["variants"]
+    size = {name: variant["bytes"] / 1e6 for name, variant in variants.items()}
+    assert size["int8"] < size["fp32"]
+    api.through(
+        text_run.recipe, [f"export.max_size={(size['int8'] + size['fp32']) / 2:.6f}"], run=text_run.run,
+        until="quantize",
+    )  # fmt: skip
+    recorded = text_run.rundir.record("quantize").result["variants"]
+    (line,) = recorded["fp32"]["problems"]
+    assert line.startswith("quantize: fp32: has ") and recorded["int8"]["problems"] == []
+    chosen = choice(recorded, allowed=100.0, unit="%")
+    assert chosen.variant == "int8" and "only one of 2" in chosen.reasons[0]
+
+
+class Interrupter:
+    """A listener that ends the command, as Ctrl-C does, when it hears of a stage's work."""
+
+    def __init__(self, start: str) -> None:
+        self.start = start
+
+    def note(self, text: str) -> None:
+        if text.startswith(self.start):
+            raise KeyboardInterrupt
+
+    def update(self, name: str, done: float, total: float, text: str) -> None: ...
+
+
+@pytest.mark.parametrize("stage", ["verify", "bundle"])
+def test_after_an_interrupted_export_the_page_recommends_nothing(stage: str, text_run: Finished) -> None:
+    assert f"Ship {story_of(text_run).choice.variant}" in Outline(page(story_of(text_run))).headings
+    with (
+        pytest.raises(KeyboardInterrupt),
+        progress.listen(Interrupter(f"{stage}: verif" if stage == "bundle" else f"{stage}: ")),
+    ):
+        api.export(text_run.run, {"max_drop": 99})
+    assert (text_run.run / "ledger.json").exists() == (stage == "bundle")
+    text = page(story_of(text_run))
+    outline = Outline(text)
+    assert outline.headings[1] == "Do not ship: not verified"
+    assert "Ship " not in text and 'class="chosen"' not in text
+    assert [heading for heading in outline.headings if heading in SECTIONS] == list(SECTIONS)
+
+
+def test_a_ledger_or_a_bundle_of_other_files_verifies_nothing(text_run: Finished) -> None:
+    records = text_run.run / "stages"
+    for path in (records / "quantize.json", text_run.run / "ledger.json", text_run.dist / "onnx" / "model.onnx"):
+        content = path.read_bytes()
+        if path.name == "quantize.json":
+            outputs = read_json(path)["outputs"] | {"quantized/model_int8.onnx": "0" * 64}
+            edit_json(path, outputs=outputs)
+        else:
+            path.write_bytes(content + b" ")
+        assert not story_of(text_run).is_verified, path
+        path.write_bytes(content)
+        assert story_of(text_run).is_verified
+
+
 def test_a_breach_is_what_the_page_opens_with(story: Callable[[str], Story]) -> None:
     shown = story("text-classification")
     ledger: list[Any] = [dict(entry) for entry in shown.ledger]
@@ -176,6 +237,21 @@ def hostile(shown: Story) -> Story:
         shown, task=HOSTILE, model=HOSTILE * 9, eval_source=HOSTILE, reviewed=reviewed, doctor=doctor,
         text=HOSTILE * 30, recipe=[("data.train", HOSTILE * 9, HOSTILE)],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("mistakes", "sentence"), [((), "No row is wrong."), (None, NOT_KNOWN)])
+def test_a_page_that_knows_of_no_wrong_row_says_whether_there_is_none(
+    mistakes: tuple[Mistake, ...] | None, sentence: str, story: Callable[[str], Story]
+) -> None:
+    review = Review(summary="97.0 % of the tokens are the right ones", mistakes=mistakes, order="all", picture=None)
+    text = page(
+        replace(
+            story("text-classification"),
+            reviewed=Reviewed(variant="int8", review=review, inputs=[], places=[]),
+        )
+    )
+    assert [known in text for known in ("No row is wrong.", NOT_KNOWN)].count(True) == 1
+    assert sentence in text
 
 
 def test_markup_in_labels_texts_and_names_is_text(story: Callable[[str], Story]) -> None:

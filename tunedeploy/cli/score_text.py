@@ -45,7 +45,7 @@ def confused_text(score: "Score") -> str:
 def wrong_text(score: "Score") -> str:
     """The worst answers: where the model is sure of one, the label may be what is wrong."""
     lines = []
-    for entry in score["wrong"]:
+    for entry in score.get("wrong", []):
         certain = f" ({entry['probability']:.4f})" if "probability" in entry else ""
         lines.append(f"  {entry['origin']}: {entry['true']} taken for {entry['answer']}{certain}")
         if entry["input"] != entry["origin"]:

@@ -1,12 +1,14 @@
 """What is left of a finished command: the ledger in a line, the files that ship, and what to type next."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunedeploy.cli.console import coloured, figure, table
 from tunedeploy.device.figures import digits
+from tunedeploy.run.entries import BREACH, HELD, REPORTED, outcome
 
 if TYPE_CHECKING:
     from tunedeploy.run.planned import Plan
@@ -15,12 +17,14 @@ if TYPE_CHECKING:
 
 def ledger_text(comparisons: Sequence[Mapping[str, Any]], *, verbose: bool) -> str:
     """A ledger for people: how many comparisons held, and those that did not, or with `verbose` all of them."""
-    breaches = [entry for entry in comparisons if not entry["ok"]]
-    if not breaches:
-        line = coloured(f"{len(comparisons)} comparisons held", "green")
+    counts = Counter(map(outcome, comparisons))
+    if not counts[BREACH]:
+        line = coloured(f"{counts[HELD]} comparisons held", "green")
     else:
-        line = coloured(f"{len(breaches)} of {len(comparisons)} comparisons did not hold", "red")
-    shown = comparisons if verbose else breaches
+        line = coloured(f"{counts[BREACH]} of {counts[HELD] + counts[BREACH]} comparisons did not hold", "red")
+    if counts[REPORTED]:
+        line += f", {counts[REPORTED]} {REPORTED}"
+    shown = comparisons if verbose else [entry for entry in comparisons if outcome(entry) == BREACH]
     return f"{ledger_table(shown)}\n\n{line}" if shown else line
 
 
@@ -35,7 +39,7 @@ def ledger_table(comparisons: Iterable[Mapping[str, Any]]) -> str:
                 figure(entry["value"]),
                 "" if entry["limit"] is None else ("<= " if entry["at_most"] else ">= ") + figure(entry["limit"]),
                 entry["rows"],
-                "held" if entry["ok"] else "BREACH",
+                outcome(entry),
             )
             for entry in comparisons
         ],

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from tunedeploy.device.class_figures import OfClass
+from tunedeploy.device.decisions import Answers, Decision
 from tunedeploy.device.encoders import Row
 from tunedeploy.device.review import Confusion, Mistake
 
@@ -48,19 +49,24 @@ class Score(TypedDict):
     classes: NotRequired[dict[str, OfClass]]
     confused: NotRequired[list[Confused]]
     calibration: NotRequired[Calibration]
-    wrong: list[WrongRow]
+    wrong: NotRequired[list[WrongRow]]
 
 
 def scored(model: "Model", rows: Sequence[Row]) -> Score:
     """Answer labelled rows, and say how good the answers are."""
-    answers = model.answers(rows)
-    value = model.decision.score(model.metric, answers, model.decision.targets(rows))
-    unit = model.decision.metrics[model.metric].unit
-    review = model.decision.review(answers, rows, WORST)
+    return score_of(model.answers(rows), rows, decision=model.decision, metric=model.metric)
+
+
+def score_of(answers: Answers, rows: Sequence[Row], *, decision: Decision, metric: str) -> Score:
+    """How good the answers to labelled rows are; `wrong` is left out where it is not known which rows are."""
+    value = decision.score(metric, answers, decision.targets(rows))
+    unit = decision.metrics[metric].unit
+    review = decision.review(answers, rows, WORST)
     score: Score = {
-        "metric": model.metric, "value": round(float(value), 4), "unit": unit, "rows": len(rows),
-        "wrong": [wrong_row(mistake, rows[mistake.row]) for mistake in review.mistakes],
+        "metric": metric, "value": round(float(value), 4), "unit": unit, "rows": len(rows),
     }  # fmt: skip
+    if review.mistakes is not None:
+        score["wrong"] = [wrong_row(mistake, rows[mistake.row]) for mistake in review.mistakes]
     if review.classes:
         score["classes"] = dict(review.classes)
     if isinstance(review.picture, Confusion):

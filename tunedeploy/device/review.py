@@ -57,7 +57,7 @@ class Review:
 
     Attributes:
         summary: how much is wrong, one sentence without a full stop.
-        mistakes: the worst first.
+        mistakes: the worst first; None where it is not known which rows are wrong.
         order: what comes first among them, in words.
         picture: of all answers; None where no picture shows them.
         classes: the figures of each class; empty where answers have none.
@@ -65,7 +65,7 @@ class Review:
     """
 
     summary: str
-    mistakes: tuple[Mistake, ...]
+    mistakes: tuple[Mistake, ...] | None
     order: str
     picture: Confusion | Scatter | None
     classes: Mapping[str, OfClass] = field(default_factory=dict)

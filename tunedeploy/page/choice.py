@@ -22,21 +22,22 @@ def choice(variants: Mapping[str, Variant], *, allowed: float, unit: str) -> Cho
     """The variant whose bytes times milliseconds are fewest.
 
     Args:
-        variants: all of them hold the budget, or the export would have stopped.
+        variants: those with `problems` broke a limit of the recipe or of its target, and are not chosen.
         allowed: what a variant may lose, in the metric's unit.
         unit: of the metric.
     """
-    name = min(variants, key=lambda name: cost(variants[name]))
+    held = {name: variant for name, variant in variants.items() if not variant.get("problems")} or variants
+    name = min(held, key=lambda name: cost(held[name]))
     if len(variants) == 1:
         only = f"it is the only variant; export.quantize adds smaller ones, each within {loss_text(allowed, unit)}"
         return Choice(variant=name, reasons=(only,))
     chosen, full = variants[name], variants[FULL]
-    reasons = [place(name, variants)]
+    reasons = [place(name, held, among=len(variants))]
     if name != FULL:
         reasons.append(f"{compared(full, chosen)} {FULL}")
         lost = loss_text(max(chosen["drop"], 0.0), unit)
         reasons.append(f"it loses {lost} against {FULL}, where {loss_text(allowed, unit)} are allowed")
-    return Choice(variant=name, reasons=(*reasons, *better_at_one(name, variants)))
+    return Choice(variant=name, reasons=(*reasons, *better_at_one(name, held), *left_out(variants)))
 
 
 def cost(variant: Variant) -> float:
@@ -44,17 +45,31 @@ def cost(variant: Variant) -> float:
     return variant["bytes"] * max(variant["ms"], 1e-6)
 
 
-def place(name: str, variants: Mapping[str, Variant]) -> str:
-    """What the chosen variant is the best at."""
+def left_out(variants: Mapping[str, Variant]) -> list[str]:
+    """Which limits kept a variant from being chosen."""
+    problems = [problem for variant in variants.values() for problem in variant.get("problems", [])]
+    return [f"not among them: {problem.removeprefix('quantize: ')}" for problem in problems]
+
+
+def place(name: str, variants: Mapping[str, Variant], *, among: int) -> str:
+    """What the chosen variant is the best at.
+
+    Args:
+        name: of the chosen variant.
+        variants: those that held their budget.
+        among: how many there are with those that did not.
+    """
+    if len(variants) < 2:
+        return f"it is the only one of {among} variants that held its budget"
     chosen = variants[name]
     smallest = chosen["bytes"] == min(variant["bytes"] for variant in variants.values())
     fastest = chosen["ms"] <= (1 + ALIKE) * min(variant["ms"] for variant in variants.values())
-    among = f"of {len(variants)} variants that held their budget"
+    of = f"of {len(variants)} variants that held their budget"
     if smallest and fastest:
-        return f"it is the smallest and the fastest {among}"
+        return f"it is the smallest and the fastest {of}"
     if smallest or fastest:
-        return f"it is the {'smallest' if smallest else 'fastest'} {among}"
-    return f"it is the best compromise of size and speed {among}"
+        return f"it is the {'smallest' if smallest else 'fastest'} {of}"
+    return f"it is the best compromise of size and speed {of}"
 
 
 def compared(full: Variant, chosen: Variant) -> str:

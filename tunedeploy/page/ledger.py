@@ -5,17 +5,10 @@ from collections.abc import Sequence
 
 from tunedeploy.bundling.card import number
 from tunedeploy.page.markup import Html, folded, table, tag
+from tunedeploy.run.entries import BREACH, HELD, REPORTED, outcome
 from tunedeploy.run.results import Entry
 
 HEAD = ("comparison", "of", "value", "limit", "rows", "outcome")
-HELD, BREACH, REPORTED = "held", "BREACH", "reported only"
-
-
-def outcome(entry: Entry) -> str:
-    """Whether a comparison held its limit, broke it, or has none."""
-    if not entry["ok"]:
-        return BREACH
-    return REPORTED if entry["limit"] is None else HELD
 
 
 def limit(entry: Entry) -> str:
@@ -28,7 +21,7 @@ def limit(entry: Entry) -> str:
 def ledger(entries: Sequence[Entry]) -> Html:
     """The table, folded away unless something does not hold."""
     counts = Counter(map(outcome, entries))
-    words = ", ".join(f"{counts[kind]} {kind}" for kind in (BREACH, HELD, REPORTED) if counts[kind])
+    kinds = [f"{counts[kind]} {kind}" for kind in (BREACH, HELD, REPORTED) if counts[kind]]
     classes = {BREACH: "bad", HELD: "good", REPORTED: "muted"}
     rows = [
         (
@@ -37,5 +30,5 @@ def ledger(entries: Sequence[Entry]) -> Html:
         )
         for entry in entries
     ]  # fmt: skip
-    title = f"Parity ledger: {len(entries)} comparisons, {words}"
+    title = f"Parity ledger: {', '.join([f'{len(entries)} comparisons', *kinds])}"
     return folded(title, table(HEAD, rows, class_="stack figures"), is_open=bool(counts[BREACH]))

@@ -10,6 +10,11 @@ from tunedeploy.page.style import POLICY, STYLE
 FEW = 3  # mistakes on the first screen
 NO_ROWS = "The data has changed since training, so none of its rows are shown."
 
+UNVERIFIED = (
+    "The files of this run are not those that were last verified and bundled, since an export was interrupted or files "
+    "were changed. 'tunedeploy export' finishes it."
+)
+
 
 def page(story: Story) -> str:
     """The whole file."""
@@ -46,7 +51,7 @@ def first_screen(story: Story) -> Html:
     """Four answers."""
     return tag(
         "div",
-        alarm(story) if story.breaches else ship(story),
+        ship(story) if story.may_ship else alarm(story),
         section("How good is it?", variants.scores(story)),
         section("What does it get wrong?", wrong(story)),
         section("How large and how fast is it?", variants.sizes(story)),
@@ -61,7 +66,9 @@ def ship(story: Story) -> Html:
 
 
 def alarm(story: Story) -> Html:
-    """What a run with a breach says instead."""
+    """What a run with a breach, or one that is not verified, says instead."""
+    if not story.breaches:
+        return section("Do not ship: not verified", tag("p", UNVERIFIED), class_="alarm")
     names = [f"{entry['file']}: {entry['name']}" for entry in story.breaches[:FEW]]
     count = len(story.breaches)
     title = f"Do not ship: {count} comparison{'' if count == 1 else 's'} broke the limit"
@@ -90,7 +97,7 @@ def wrong(story: Story) -> Html:
                     tag("span", foreign(mistake.right), class_="good"),
                 )
             )
-            for mistake in review.mistakes[:FEW]
+            for mistake in (review.mistakes or ())[:FEW]
         ]
     return join((tag("p", f"{review.summary[:1].upper()}{review.summary[1:]}."), items(lines) if lines else ""))
 

@@ -11,6 +11,7 @@ from tunedeploy.page.markup import Html, foreign, join, table, tag
 from tunedeploy.page.story import Reviewed
 
 PIXELS = 96  # of the longer side
+NOT_KNOWN = "Which rows are wrong is not known: no answers that could be compared were stored."
 QUALITY = 80  # of JPEG: 2 to 4 kB an image
 
 
@@ -50,6 +51,8 @@ def given_text(mistake: Mistake) -> str:
 
 def mistakes(reviewed: Reviewed) -> Html:
     """The worst rows: what went in, what was right, what was given, and where the row is."""
+    if reviewed.review.mistakes is None:
+        return tag("p", NOT_KNOWN, class_="muted")
     each = [
         (
             tag("div", inputs, tag("small", foreign(place), class_="muted")),

@@ -51,6 +51,8 @@ class Story:
         reviewed: None where the data is no longer that of the run.
         doctor: data/doctor.json.
         counted: what the doctor's classes are called, and their unit.
+        ledger: empty where no verification has finished.
+        is_verified: whether verification and bundle are those of these variants.
         recipe: key, value and source of each setting.
         seconds: stage to seconds.
         text: train/report.txt.
@@ -71,6 +73,7 @@ class Story:
     doctor: SeenData
     counted: tuple[str, str]
     ledger: Sequence[Entry]
+    is_verified: bool
     recipe: Sequence[tuple[str, str, str]]
     seconds: Mapping[str, float]
     text: str
@@ -79,3 +82,8 @@ class Story:
     def breaches(self) -> list[Entry]:
         """Comparisons that do not hold."""
         return [entry for entry in self.ledger if not entry["ok"]]
+
+    @property
+    def may_ship(self) -> bool:
+        """Whether the page recommends a file."""
+        return self.is_verified and not self.breaches

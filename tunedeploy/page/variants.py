@@ -23,7 +23,7 @@ def scores(story: Story) -> Html:
             tag("td", name),
             tag("td", value_text(variant["metric"], unit)),
             tag("td", "—" if name == FULL else loss_text(variant["drop"], unit)),
-            class_="chosen" if name == story.choice.variant else None,
+            class_="chosen" if story.may_ship and name == story.choice.variant else None,
         )
         for name, variant in story.variants.items()
     ]

@@ -1,7 +1,7 @@
 """Comparisons as a run's files hold them: looked up by their id, which files of earlier versions do not have."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -10,6 +10,15 @@ from tunedeploy.errors import RunError
 
 if TYPE_CHECKING:
     from tunedeploy.run.results import Entry
+
+HELD, BREACH, REPORTED = "held", "BREACH", "reported only"
+
+
+def outcome(entry: "Mapping[str, object] | Entry") -> str:
+    """Whether a comparison held its limit, broke it, or has none: HELD, BREACH or REPORTED."""
+    if not entry["ok"]:
+        return BREACH
+    return REPORTED if entry["limit"] is None else HELD
 
 
 def entry(entries: "Iterable[Entry]", id: str, path: Path) -> "Entry":

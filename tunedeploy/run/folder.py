@@ -25,6 +25,7 @@ PACKAGES = (
     "tokenizers", "pillow",
 )  # fmt: skip
 STAGE_FOLDER = "stages"
+LEDGER = "ledger.json"  # of the verify stage
 
 
 Result = TypeVar("Result", bound=Mapping[str, Any])
@@ -133,13 +134,18 @@ class RunDir:
         """
         from tunedeploy.run.records import LedgerFile, check
 
-        content: LedgerFile = read_json(self / "ledger.json")
-        check(LedgerFile, content, self / "ledger.json", f"run 'tunedeploy export {self.path}' to write it again")
+        content: LedgerFile = read_json(self / LEDGER)
+        check(LedgerFile, content, self / LEDGER, f"run 'tunedeploy export {self.path}' to write it again")
         content["merge"], content["comparisons"] = identified(content["merge"]), identified(content["comparisons"])
         return content
 
     def forget(self, stage: str) -> None:
-        """Remove a stage's record, so that half of a redone stage is never taken for a whole one."""
+        """Remove a stage's record, so that half of a redone stage is never taken for a whole one.
+
+        With that of `verify` goes the ledger, which is read without it where a breach stopped the stage.
+        """
+        if stage == "verify":
+            (self / LEDGER).unlink(missing_ok=True)
         (self.path / STAGE_FOLDER / f"{stage}.json").unlink(missing_ok=True)
 
 

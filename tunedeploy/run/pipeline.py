@@ -85,17 +85,11 @@ def is_finished(rundir: RunDir, command: Mapping[str, object]) -> bool:
 
 def inputs_of(recipe: "Recipe") -> list[Path] | None:
     """The files and folders that hold the data and the base weights; None where files do not tell of every change."""
-    from tunedeploy.data.readers.open import open_source
     from tunedeploy.models import sources
 
-    columns = plugins.load("tasks", recipe.task).COLUMNS
-    named = [recipe.data.train, *([recipe.data.eval] if recipe.data.eval else [])]
-    data = [open_source(name).path if Path(name).exists() or name.startswith("pkg://") else None for name in named]
-    if any(path is None for path in data) and not (data[0] is not None and data[0].is_dir()):
-        return None  # a split of a folder is below it; a set on a hub is nowhere
-    names_images = any(column.kind.name == "image" for column in columns)
-    if names_images and not all(path is None or path.is_dir() for path in data):
-        return None  # a file that names images, which may change without it
+    data = data_files(recipe)
+    if data is None:
+        return None
     weights = recipe.model.weights
     if weights is not None and not Path(weights).is_file():
         return None
@@ -103,7 +97,24 @@ def inputs_of(recipe: "Recipe") -> list[Path] | None:
     if weights is None and not is_folder and not recipe.model.name.startswith("new://"):
         return None
     base = [Path(weights)] if weights is not None else [sources.locate(recipe.model.name).folder] if is_folder else []
-    return [*(path for path in data if path is not None), *base]
+    return [*data, *base]
+
+
+def data_files(recipe: "Recipe") -> list[Path] | None:
+    """The files and folders of the data; None where it is on a hub, or where rows name images that lie anywhere."""
+    from tunedeploy.data.readers.open import Source, open_source
+
+    opened: list[Source] = []
+    for name in filter(None, (recipe.data.train, recipe.data.eval)):
+        if opened and name in opened[0].splits:
+            continue  # lies below the folder of the training split
+        if not Path(name).exists() and not name.startswith("pkg://"):
+            return None
+        opened.append(open_source(name))
+    names_images = any(column.kind.name == "image" for column in plugins.load("tasks", recipe.task).COLUMNS)
+    if names_images and not all(source.is_of_images for source in opened):
+        return None
+    return [source.path for source in opened if source.path is not None]
 
 
 def run_stages(recipe: "Recipe", rundir: RunDir, *, until: str, start: str, fresh: bool) -> dict[str, Record[Any]]:

@@ -1,9 +1,9 @@
 """A receipt of a finished command: by size, times and inode of each file, that another one has nothing to do.
 
 A stage is kept if a hash of all that it depends on is the same, for which plug-ins are imported and data and weights
-are read: ten seconds to say that nothing changed. Where no file has been touched since, as git's index tells it,
-those hashes would be the same. Whatever cannot be told by looking at files, such as a data set on a hub, gets no
-receipt.
+are read: ten seconds to say that nothing changed. Where no file has been touched since, as git's index tells it, and
+Python, every installed distribution and the code of tunedeploy and of its plug-ins are what they were, those hashes
+would be the same. A data set on a hub, or one whose rows name files, gets no receipt: it can change unseen.
 """
 
 import os
@@ -13,7 +13,8 @@ from pathlib import Path
 from tunedeploy.device.files import read_json, sha256
 from tunedeploy.errors import RunError
 from tunedeploy.run.atomic import write_json
-from tunedeploy.run.folder import STAGE_FOLDER, RunDir, versions
+from tunedeploy.run.folder import STAGE_FOLDER, RunDir
+from tunedeploy.run.installed import program
 
 FILE = ".receipt.json"
 Stats = dict[str, list[int]]
@@ -28,7 +29,7 @@ def command_of(recipe: Path, overrides: Sequence[str], until: str) -> dict[str, 
         until: the last stage.
     """
     return {
-        "tunedeploy": versions().get("tunedeploy", ""),
+        "program": program(),
         "recipe": [os.path.abspath(recipe), sha256(recipe) if recipe.is_file() else ""],
         "overrides": [os.getcwd(), *overrides],
         "until": until,

@@ -230,7 +230,7 @@ class Variant(Measured, VariantFiles):
     """One precision of the quantize stage."""
 
     setting: NotRequired[Setting]
-    problems: NotRequired[list[str]]
+    problems: NotRequired[list[str]]  # limits that fp32 breaks; another precision that breaks one is no variant
     tried: NotRequired[list[Tried]]
 
 

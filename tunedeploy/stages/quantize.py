@@ -70,10 +70,12 @@ def run(recipe: "Recipe", rundir: RunDir) -> results.Quantize:
     fp32, answers = Judge(recipe=recipe, parts=parts, metric=metric)(sources)
     judge = Judge(recipe=recipe, parts=parts, metric=metric, reference=fp32["metric"], fp32=answers)
     variants: dict[str, Variant] = {
-        "fp32": {**placed(files), **fp32}  # type: ignore[typeddict-item]  # fp32 has no other keys
+        "fp32": {**placed(files), **fp32}  # type: ignore[typeddict-item]  # fp32 has at most one other key
     }
     precisions = [name for name in recipe.export.quantize if name != "fp32"]
-    problems = [] if precisions else over_budget(judge, "quantize: fp32", fp32, sources)
+    problems = over_budget(judge, "quantize: fp32", fp32, sources)
+    if problems and precisions:  # it ships beside those that hold the limits, and report.html does not recommend it
+        variants["fp32"]["problems"], problems = problems, []
     for name in precisions:
         tried, chosen = attempts(recipe, rundir, name, judge)
         if chosen["problems"]:

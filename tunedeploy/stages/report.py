@@ -18,7 +18,7 @@ from tunedeploy.page.story import MetricFacts, Reviewed, Story
 from tunedeploy.run.answers import files_of as files_of_answers
 from tunedeploy.run.answers import read_answers
 from tunedeploy.run.atomic import write_text
-from tunedeploy.run.folder import RunDir, without_folders
+from tunedeploy.run.folder import LEDGER, RunDir, without_folders
 from tunedeploy.run.results import Report, Variant
 
 if TYPE_CHECKING:
@@ -39,10 +39,12 @@ def run(recipe: "Recipe", rundir: RunDir) -> Report:
 def story_of(recipe: "Recipe", rundir: RunDir) -> Story:
     """All that the page tells."""
     task = plugins.load("tasks", recipe.task)
-    train, shipped, plan = rundir.record("train").result, rundir.shipped(), rundir.record("plan").result
+    train, quantized, plan = (
+        rundir.record("train").result, rundir.record("quantize").result, rundir.record("plan").result,
+    )  # fmt: skip
     decision = task.decision(train["labels"])
-    variants = shipped["variants"]
-    metric = metric_of(recipe, decision, shipped["metric"], variants["fp32"])
+    variants = quantized["variants"]
+    metric = metric_of(recipe, decision, quantized["metric"], variants["fp32"])
     chosen = choice(variants, allowed=metric.allowed, unit=metric.unit)
     target = next((column.kind for column in task.COLUMNS if column.kind.labels is not None), None)
     return Story(
@@ -60,11 +62,27 @@ def story_of(recipe: "Recipe", rundir: RunDir) -> Story:
         reviewed=reviewed(recipe, rundir, decision, (chosen.variant, variants[chosen.variant])),
         doctor=plan["data"]["doctor"],
         counted=target.counted if target is not None else ("classes", "rows"),
-        ledger=shipped["ledger"],
+        ledger=rundir.shipped()["ledger"] if (rundir / LEDGER).is_file() else [],
+        is_verified=is_verified(rundir, variants),
         recipe=settings(recipe),
         seconds={name: rundir.record(name).seconds for name in ("plan", *AFTER) if rundir.has(name)},
         text=(rundir / "train" / "report.txt").read_text(encoding="utf-8", errors="replace"),
     )
+
+
+def is_verified(rundir: RunDir, variants: Mapping[str, Variant]) -> bool:
+    """Whether the run's verification and its bundle are finished, unchanged, and of the files of these variants.
+
+    Raises:
+        RunError: a record is malformed.
+    """
+    if not (rundir.has("verify") and rundir.has("bundle")):
+        return False
+    bundled = rundir.record("bundle").outputs
+    written = {**rundir.record("export").outputs, **rundir.record("quantize").outputs}
+    files = [file for variant in variants.values() for file in files_of(variant).values()]
+    are_bundled = all(bundled.get(f"dist/{shipped_file(file)}") == written.get(file, "") for file in files)
+    return are_bundled and not any(rundir.changed(rundir.record(stage)) for stage in ("verify", "bundle"))
 
 
 def metric_of(recipe: "Recipe", decision: Decision, name: str, full: Variant) -> MetricFacts:
@@ -87,7 +105,7 @@ def reviewed(recipe: "Recipe", rundir: RunDir, decision: Decision, chosen: tuple
         return None
     variant, answers = answers_of(rundir, chosen, rows=len(data.eval), width=decision.width)
     review = decision.review(answers, data.eval, WORST)
-    rows = [data.eval[mistake.row] for mistake in review.mistakes]
+    rows = [data.eval[mistake.row] for mistake in review.mistakes or ()]
     columns = plugins.load("tasks", recipe.task).COLUMNS
     inputs = [shown(row, columns) for row in rows]
     return Reviewed(variant=variant, review=review, inputs=inputs, places=[row["origin"] for row in rows])

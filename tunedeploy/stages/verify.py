@@ -25,7 +25,7 @@ from tunedeploy.proof.scores import labels_kept, metric_kept
 from tunedeploy.proof.vocabulary import vocabulary_kept
 from tunedeploy.proof.weights import tables_kept, weights_kept
 from tunedeploy.run.atomic import write_json
-from tunedeploy.run.folder import RunDir
+from tunedeploy.run.folder import LEDGER, RunDir
 from tunedeploy.run.results import LedgerFile, Variant, Verify, entries
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 
 RECIPE_KEYS = ("task", "data", "export")
 AFTER = ("train", "merge", "export", "quantize")
-OUTPUTS = ("ledger.json",)
-LEDGER = "ledger.json"
+OUTPUTS = (LEDGER,)
 
 
 def run(recipe: "Recipe", rundir: RunDir) -> Verify:

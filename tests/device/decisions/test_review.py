@@ -93,7 +93,7 @@ def test_the_worst_text_is_the_one_whose_right_text_was_thought_least_likely() -
         (2, "C", "c"),
     ]
     silent = decision.review(of_rows(evidence[:4]), rows, 2)
-    assert (silent.summary, silent.mistakes) == ("100.0 % of the tokens are the right ones", ())
+    assert (silent.summary, silent.mistakes) == ("100.0 % of the tokens are the right ones", None)
 
 
 @pytest.mark.parametrize(("kind", "labels"), [("classes", ("a", "b")), ("number", ())])

@@ -27,6 +27,7 @@ class Source:
     shown: str  # how reports call it: with its parent folder, never absolute
     splits: Mapping[str, Callable[[], Table]]  # split name, or ALL -> its reader
     path: Path | None = None  # None: from the hub
+    is_of_images: bool = False  # whether every split is a folder of images: no cell can name a file elsewhere
 
 
 def open_source(name: str, prefix: str = "") -> Source:
@@ -61,14 +62,16 @@ def _open_folder(path: Path, prefix: str) -> Source:
     title = prefix + (path.name or path.resolve().name)
     splits = find_splits(path, _split_name)
     if not splits:
-        return Source(name=title, shown=_shown(path), splits={ALL: partial(read_folder, path, title)}, path=path)
+        reader = partial(read_folder, path, title)
+        return Source(name=title, shown=_shown(path), splits={ALL: reader}, path=path, is_of_images=True)
     readers = {
         split: partial(read_folder, entry, f"{title}/{entry.name}")
         if entry.is_dir()
         else _reader(entry, f"{title}/{entry.name}")
         for split, entry in sorted(splits.items(), key=lambda item: SPLITS.index(item[0]))
     }
-    return Source(name=title, shown=_shown(path), splits=readers, path=path)
+    is_of_images = all(entry.is_dir() for entry in splits.values())
+    return Source(name=title, shown=_shown(path), splits=readers, path=path, is_of_images=is_of_images)
 
 
 def _reader(path: Path, title: str) -> Callable[[], Table]:

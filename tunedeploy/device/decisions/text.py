@@ -157,12 +157,12 @@ class Text:
     def review(self, answers: Answers, rows: Sequence[Row], most: int) -> Review:
         """How many texts are the right one, and of the others those whose right text was thought the least likely.
 
-        Where no texts were generated, nothing but the share of right tokens.
+        Where no texts were generated, only the share of right tokens is known.
         """
         order = "those first whose right text was thought the least likely, token by token"
         if answers.texts is None:
             summary = f"{self.score('token_accuracy', answers, ()):.1f} % of the tokens are the right ones"
-            return Review(summary=summary, mistakes=(), order=order, picture=None)
+            return Review(summary=summary, mistakes=None, order=order, picture=None)
         right, given = self.targets(rows), answers.texts
         wrong = np.asarray(
             [at for at, pair in enumerate(zip(right, given, strict=True)) if pair[0] != pair[1]], np.int64
