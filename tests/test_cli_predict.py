@@ -63,10 +63,11 @@ def test_a_name_that_was_meant_as_a_file_is_not_answered_as_a_text(tunedeploy: C
     Path("notes.txt").write_text("soup\n")
     Path("texts").mkdir()
     for name, part in (
-        ("gone.csv", "no such file gone.csv"), ("notes.txt", "predict DIST - < notes.txt"), ("texts", "is a folder"),
+        ("gone.csv", "no such file gone.csv"), ("notes.txt", "predict DIST - < notes.txt"), ("texts/", "is a folder"),
     ):  # fmt: skip
         refused(tunedeploy("predict", text_run.dist, name), part, code=2)
-    assert asked(tunedeploy, text_run.dist, "what is in gone.csv")[0]["label"]
+    for text in ("what is in gone.csv", "texts", "", "."):  # a word that a folder is called is a text
+        assert asked(tunedeploy, text_run.dist, text)[0]["label"]
 
 
 def test_a_text_longer_than_any_file_name_is_a_text(tunedeploy: Command, text_run: Finished) -> None:

@@ -1,5 +1,6 @@
 """What `predict` answers: texts, image files, standard input, whole files of rows, folders of images."""
 
+import os
 import re
 import shlex
 import sys
@@ -78,7 +79,8 @@ def check_path(value: str, model: "Model") -> None:
     Raises:
         UsageError: a model of texts is given a folder, another kind of file, or a table that is not there.
     """
-    if model.key == "image":
+    looks_like_path = bool(Path(value).suffix) or "/" in value or os.sep in value
+    if model.key == "image" or not looks_like_path:  # a word is a text, whatever is called so here
         return
     if is_folder(value):
         raise UsageError(f"predict: {value} is a folder, and this model reads texts; name a file of rows")
