@@ -68,7 +68,8 @@ types: $(VENV)/.installed-dev
 
 # Exits with an error if a healthy architecture is stopped; the page then says which.
 matrix: $(VENV)/.installed-dev
-	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python benchmarks/matrix.py --write docs/matrix.md
+	@mkdir -p build
+	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python benchmarks/matrix.py --write docs/matrix.md --rows build/matrix.jsonl
 
 bench: $(VENV)/.installed-bench
 	@set -e; for program in benchmarks/*.py; do \

@@ -1,6 +1,6 @@
 """Healthy architectures, each built from a config and really trained a little: every one must export, quantize, verify.
 
-    python benchmarks/matrix.py [NAME ...] [--write docs/matrix.md]
+    python benchmarks/matrix.py [NAME ...] [--write docs/matrix.md] [--rows build/matrix.jsonl]
 
 A trunk starts from seeded random weights, is trained whole on rows of its own, and is then tuned by each method on
 other rows, as a checkpoint would be. Prints a row an architecture and method; exits 1 if a healthy one is stopped.
@@ -10,12 +10,13 @@ About an hour on one core.
 import argparse
 import contextlib
 import io
+import json
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -362,6 +363,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(ALL))
     parser.add_argument("--write", type=Path, metavar="FILE", help="also write the table as a page")
+    parser.add_argument(
+        "--rows",
+        type=Path,
+        metavar="FILE",
+        help="keep what was tried in FILE, and go on from there; delete it after a change of the code",
+    )
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.names) - set(ALL))
     if unknown:
@@ -370,15 +377,37 @@ def main() -> None:
     healthy = True
     for row in map(line, rows):
         print(row, flush=True)
+    known = tried_before(arguments.rows)
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.names or ALL:
-            for one in outcomes(Path(folder), name):
+            for one in known.get(name) or outcomes(Path(folder), name):
                 rows.append(one.cells())
                 print(line(one.cells()), flush=True)
                 healthy &= one.good
+                known.setdefault(name, []).append(one)
+            if arguments.rows:
+                keep(arguments.rows, name, known[name])
     if arguments.write:
         write_text(arguments.write, page([line(row) for row in rows]))
     sys.exit(0 if healthy else 1)
+
+
+def tried_before(path: Path | None) -> dict[str, list[Outcome]]:
+    """What became of the architectures that were tried with the versions of today, by their names."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path and path.is_file() else []
+    entries = [entry for entry in map(json.loads, lines) if entry["versions"] == versions()]
+    return {
+        entry["name"]: [Outcome(**{**each, "figures": tuple(each["figures"])}) for each in entry["outcomes"]]
+        for entry in entries
+    }
+
+
+def keep(path: Path, name: str, tried: Sequence[Outcome]) -> None:
+    """Add what became of an architecture to the file that `tried_before` reads, unless it is there."""
+    if name not in tried_before(path):
+        entry = {"name": name, "versions": versions(), "outcomes": [asdict(each) for each in tried]}
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
 
 
 def line(cells: Sequence[str]) -> str:

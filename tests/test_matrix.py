@@ -85,3 +85,15 @@ def test_only_one_line_before_training_is_a_refusal(
     outcome = matrix.stopped("ViT", "lora", error, rundir)
     assert outcome.verdict == verdict
     assert outcome.good == verdict.startswith("refused: ")
+
+
+def test_what_was_tried_is_kept_and_not_tried_again(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    outcome = matrix.Outcome(name="ViT", method="lora", verdict="all held", good=True, figures=("1", "2", "", "", ""))
+    assert matrix.tried_before(file) == {}
+    for _ in range(2):
+        matrix.keep(file, "ViT", [outcome])
+    assert len(file.read_text().splitlines()) == 1
+    assert matrix.tried_before(file) == {"ViT": [outcome]}
+    file.write_text(file.read_text().replace('"torch": "', '"torch": "0.'))  # another torch tells nothing of this one
+    assert matrix.tried_before(file) == {}
