@@ -256,8 +256,9 @@ def test_json_is_one_document_and_the_run_stays_as_it_is(text_run: Finished, cap
 
 
 def test_text_has_the_module_the_table_the_histogram_and_the_recipe_line(
-    text_run: Finished, capfd: pytest.CaptureFixture[str]
+    text_run: Finished, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "160")  # in a narrower terminal a table that does not fit becomes paragraphs
     module = "trunk.encoder.layer.1.output.dense"
     node, _ = doubled(text_run.run, module)
     one_weight(text_run.run, weight_of(text_run.run, module))
