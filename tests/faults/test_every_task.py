@@ -1,6 +1,6 @@
 """Faults that any exported graph can have, put into each graph of every task: each is stopped, its stage named."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -138,18 +138,25 @@ def stopped(run: Path, file: Path, fault: Fault, stage: str) -> None:
     assert stage in stages, caught.value.lines
 
 
+def copies(task: str, variant: str, finished: Finisher, folder: Path) -> Iterator[tuple[Path, Path]]:
+    """For each graph of a variant, a copy of the task's finished run, and that graph's file in it."""
+    files = files_of(RunDir(finished(task).run).record("quantize").result["variants"][variant])
+    assert files
+    for graph, name in files.items():
+        run = finished(task).copy(folder / graph).run
+        yield run, run / name
+
+
 @pytest.mark.parametrize("fault", FLOAT_FAULTS, ids=lambda fault: fault.__name__)
 @pytest.mark.parametrize("task", TASKS)
 def test_a_fault_in_a_float32_graph_of_any_task_is_stopped(
     task: str, fault: Fault, finished: Finisher, tmp_path: Path
 ) -> None:
-    variant = RunDir(finished(task).run).record("quantize").result["variants"]["fp32"]
-    for graph, name in files_of(variant).items():
-        run = finished(task).copy(tmp_path / graph).run
+    for run, file in copies(task, "fp32", finished, tmp_path):
         try:
-            stopped(run, run / name, fault, "export")
+            stopped(run, file, fault, "export")
         except NoPlaceError:
-            assert (task, fault.__name__) in SENSELESS, (graph, fault.__name__)
+            assert (task, fault.__name__) in SENSELESS, (file.name, fault.__name__)
         else:
             assert (task, fault.__name__) not in SENSELESS, "this fault has a place now: take it out of SENSELESS"
 
@@ -159,7 +166,5 @@ def test_a_fault_in_a_float32_graph_of_any_task_is_stopped(
 def test_a_fault_in_an_int8_graph_of_any_task_is_stopped(
     task: str, fault: Fault, finished: Finisher, tmp_path: Path
 ) -> None:
-    variant = RunDir(finished(task).run).record("quantize").result["variants"]["int8"]
-    for graph, name in files_of(variant).items():
-        run = finished(task).copy(tmp_path / graph).run
-        stopped(run, run / name, fault, "quantize")
+    for run, file in copies(task, "int8", finished, tmp_path):
+        stopped(run, file, fault, "quantize")

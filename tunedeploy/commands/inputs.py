@@ -63,7 +63,7 @@ def rows_of(inputs: Sequence[str], model: "Model") -> tuple[list[Row], list[str]
         if value != STDIN:
             check_path(value, model)
         check(values, model)
-        rows += [{model.key: one, "origin": one} for one in values]
+        rows += [{model.key: content, "origin": content} for content in values]
         names += values
     return rows, names
 

@@ -136,8 +136,8 @@ def _check_clear(table: Table, columns: Mapping[str, tuple[str, Kind]]) -> None:
     """Raise DataError for columns (title -> name, kind) whose numbers may have thousands separators or decimals."""
     lines = []
     for title, (name, kind) in columns.items():
-        found = kind.unclear(table.column(name)) if kind.unclear is not None and table.decimal_comma else None
-        lines += [f"{table.places[found[0]]}: {title}: {found[1]}"] if found else []
+        unclear = kind.unclear(table.column(name)) if kind.unclear is not None and table.decimal_comma else None
+        lines += [f"{table.places[unclear[0]]}: {title}: {unclear[1]}"] if unclear else []
     if lines:
         raise DataError(lines)
 
@@ -227,8 +227,8 @@ def _without(rows: Rows, bad: Mapping[str, dict[int, str]], kinds: Mapping[str, 
     if not any(bad.values()):
         return rows
     places = left_out.kept() or range(len(rows))  # row here -> row of the table
-    left_out.add({title: {places[row]: why for row, why in found.items()} for title, found in bad.items()}, kinds)
-    unreadable = {row for found in bad.values() for row in found}
+    left_out.add({title: {places[row]: why for row, why in reasons.items()} for title, reasons in bad.items()}, kinds)
+    unreadable = {row for unread in bad.values() for row in unread}
     return rows.take([row for row in range(len(rows)) if row not in unreadable])
 
 

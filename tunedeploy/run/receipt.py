@@ -42,8 +42,8 @@ def stats_of(paths: Iterable[Path]) -> Stats | None:
     try:
         for path in paths:
             for file in below(path) if path.is_dir() else [path]:
-                found = file.stat()
-                stats[os.path.abspath(file)] = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+                stat = file.stat()
+                stats[os.path.abspath(file)] = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
     except (OSError, ValueError):  # a path with a zero in it
         return None
     return stats

@@ -57,14 +57,14 @@ def read_json(path: Path, name: str) -> Table:
 
 def _paths_of(records: list[Record]) -> dict[str, list[Keys]]:
     """Name of a column -> the paths that have it, in the order in which they occur; a record's own key comes alone."""
-    found: dict[str, dict[Keys, None]] = {}
+    paths_of: dict[str, dict[Keys, None]] = {}
     for record in records:
         for key, value in record.items():
-            found.setdefault(key, {})[(key,)] = None
-            if isinstance(value, dict) and len(found) < WIDEST:
+            paths_of.setdefault(key, {})[(key,)] = None
+            if isinstance(value, dict) and len(paths_of) < WIDEST:
                 for path in _paths(value, (key,), DEEPEST):
-                    found.setdefault(".".join(path), {})[path] = None
-    return {name: [(name,)] if (name,) in paths else list(paths) for name, paths in found.items()}
+                    paths_of.setdefault(".".join(path), {})[path] = None
+    return {name: [(name,)] if (name,) in paths else list(paths) for name, paths in paths_of.items()}
 
 
 def _paths(record: Record, above: Keys, depth: int) -> Iterator[Keys]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tunedeploy.data.readers.western import odd_word, utf_8_characters
+from tunedeploy.data.readers.western import misread_word, utf_8_characters
 from tunedeploy.errors import DataError
 
 SAVE_AS_UTF8 = "save it as UTF-8"
@@ -68,9 +68,9 @@ def _windows_text(data: bytes, at: int, name: str) -> str:
     cure = f"{SAVE_AS_UTF8}: {_iconv('ENCODING', name)}"
     if text is None:
         raise DataError(f"{place}, nor can it be Windows-1252; {cure}")
-    odd = odd_word(text)
-    if odd is not None:
-        raise DataError(f"{place}, and Windows-1252 would make a word {odd!r} of it; {cure}")
+    word = misread_word(text)
+    if word is not None:
+        raise DataError(f"{place}, and Windows-1252 would make a word {word!r} of it; {cure}")
     if of_utf_8:
         raise DataError(mixed)
     return text

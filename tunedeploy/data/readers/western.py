@@ -33,10 +33,10 @@ _BY_CHANCE = re.compile(rb"[\xc4-\xdf]%b|[\xe0\xe1\xe3-\xef]%b{2}" % (_CLOSING, 
 
 def utf_8_characters(data: bytes) -> int:
     """How many characters of these bytes are UTF-8 beyond ASCII, and hardly by chance."""
-    return sum(not _BY_CHANCE.fullmatch(found.group()) for found in _SEQUENCE.finditer(data))
+    return sum(not _BY_CHANCE.fullmatch(sequence.group()) for sequence in _SEQUENCE.finditer(data))
 
 
-def odd_word(text: str) -> str | None:
+def misread_word(text: str) -> str | None:
     """A word of text read as Windows-1252 that shows it was written in another encoding; None where none does."""
     count = sum(1 for _ in _BEYOND_ASCII.finditer(text))
     at = _sign(text, count)
@@ -49,7 +49,7 @@ def odd_word(text: str) -> str | None:
 
 def _sign(text: str, count: int) -> int | None:
     """Where a sign is inside a word, if that is so in more than a few of `count` words."""
-    places = [found.start() for found in _SIGN.finditer(text)]
+    places = [sign.start() for sign in _SIGN.finditer(text)]
     return places[0] if len(places) > RARE * count else None
 
 
@@ -64,7 +64,7 @@ def _other_alphabet(text: str, count: int) -> int | None:
 
 def _not_icelandic(text: str, count: int) -> int | None:
     """Where þ or ð is, in text that is neither Icelandic nor another language with a few Icelandic names."""
-    thorns = [found.start() for found in _THORN.finditer(text)]
+    thorns = [thorn.start() for thorn in _THORN.finditer(text)]
     if len(thorns) <= THORNS * count:
         return None
     last = len(_LAST_THORN.findall(text))
