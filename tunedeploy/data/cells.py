@@ -239,7 +239,7 @@ def _contents(
 
     def contents(column: Column) -> Iterator[bytes]:
         work, cells = column.kind.content, values[column.key]
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) if column.kind.slow else nullcontext() as pool:
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) if column.kind.opens_files else nullcontext() as pool:
             results = (pool.map if pool else map)(partial(_tried, work), cells)
             for row, result in enumerate(results):
                 if isinstance(result, ValueError):

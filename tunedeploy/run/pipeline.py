@@ -101,7 +101,7 @@ def inputs_of(recipe: "Recipe") -> list[Path] | None:
 
 
 def data_files(recipe: "Recipe") -> list[Path] | None:
-    """The files and folders of the data; None where it is on a hub, or where rows name images that lie anywhere."""
+    """The files and folders of the data; None where it is on a hub, or where rows name files that lie anywhere."""
     from tunedeploy.data.readers.open import Source, open_source
 
     opened: list[Source] = []
@@ -111,8 +111,8 @@ def data_files(recipe: "Recipe") -> list[Path] | None:
         if not Path(name).exists() and not name.startswith("pkg://"):
             return None
         opened.append(open_source(name))
-    names_images = any(column.kind.name == "image" for column in plugins.load("tasks", recipe.task).COLUMNS)
-    if names_images and not all(source.is_of_images for source in opened):
+    opens_files = any(column.kind.opens_files for column in plugins.load("tasks", recipe.task).COLUMNS)
+    if opens_files and not all(source.is_of_images for source in opened):
         return None
     return [source.path for source in opened if source.path is not None]
 

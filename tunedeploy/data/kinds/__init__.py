@@ -24,7 +24,7 @@ class Kind:
     unclear: Callable[[Sequence[Any]], tuple[int, str] | None] | None = None  # cells -> row, two readings
     content: Callable[[Any], bytes]  # value -> the bytes that tell rows apart; ValueError("why") if unreadable
     skippable: bool = False  # rows whose cell cannot be read are left out where they are few
-    slow: bool = False  # `content` opens a file: rows are checked on several threads
+    opens_files: bool = False  # `content` opens what a cell names: on several threads, and it may change unseen
     target: bool = False  # to be learned, not an input: decides neither the split nor what is a duplicate
     labels: Callable[[Any], Sequence[str]] | None = None  # of a target: value -> names of classes in it
     encode: Callable[[Any, Mapping[str, int]], Any] | None = None  # (value, name -> index) -> what is stored

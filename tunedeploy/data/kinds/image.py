@@ -104,7 +104,7 @@ IMAGE = Kind(
     parse=parse,
     content=content,
     skippable=True,  # among thousands of photos a few are cut off
-    slow=True,
+    opens_files=True,
     picture=lambda value: value,
     likely=likely,
 )
